@@ -47,6 +47,7 @@ js: ## rebuild the notebook front end (needs Node 20 or newer)
 
 lint: .venv/.dev ## ruff
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check inversescope_nb tests benchmarks
 
 clean: ## remove the environment and everything that was made here
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis test-results demo.html

@@ -137,8 +137,8 @@ def _info(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", action="store_true", help="everything that is recorded, as JSON")
 
 
-def _bandwidth(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bandwidth", type=float, default=0.1, help="width of the kernel (default: 0.1)")
+def _bandwidth(parser: argparse.ArgumentParser, default: float | None, shown: str) -> None:
+    parser.add_argument("--bandwidth", type=float, default=default, help=f"width of the kernel (default: {shown})")
     parser.add_argument("--position", type=int, default=-1, help="token, BOS counted (default: -1, the last)")
 
 
@@ -146,7 +146,7 @@ def _invert(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "invert", "the inputs that the model cannot tell from a prompt at a site")
     parser.add_argument("prompt", help="a text")
     parser.add_argument("--site", required=True, help="such as resid_post.0 or blocks.1.attn.hook_z.3")
-    _bandwidth(parser)
+    _bandwidth(parser, None, "the site's usual, mostly 0.1")
     parser.add_argument("-n", type=int, default=64, help="samples (default: 64)")
     parser.add_argument("--top", type=int, default=10, help="samples to print (default: 10)")
     parser.add_argument("--out", help="all samples, as .csv or .json")
@@ -161,7 +161,7 @@ def _consistency(commands: argparse._SubParsersAction) -> None:
         help="a feature of the task, contains:TEXT, token:POSITION or regex:PATTERN (default: the task's)",
     )  # fmt: skip
     parser.add_argument("--split", default="held_out", choices=("held_out", "train", "all"), help="(default: held_out)")
-    _bandwidth(parser)
+    _bandwidth(parser, 0.1, "0.1")
     parser.add_argument("--slot", help="read at the last token of this slot instead, such as CITY")
     parser.add_argument("--targets", type=int, default=64, help="picked inputs (default: 64)")
     parser.add_argument("-n", type=int, default=64, help="samples of each (default: 64)")
@@ -190,6 +190,8 @@ def _train(commands: argparse._SubParsersAction) -> None:
     settings.add_argument("--backbone", help="target (a copy of it), small, or a folder or Hub name")
     settings.add_argument("--trainable", choices=("full", "lora", "frozen"))
     settings.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"))
+    settings.add_argument("--metric", help="of the kernel: scaled, per_coordinate, whitened or cosine")
+    settings.add_argument("--shape", help="of the kernel: gaussian or ball")
     settings.add_argument("--held-out", type=int, help="inputs behind the curves")
     settings.add_argument("--statistics-samples", type=int, help="inputs behind each site's moments")
     settings.add_argument("--eval-every", type=int, help="steps between points of the curves")

@@ -57,9 +57,7 @@ class Sampled:
         return Sampled(*(getattr(self, name)[picks] for name in self.__dataclass_fields__))
 
 
-def shares(
-    labels: Int[np.ndarray, " m"], sample_labels: Int[np.ndarray, "m n"], weights: np.ndarray
-) -> np.ndarray:
+def shares(labels: Int[np.ndarray, " m"], sample_labels: Int[np.ndarray, "m n"], weights: np.ndarray) -> np.ndarray:
     """[i, j]: the weighted share of the samples of pick j with the label of pick i.
 
     Codes below 0 never match.

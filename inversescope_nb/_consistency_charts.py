@@ -56,9 +56,7 @@ def tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
         "notes": "notes",
     }
     return [
-        alt.Tooltip(
-            f"{c}:{'N' if c in ('feature', 'site', 'notes') else 'Q'}", title=title, format=_format(c)
-        )
+        alt.Tooltip(f"{c}:{'N' if c in ('feature', 'site', 'notes') else 'Q'}", title=title, format=_format(c))
         for c, title in titles.items()
         if c in frame.columns
     ]
@@ -86,12 +84,8 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
             .mark_point(filled=True, size=size, opacity=1)
             .encode(
                 x=alt.X(f"{column}:Q", scale=scale, axis=alt.Axis(format="%", tickCount=5), title=agree),
-                color=alt.Color(
-                    "what:N", scale=alt.Scale(domain=_MARKS, range=[BLUE, ORANGE]), legend=LEGEND
-                ),
-                shape=alt.Shape(
-                    "what:N", scale=alt.Scale(domain=_MARKS, range=["circle", _TICK]), legend=LEGEND
-                ),
+                color=alt.Color("what:N", scale=alt.Scale(domain=_MARKS, range=[BLUE, ORANGE]), legend=LEGEND),
+                shape=alt.Shape("what:N", scale=alt.Scale(domain=_MARKS, range=["circle", _TICK]), legend=LEGEND),
                 tooltip=tooltip(frame),
             )
         )
@@ -128,9 +122,7 @@ def heatmap(frame: pd.DataFrame) -> alt.TopLevelMixin:
     layers = [cells]
     if "q_value" in frame.columns:
         dots = base.transform_filter("datum.q_value !== null && datum.q_value <= 0.05")
-        layers.append(
-            dots.mark_point(filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1)
-        )
+        layers.append(dots.mark_point(filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1))
     layered = alt.layer(*layers).properties(width=alt.Step(20), height=alt.Step(20))
     title = alt.TitleParams(
         "Feature consistency, corrected for chance",

@@ -51,9 +51,7 @@ def pick_inputs(
     else:
         prompts = [targets] if isinstance(targets, str | Prompt) else list(targets)
     if len(prompts) == 0:
-        raise InvalidArgument(
-            "targets is empty", hint="give prompts or a PromptDistribution to pick inputs from"
-        )
+        raise InvalidArgument("targets is empty", hint="give prompts or a PromptDistribution to pick inputs from")
     encoded = lm.encode(prompts)
     lengths = encoded.lengths.tolist()
     if slot is None:
@@ -100,7 +98,5 @@ def _groups(prompts: Sequence[Any], inputs: Sequence[Hashable], group_by: GroupB
         return [p.labels[group_by] for p in prompts]
     groups = [group_by(p) for p in prompts] if callable(group_by) else list(group_by)
     if len(groups) != len(prompts):
-        raise InvalidArgument(
-            f"{len(groups)} groups for {len(prompts)} targets", hint="give one group per target"
-        )
+        raise InvalidArgument(f"{len(groups)} groups for {len(prompts)} targets", hint="give one group per target")
     return groups

@@ -109,9 +109,7 @@ def pareto_khat(log_weights: Float[np.ndarray, " n"]) -> float:
 # -- intervals and corrections ---------------------------------------------------------------------
 
 
-def wilson(
-    share: np.ndarray | float, n: np.ndarray | float, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
+def wilson(share: np.ndarray | float, n: np.ndarray | float, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of a share; n may be an effective sample size. (0, 1) where n is 0.
 
     >>> [round(float(end), 3) for end in wilson(1.0, 20)]

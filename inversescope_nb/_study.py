@@ -156,9 +156,7 @@ class CellStore:
             found = json.loads(path.read_text(encoding="utf-8"))
             stored, cell = found["parameters"], Cell.from_dict(found["cell"])
         except (ValueError, KeyError, TypeError) as e:
-            raise CheckpointMismatch(
-                f"{path.name} in {path.parent.name} is no cell of a study", hint=hint
-            ) from e
+            raise CheckpointMismatch(f"{path.name} in {path.parent.name} is no cell of a study", hint=hint) from e
         if stored != self.parameters:
             keys = sorted(k for k in {*stored, *self.parameters} if stored.get(k) != self.parameters.get(k))
             raise CheckpointMismatch(

@@ -176,9 +176,7 @@ def activations_of_ids(
     ):
         lm.model(**inputs)
     # copied outside inference mode, so that a generator can be trained on them
-    return BySite(
-        lm, {name: torch.empty(value.shape, device=device).copy_(value) for name, value in seen.items()}
-    )
+    return BySite(lm, {name: torch.empty(value.shape, device=device).copy_(value) for name, value in seen.items()})
 
 
 def forward_inputs(
@@ -231,9 +229,7 @@ def patch(
     wanted = {lm.site(spec): change for spec, change in changes.items()}
     with lm.lock, ExitStack() as stack:
         # in forward order, so that a patch of resid_mid sees a patched resid_pre
-        for site, change in sorted(
-            wanted.items(), key=lambda item: (item[0].layer, KINDS.index(item[0].kind))
-        ):
+        for site, change in sorted(wanted.items(), key=lambda item: (item[0].layer, KINDS.index(item[0].kind))):
             if site.kind == "result":
                 raise InvalidArgument(
                     f"{site} is computed, not a place in the forward pass",
@@ -260,9 +256,7 @@ def scale(
 
 
 @contextmanager
-def _patched(
-    lm: LanguageModel, site: Site, change: Change, position: int | Int[Tensor, " n"] | None
-) -> Iterator[None]:
+def _patched(lm: LanguageModel, site: Site, change: Change, position: int | Int[Tensor, " n"] | None) -> Iterator[None]:
     """One site's patch."""
     block = lm.architecture.blocks[site.layer]
     shape: list[int] = []

@@ -163,9 +163,7 @@ def guess_layouts(block: nn.Module) -> Iterator[Layout]:
     norms = [name for name in names if "norm" in name or name.startswith("ln")]
     rest = [name for name in names if name not in norms]
     attns = [name for name in rest if "att" in name]
-    mlps = [
-        name for name in rest if any(word in name for word in ("mlp", "feed_forward", "ffn", "moe", "fc2"))
-    ]
+    mlps = [name for name in rest if any(word in name for word in ("mlp", "feed_forward", "ffn", "moe", "fc2"))]
     post_norms: list[tuple[str | None, str | None]] = [(None, None), *combinations(norms, 2)]
     for attn, mlp, (attn_norm, mlp_norm) in product(attns, mlps, post_norms):
         # a sequential block also satisfies the law of a parallel one, so parallel (None) is tried after it

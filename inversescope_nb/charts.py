@@ -64,9 +64,7 @@ def consistency_chart(
     return _consistency_charts.heatmap(frame) if many else _consistency_charts.points(frame, width)
 
 
-def distance_histogram(
-    inversion: Inversion, *, bins: int = 40, width: int | str = WIDTH
-) -> alt.TopLevelMixin:
+def distance_histogram(inversion: Inversion, *, bins: int = 40, width: int | str = WIDTH) -> alt.TopLevelMixin:
     """How near the samples lie to the picked activation, beside draws from P(X).
 
     Bars are shares, the samples' by weight; the rule is the edge of the ball, within which 95 % of the
@@ -227,6 +225,4 @@ def _bits_by_token(inversion: Inversion, rows: int = 12) -> alt.TopLevelMixin:
         subtitle=f"{inversion.site}, bandwidth {inversion.bandwidth:g}; a shading, not a measurement",
         anchor="start",
     )
-    return alt.layer(shade, text).properties(
-        width=alt.Step(max(26, 7 * widest + 8)), height=alt.Step(22), title=title
-    )
+    return alt.layer(shade, text).properties(width=alt.Step(max(26, 7 * widest + 8)), height=alt.Step(22), title=title)

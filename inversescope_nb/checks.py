@@ -104,9 +104,7 @@ def _check_heads(lm: LanguageModel, layer: int, at: dict[str, Float[Tensor, "n p
 def _require(lm: LanguageModel, layer: int, law: str, parts: list[Tensor], whole: Tensor) -> None:
     """Raise unless the parts add up to the whole, up to rounding."""
     scale = sum(float(part.norm()) for part in parts)
-    allowed = 4 * torch.finfo(lm.dtype).eps * scale + 1e-3 * min(
-        float(part.norm()) for part in parts[1:] or parts
-    )
+    allowed = 4 * torch.finfo(lm.dtype).eps * scale + 1e-3 * min(float(part.norm()) for part in parts[1:] or parts)
     difference = float((sum(parts[1:], parts[0]) - whole).norm())
     if not difference <= allowed:
         raise UnsupportedModel(

@@ -7,15 +7,12 @@ held-out prompts of the same task (:func:`consistency`). Nothing is prepared: al
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from .errors import Cancelled
 
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     from .models import LanguageModel
 
 Progress = Callable[[int, int, str], None]
-BACKGROUND = 256
-"""Draws from P(X) whose distances stand beside the samples'."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +182,7 @@ def tell(
     >>> import inversescope_nb as isn                                        # doctest: +SKIP
     >>> [told.inversion.verdict for told in tell(isn.load_model(), isn.load_generator())]   # doctest: +SKIP
     """
-    each = n_targets + 2
+    each = n_targets + 1
     for number, story in enumerate(stories):
         if cancel is not None and cancel.is_set():
             raise Cancelled("the demonstration was stopped")
@@ -223,28 +218,15 @@ def _tell(
     inversion = invert(
         lm, gen, ids, site=story.site, position=position, bandwidth=story.bandwidth, n=n, seed=seed, cancel=cancel
     )
-    report(1, "drawing prompts to compare with")
-    inversion = dataclasses.replace(inversion, prior_d=_background(lm, gen, inversion, seed))
     task = get_task(story.task)
     rates = consistency(
         lm, gen, task.held_out.sample(n_targets, seed=seed + 1), [story.site],
         [task.features[name] for name in story.features],
         bandwidth=story.bandwidth, n_samples=n_samples, slot=story.slot, seed=seed,
-        on_progress=lambda done, total, _: report(2 + done * n_targets // max(1, total), "measuring what it holds"),
+        on_progress=lambda done, total, _: report(1 + done * n_targets // max(1, total), "measuring what it holds"),
         cancel=cancel,
     ).to_frame()  # fmt: skip
     return Told(story, tokens, inversion, rates.set_index("feature", drop=False).loc[list(story.features)])
-
-
-def _background(lm: LanguageModel, gen: Generator, inversion: Inversion, seed: int) -> np.ndarray:
-    """Distances of draws from P(X) to the picked activation."""
-    from .generator.training import last_activations
-    from .kernels import distance
-
-    site, statistics = inversion.site.name, gen.statistics(inversion.site.name)
-    inputs = [inversion.prompt_ids, *gen.prompts.draw(BACKGROUND, lm, seed=seed + 2)]
-    u = statistics.standardise(last_activations(lm, inputs, [site])[site])
-    return distance(u[1:].double().cpu(), u[0].double().cpu()).numpy()
 
 
 def one_in(bits: float) -> str:

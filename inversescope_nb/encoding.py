@@ -62,10 +62,7 @@ def encode(lm: LanguageModel, prompts: Prompts | EncodedPrompts) -> EncodedPromp
     slots = {i: getattr(items[i], "slots", None) or {} for i in encoded}
     positions = {
         name: torch.tensor(
-            [
-                _last_token(encoded[i][1], slots[i][name]) if name in slots.get(i, {}) else -1
-                for i in range(len(rows))
-            ]
+            [_last_token(encoded[i][1], slots[i][name]) if name in slots.get(i, {}) else -1 for i in range(len(rows))]
         )
         for name in dict.fromkeys(name for spans in slots.values() for name in spans)
     }
@@ -223,12 +220,7 @@ def _refuse_unknown_words(
     unknown = _unknown_token(tokenizer)
     lost = None
     for token, (start, end), special in zip(ids, spans, added, strict=True):
-        if (
-            unknown is not None
-            and token == unknown[1]
-            and not special
-            and text[start:end].strip() != unknown[0]
-        ):
+        if unknown is not None and token == unknown[1] and not special and text[start:end].strip() != unknown[0]:
             lost = text[start:end].strip() or text[start:end]
             break
     if lost is None and sum(end - start for start, end in spans) < len(text) - text.count(" "):

@@ -1,7 +1,8 @@
 """The posterior itself, where P(X) can be listed: every input run through the target and weighed.
 
-P(x; z_hat, eps) is proportional to P(x) exp(-d(x)^2 / 2 eps^2). Here nothing is sampled: these are the known
-answers that generators and estimators are held against. Axis names: n (all inputs of P(X)), d (site width).
+P(x; z_hat, eps) is proportional to P(x) k(d(x)), with k = exp(-d^2 / 2 eps^2) unless another kernel is given.
+Here nothing is sampled: these are the known answers that generators and estimators are held against.
+Axis names: n (all inputs of P(X)), d (site width).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from .errors import Cancelled, InvalidArgument
 from .features import Feature, InputText, as_features
 from .inversion import cut
-from .kernels import SiteStatistics, check_bandwidth, distance, site_statistics
+from .kernels import Kernel, SiteStatistics, check_bandwidth, distance, site_statistics
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class ActivationTable:
         """The posterior around any point in standardised units (a noised activation, say)."""
         check_bandwidth(bandwidth, (1e-6, 1e6))
         d = torch.cat([distance(block, centre) for block in self.u.split(65_536)]).double().numpy()
-        log_joint = self.log_prior - np.square(d) / (2 * bandwidth**2)
+        log_joint = self.log_prior + self.statistics.kernel.log(d, bandwidth)
         log_z = float(np.logaddexp.reduce(log_joint))
-        return ExactPosterior(self, picked, float(bandwidth), d, log_joint - log_z, -log_z / math.log(2))
+        return ExactPosterior(self, picked, float(bandwidth), d, log_joint - log_z, -log_z / math.log(2), centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,8 @@ class ExactPosterior:
     """log of the posterior, nats."""
     bits: float
     """Resolution bits: -log2 of the kernel's mean over P(X)."""
+    centre: Float[Tensor, " d"]
+    """Where the kernel stands, standardised units."""
 
     @property
     def p(self) -> Float[np.ndarray, " n"]:
@@ -98,8 +101,10 @@ class ExactPosterior:
 
     def sample(self, n: int, *, seed: int) -> list[list[int]]:
         """`n` independent draws."""
-        rows = np.random.default_rng(seed).choice(len(self.d), n, p=self.p / self.p.sum())
-        return [self.table.inputs[i] for i in rows]
+        return [self.table.inputs[i] for i in self._rows(n, seed)]
+
+    def _rows(self, n: int, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).choice(len(self.d), n, p=self.p / self.p.sum())
 
     def fcr(self, feature: Feature, *, copies: bool = True) -> float | None:
         """Exact feature consistency rate of the picked input; None where it is undefined.
@@ -129,24 +134,23 @@ class ExactPosterior:
         """KL(posterior || generator) in nats, and its standard error, from draws of the posterior.
 
         Raises:
-            InvalidArgument: the posterior is not that of a picked input, or was standardised by other moments than
-                the generator's, in which the same bandwidth means another kernel.
+            InvalidArgument: fewer than 2 draws, or the posterior was standardised by other moments than the
+                generator's, in which the same bandwidth means another kernel.
         """
         site = self.table.site.name
         own, used = generator.statistics(site), self.table.statistics
-        if self.picked is None or draws < 2:
-            raise InvalidArgument("a gap needs a picked input and at least 2 draws", hint="use table.posterior(prompt)")
-        if abs(own.scale / used.scale - 1) > 1e-4:
+        if draws < 2:
+            raise InvalidArgument(f"draws={draws} must be at least 2")
+        if abs(own.scale / used.scale - 1) > 1e-4 or own.kernel != used.kernel:
             raise InvalidArgument(
-                f"the posterior is standardised by scale {used.scale:g}, the generator by {own.scale:g}",
+                f"the posterior is standardised by scale {used.scale:g} for {used.kernel}, the generator by "
+                f"{own.scale:g} for {own.kernel}",
                 hint="give statistics=generator.statistics(site) to exact_posterior or activation_table",
             )
-        inputs = self.sample(draws, seed=seed)
-        z = self.table.lm.activations([self.picked], [site])[site]
-        condition = generator.condition_on(site, generator.statistics(site).standardise(z), self.bandwidth)
-        log_q = np.array([float(x.sum()) for x in generator.log_probs(inputs, condition)])
-        log_p = dict(zip(map(tuple, self.table.inputs), self.log_p, strict=True))
-        difference = np.array([log_p[tuple(x)] for x in inputs]) - log_q
+        rows = self._rows(draws, seed)
+        condition = generator.condition_on(site, self.centre[None], self.bandwidth)
+        log_q = generator.log_probs([self.table.inputs[i] for i in rows], condition)
+        difference = self.log_p[rows] - np.array([float(x.sum()) for x in log_q])
         return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(draws))
 
 
@@ -156,10 +160,14 @@ def activation_table(
     site: str | Site,
     *,
     statistics: SiteStatistics | None = None,
+    kernel: Kernel | None = None,
     limit: int = 2_000_000,
     cancel: threading.Event | None = None,
 ) -> ActivationTable:
-    """Lists P(X), runs the target on all of it in blocks, and standardises (by P(X)'s own moments by default)."""
+    """Lists P(X), runs the target on all of it in blocks, and standardises.
+
+    By `statistics` (a generator's, with its kernel), or by P(X)'s own moments in the units of `kernel`.
+    """
     place, found = lm.site(site), prompts.inputs(lm, limit=limit)
     inputs = [list(ids) for ids in found]
     z = torch.empty(len(inputs), place.d)
@@ -169,7 +177,7 @@ def activation_table(
         z[at : at + _BLOCK] = lm.activations(inputs[at : at + _BLOCK], [place])[place.name]
     p = np.array(list(found.values()))
     if statistics is None:
-        statistics = site_statistics(z, torch.from_numpy(p))
+        statistics = site_statistics(z, torch.from_numpy(p), kernel=kernel)
     return ActivationTable(lm, place, inputs, np.log(p), statistics.standardise(z), statistics)
 
 
@@ -182,6 +190,7 @@ def exact_posterior(
     *,
     position: int = -1,
     statistics: SiteStatistics | None = None,
+    kernel: Kernel | None = None,
 ) -> ExactPosterior:
     """The exact posterior of one picked input; raises `NotEnumerable` where P(X) cannot be listed.
 
@@ -193,7 +202,9 @@ def exact_posterior(
         bandwidth: kernel width eps in standardised units per coordinate.
         position: index into the target's token ids.
         statistics: moments to standardise with (a generator's `.statistics(site)`); P(X)'s own by default.
+        kernel: another metric or shape, where no `statistics` are given.
 
     For many picks of one site use :func:`activation_table` once.
     """
-    return activation_table(lm, prompts, site, statistics=statistics).posterior(target, bandwidth, position=position)
+    table = activation_table(lm, prompts, site, statistics=statistics, kernel=kernel)
+    return table.posterior(target, bandwidth, position=position)

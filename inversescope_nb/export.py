@@ -130,7 +130,8 @@ def fragment(widget: InverseScopeWidget) -> str:
         bits = "" if summary["bits"] is None else f" \u00b7 {summary['bits']:.1f} bits"
         effective = f"{summary['ess']:.0f} effective of {summary['n']} samples"
         verdict, reason, prior = (html.escape(summary[k]) for k in ("verdict_words", "verdict_reason", "prior"))
-        parts.append(f"<p><b>{verdict}</b> {reason}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>")
+        words = " ".join([reason, *map(html.escape, summary["remarks"])])
+        parts.append(f"<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>")
         parts.append(_samples(gallery.rows, summary))
         parts.append(_hypotheses(widget.panel.rows, widget.panel.chance_note))
     else:

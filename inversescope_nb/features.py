@@ -81,9 +81,7 @@ class Feature:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
-            raise InvalidArgument(
-                f"a feature is named {self.name!r}", hint="a name is a string that is not empty"
-            )
+            raise InvalidArgument(f"a feature is named {self.name!r}", hint="a name is a string that is not empty")
         if not callable(self.fn):
             raise InvalidArgument(
                 f"feature {self.name!r} is made of a {type(self.fn).__name__}, which cannot be called",

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InvalidArgument
-from .inversion import cut
-from .kernels import check_bandwidth
+from .inversion import cut, place_of
 
 if TYPE_CHECKING:
     from .generator import Generator
@@ -49,7 +48,7 @@ def channel_bits(
     gen: Generator,
     site: str | Site,
     *,
-    bandwidth: float = 0.1,
+    bandwidth: float | None = None,
     prompts: PromptDistribution | None = None,
     n: int = 256,
     seed: int = 31_415,
@@ -59,7 +58,7 @@ def channel_bits(
     Args:
         lm, gen: the target and its generator.
         site: one of the generator's sites.
-        bandwidth: the noise, eps in standardised units per coordinate.
+        bandwidth: the noise, eps in standardised units per coordinate; None: the site's usual.
         prompts: P(X); the generator's own by default.
         n: noised pairs, drawn with `seed`.
 
@@ -71,9 +70,8 @@ def channel_bits(
     """
     if n < 2:
         raise InvalidArgument(f"n={n} must be at least 2")
-    check_bandwidth(bandwidth, gen.config.bandwidths)
-    gen.check_target(lm)
-    place, prompts = lm.site(site), gen.prompts if prompts is None else prompts
+    place, bandwidth = place_of(lm, gen, site, bandwidth)
+    prompts = gen.prompts if prompts is None else prompts
     statistics = gen.statistics(place.name)
     inputs = prompts.draw(n, lm, seed=seed)
     z = lm.activations(inputs, [place])[place.name]
@@ -98,15 +96,14 @@ def token_information(
     *,
     site: str | Site,
     position: int = -1,
-    bandwidth: float = 0.1,
+    bandwidth: float | None = None,
 ) -> list[float]:
     """What the activation at a position says about each token up to it: log q(x_t | z) - log q(x_t | nothing), nats.
 
     A shading of the picked input, not a measurement. One number a token of ``ids[:position + 1]``; BOS has 0.
+    Without `bandwidth`, at the site's usual one.
     """
-    check_bandwidth(bandwidth, gen.config.bandwidths)
-    gen.check_target(lm)
-    place = lm.site(site)
+    place, bandwidth = place_of(lm, gen, site, bandwidth)
     ids, _ = cut(lm, prompt, position)
     u = gen.statistics(place.name).standardise(lm.activations([ids], [place])[place.name])
     (given,) = gen.log_probs([ids], gen.condition_on(place.name, u, bandwidth))

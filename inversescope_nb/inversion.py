@@ -3,10 +3,13 @@
 1. The picked input is cut at its position; the target runs on it and gives z_hat at the site.
 2. The generator proposes n inputs from q(x | z_hat, site, eps) at temperature 1.
 3. The target runs on EVERY proposal (as ids, never decoded and encoded again): distance d, relative norm
-   |z - z_hat| / |z_hat| (as in InversionView, arXiv 2405.17653), cosine, kernel exp(-d^2 / 2 eps^2).
+   |z - z_hat| / |z_hat| (as in InversionView, arXiv 2405.17653), cosine, kernel exp(-d^2 / 2 eps^2)
+   (or the one that the generator was trained with).
 4. Weights w proportional to P(x) k(d) / q(x | z_hat) make averages over the proposals averages over the
    posterior; where P cannot score an input, the generator's own q(x | nothing) stands in, and the result says so.
-5. The verdict says whether to believe it.
+5. What no sample shows, an input that lies near and is never proposed, is looked for at the picked input and
+   in a bank of inputs drawn from P(X).
+6. The verdict says whether to believe it.
 
 Axis names: n (samples).
 """
@@ -17,15 +20,17 @@ import math
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from .banks import SIZE, Bank
 from .errors import BadPrompt, Cancelled, InvalidArgument
 from .features import InputText
 from .inverted import Inversion, Verdict
-from .kernels import SiteStatistics, check_bandwidth, distance
+from .kernels import SiteStatistics, check_bandwidth
 from .prompts import PromptDistribution
 from .sites import Site
 
@@ -39,6 +44,8 @@ __all__ = ["Inversion", "Verdict", "cut", "invert"]
 Progress = Callable[[int, int, str], None]
 BATCH = 128
 """Samples drawn between two looks at `cancel`."""
+_SCORED = 32  # inputs of a bank that are scored at most
+_COUNTS = 0.01  # share of the posterior that the bank must stand for
 
 
 def invert(
@@ -48,11 +55,12 @@ def invert(
     *,
     site: str | Site,
     position: int = -1,
-    bandwidth: float = 0.1,
+    bandwidth: float | None = None,
     n: int = 256,
     prior: PromptDistribution | None = None,
     seed: int = 0,
     noise_seed: int | None = None,
+    bank: int = SIZE,
     on_progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Inversion:
@@ -64,12 +72,15 @@ def invert(
         prompt: a text, a `Prompt` or token ids.
         site: any spelling of one of `gen.sites`.
         position: index into the prompt's token ids (BOS counted, negative from the end); ids[:p + 1] is inverted.
-        bandwidth: kernel width eps, within `gen.config.bandwidths`.
+        bandwidth: kernel width eps, within `gen.config.bandwidths`; None: the site's usual, see
+            :meth:`Generator.default_bandwidth`.
         n: inputs to propose.
         prior: P(X), by default the generator's own.
         seed: of the draws; the same seed gives the same samples on one device.
         noise_seed: invert the activation seen through the kernel's noise, v = u_hat + eps sqrt(D) n, drawn with
             this seed, as the channel's rates need; None: the activation itself. Distances are then to v.
+        bank: inputs of P(X) in which near ones that the generator misses are looked for; they are drawn and run
+            once for a generator. 0: do not look.
         on_progress: called with (done, n, message).
         cancel: looked at before every token; `Cancelled` is raised.
 
@@ -85,9 +96,9 @@ def invert(
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise InvalidArgument(f"n={n!r} must be a whole number of at least 1")
-    check_bandwidth(bandwidth, gen.config.bandwidths)
-    gen.check_target(lm)
-    place = lm.site(site)
+    if isinstance(bank, bool) or not isinstance(bank, (int, np.integer)) or bank < 0:
+        raise InvalidArgument(f"bank={bank!r} must be a whole number of at least 0")
+    place, bandwidth = place_of(lm, gen, site, bandwidth)
     statistics = gen.statistics(place.name)
     ids, position = cut(lm, prompt, position)
     if gen.config.has_bos and ids == [gen.config.start_id]:
@@ -101,14 +112,26 @@ def invert(
     u_hat = statistics.standardise(z_hat)
     if noise_seed is not None:
         u_hat = gen.noised(place.name, z_hat[None], bandwidth, seed=noise_seed)[0].cpu()
-        z_hat = u_hat * statistics.scale + statistics.mean.to(u_hat)
+        z_hat = statistics.restore(u_hat, z_hat)
     condition = gen.condition_on(place.name, u_hat[None], bandwidth)
     samples, ended = _propose(gen, condition, int(n), seed, on_progress, cancel)
-    return _weigh(
+    found = _weigh(
         lm, gen, prior, samples, ended, condition, statistics, z_hat, cancel,
-        {"prompt_ids": ids, "site": place, "position": position, "bandwidth": float(bandwidth),
-         "proposal_bandwidth": float(bandwidth), "prompts_name": prior.name},
+        {"prompt_ids": ids, "site": place, "position": position, "bandwidth": bandwidth,
+         "proposal_bandwidth": bandwidth, "prompts_name": prior.name},
     )  # fmt: skip
+    where = gen.bank(lm, prior, int(bank), on_progress=on_progress, cancel=cancel)
+    return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, cancel)
+
+
+def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: float | None) -> tuple[Site, float]:
+    """The site and the bandwidth that were asked for; raises where this generator cannot answer there."""
+    if bandwidth is not None:
+        bandwidth = check_bandwidth(bandwidth, gen.config.bandwidths)
+    gen.check_target(lm)
+    place = lm.site(site)
+    gen.statistics(place.name)
+    return place, gen.default_bandwidth(place.name) if bandwidth is None else bandwidth
 
 
 def cut(lm: LanguageModel, prompt: str | Prompt | Sequence[int], position: int) -> tuple[list[int], int]:
@@ -172,8 +195,7 @@ def _weigh(
     scored = prior.log_probs(inputs, lm)
     log_prior = np.array([float(x.sum()) for x in without] if scored is None else scored, dtype=np.float64)
     z = lm.activations(inputs, [about["site"]], cancel=cancel)[about["site"].name]
-    u = statistics.standardise(z)
-    d = distance(u.double(), statistics.standardise(z_hat).double()).numpy()
+    d = statistics.distance(z, z_hat).numpy()
     relative = ((z - z_hat).norm(dim=-1) / z_hat.norm().clamp(min=1e-30)).numpy()
     cosine = torch.nn.functional.cosine_similarity(z, z_hat[None], dim=-1).numpy()
     log_q = np.array([float(x.sum()) for x in given], dtype=np.float64)
@@ -198,11 +220,48 @@ def _weigh(
         cosine=spread(cosine, math.nan),
         token_log_q=[given[r].numpy() if r >= 0 else none for r in rows],
         token_log_no_condition=[without[r].numpy() if r >= 0 else none for r in rows],
-        picked_log_weight=float(log_prior[0] - d[0] ** 2 / (2 * about["bandwidth"] ** 2) - log_q[0]),
+        picked_log_prior=float(log_prior[0]),
+        picked_log_q=float(log_q[0]),
         picked_on_support=bool(np.isfinite(log_prior[0])) and begins,
         picked_d=float(d[0]),
         bits_bound=statistics.channel_bits_bound(about["bandwidth"]),
-        top_share=float(statistics.eigenvalues[0] / statistics.eigenvalues.sum().clamp(min=1e-30)),
+        top_share=statistics.top_share,
         is_constant=statistics.is_constant,
+        law=statistics.kernel,
+        usual_bandwidth=gen.default_bandwidth(about["site"].name),
+        relative_scale=gen.relative_scale(about["site"].name),
         frame=int(gen.config.has_bos),
     )
+
+
+def _compared(
+    lm: LanguageModel,
+    gen: Generator,
+    prior: PromptDistribution,
+    found: Inversion,
+    bank: Bank,
+    condition: Condition,
+    statistics: SiteStatistics,
+    z_hat: torch.Tensor,
+    cancel: threading.Event | None,
+) -> Inversion:
+    """The inversion with a bank's distances, and the weights of some of its inputs, drawn by what they count."""
+    if not len(bank):
+        return found
+    name = found.site.name
+    d = statistics.distance(bank.activations(name, cancel=cancel), z_hat).numpy()
+    log_ratio = np.full(len(bank), math.nan)
+    with_bank = replace(found, prior_d=d, bank_log_ratio=log_ratio)
+    share = np.array(with_bank.bank_share)
+    share[[x == found.prompt_ids for x in bank.inputs]] = 0.0
+    if share.sum() > _COUNTS:
+        # evenly along the cumulated shares: each input as often as it stands for much of the posterior
+        marks = (np.arange(_SCORED) + 0.5) / _SCORED * share.sum()
+        rows = sorted(set(np.minimum(np.searchsorted(np.cumsum(share), marks), len(share) - 1).tolist()))
+        inputs = [bank.inputs[i] for i in rows]
+        log_q = [float(x.sum()) for x in gen.log_probs(inputs, condition)]
+        scored = prior.log_probs(inputs, lm)
+        if scored is None:
+            scored = [float(x.sum()) for x in gen.log_probs(inputs, gen.no_condition(1))]
+        log_ratio[rows] = np.array(scored) - np.array(log_q)
+    return with_bank

@@ -2,8 +2,8 @@
 
 Weights w proportional to P(x) k(d) / q(x | z_hat) make averages over the samples averages over the posterior.
 Resolution bits are -log2 of Z = E over P(X) of k(d), estimated by the mean weight. Effective sample size and k-hat
-judge the weights; what no sample shows (a nearest input that the generator misses) is looked for at the picked
-input itself. Axis names: n (samples), pos (tokens of one).
+judge the weights; what no sample shows (a near input that the generator misses) is looked for at the picked input
+itself and among the inputs of a bank drawn from P(X). Axis names: n (samples), pos (tokens of one).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _statistics
 from .features import InputText
-from .kernels import check_bandwidth
+from .kernels import Kernel, check_bandwidth
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 _LN2 = math.log(2)
+COARSE = 0.5
+"""Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
+_MISSED = 0.1  # share of the posterior that a bank may show to be missed
 _FEW = 10  # effective samples below which nothing is called reliable
 
 
@@ -80,8 +83,10 @@ class Inversion:
     """log q(x_t | z_hat) of each sample's tokens behind the row's first and of its end."""
     token_log_no_condition: list[Float[np.ndarray, " pos"]]
     """The same without the condition."""
-    picked_log_weight: float
-    """log of P(x_hat) k(d) / q(x_hat | z_hat): the picked input's own weight (d = 0 unless noise was added)."""
+    picked_log_prior: float
+    """log P of the picked input, nats; log q(x_hat | nothing) where P cannot score."""
+    picked_log_q: float
+    """log q(x_hat | z_hat) of the picked input, nats."""
     picked_on_support: bool
     """Whether P(X) can make the picked input."""
     prompts_name: str
@@ -97,7 +102,15 @@ class Inversion:
     frame: int = 1
     """Tokens of each sample in front of the first that has a log q (1 where the model has a BOS)."""
     prior_d: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
-    """Distances of draws from P(X) itself, for comparison."""
+    """Distances of a bank of draws from P(X) itself."""
+    bank_log_ratio: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
+    """log of P(x) / q(x | z_hat) of inputs of the bank drawn in proportion to what they count, NaN for the others."""
+    law: Kernel = field(default_factory=Kernel)
+    """The kernel: what is near, and how much it counts."""
+    usual_bandwidth: float = 0.1
+    """The eps that is usual at this site: 0.1, or where the picked input itself has at most 5 % of the posterior."""
+    relative_scale: float = math.nan
+    """The site's spread on P(X) in units of the residual stream's there; NaN where that is not known."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -111,14 +124,14 @@ class Inversion:
 
     @cached_property
     def kernel(self) -> Float[np.ndarray, " n"]:
-        """exp(-d^2 / 2 eps^2)."""
-        return np.exp(-np.square(self.d) / (2 * self.bandwidth**2))
+        """exp(-d^2 / 2 eps^2), or what :attr:`law` says."""
+        return np.exp(self.law.log(self.d, self.bandwidth))
 
     @cached_property
     def log_weight(self) -> Float[np.ndarray, " n"]:
         """log of P(x) k(d) / q(x | z_hat), not normalised."""
         with np.errstate(invalid="ignore"):
-            value = self.log_prior - np.square(self.d) / (2 * self.bandwidth**2) - self.log_q
+            value = self.log_prior + self.law.log(self.d, self.bandwidth) - self.log_q
         return np.where(np.isfinite(value), value, -np.inf)
 
     @cached_property
@@ -187,6 +200,45 @@ class Inversion:
         w = self.weight * self.n
         return float(w.std(ddof=1) / math.sqrt(self.n) / _LN2) if self.n > 1 and w.any() else math.nan
 
+    # -- what no sample shows -------------------------------------------------------------------
+
+    @property
+    def picked_log_weight(self) -> float:
+        """log of P(x_hat) k(d) / q(x_hat | z_hat): the picked input's own weight."""
+        k = self.law.log(np.array(self.picked_d), self.bandwidth)
+        return float(self.picked_log_prior + k - self.picked_log_q)
+
+    @property
+    def picked_share(self) -> float:
+        """Share of the posterior that the picked input itself has, as far as the samples tell; at most 1."""
+        k = float(self.law.log(np.array(self.picked_d), self.bandwidth))
+        share = self.picked_log_prior + k + self.bits * _LN2
+        return float(np.exp(min(share, 0.0))) if np.isfinite(share) else math.nan
+
+    @property
+    def bank_share(self) -> Float[np.ndarray, " m"]:
+        """k(d) / (m Z): what of the posterior each of the bank's inputs stands for, Z from the samples."""
+        if not len(self.prior_d) or not self.weight.any():
+            return np.zeros(len(self.prior_d))
+        log_k = self.law.log(self.prior_d, self.bandwidth)
+        return np.exp(np.minimum(log_k + self.bits * _LN2 - math.log(len(self.prior_d)), 700.0))
+
+    @cached_property
+    def missed_share(self) -> float:
+        """Share of the posterior held by inputs of the bank that q would propose less than once in n; at most 1.
+
+        An input outweighs all n samples together where its posterior is more than n times its q.
+        NaN without a bank; a rough figure, since few of a bank's inputs lie near.
+        """
+        if not len(self.prior_d) or not self.weight.any():
+            return math.nan
+        scored, share = np.isfinite(self.bank_log_ratio), self.bank_share
+        if not share[scored].any():
+            return 0.0
+        log_weight = self.bank_log_ratio + self.law.log(self.prior_d, self.bandwidth)
+        missed = scored & (log_weight > np.logaddexp.reduce(self.log_weight))
+        return float(min(1.0, share.sum()) * share[missed].sum() / share[scored].sum())
+
     @cached_property
     def _judgement(self) -> tuple[Verdict, str]:
         if self.is_constant:
@@ -203,6 +255,12 @@ class Inversion:
             return (
                 Verdict.INVERTER_FAILED,
                 "the picked input outweighs all samples together: the generator misses what is nearest",
+            )
+        if self.n >= _FEW and self.missed_share > _MISSED:
+            return (
+                Verdict.INVERTER_FAILED,
+                f"inputs of a bank lie as near, about {self.missed_share:.0%} of the posterior, and the generator all "
+                "but never proposes them",
             )
         if self.bits < max(0.1, 2 * self.bits_stderr) and self.ess >= 0.1 * self.n:
             return Verdict.NO_INFORMATION, f"{max(self.bits, 0.0):.2f} bits: the samples are the prompt distribution"
@@ -238,8 +296,7 @@ class Inversion:
     def reweight(self, bandwidth: float) -> Inversion:
         """The same samples weighed at another bandwidth; exact, with fewer effective samples the further it is."""
         new = check_bandwidth(bandwidth, (1e-6, 1e6))
-        change = self.picked_d**2 / 2 * (self.bandwidth**-2 - new**-2)
-        return replace(self, bandwidth=new, picked_log_weight=self.picked_log_weight + change)
+        return replace(self, bandwidth=new)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a sample, in order of drawing; log_q and log_prior in nats."""
@@ -263,20 +320,39 @@ class Inversion:
             }
         )
 
+    @property
+    def remarks(self) -> list[str]:
+        """What else to know before reading the samples, a sentence each."""
+        found = []
+        if self.is_constant:
+            return found
+        if self.top_share > COARSE and self.law.metric == "scaled" and self.bandwidth == self.proposal_bandwidth:
+            found.append(
+                f"One direction holds {self.top_share:.0%} of this site's variance (a few giant activations), so the "
+                f"bandwidth is coarse for all others: on average at most {self.bits_bound:.1f} bits pass. A generator "
+                "trained with metric='whitened' weighs all directions alike."
+            )
+        if self.relative_scale < 0.01:
+            found.append(
+                f"This site varies {1 / self.relative_scale:.0f} times less than the residual stream: standardised "
+                "units magnify what the model may hardly use."
+            )
+        if self.picked_share > 0.05 and self.usual_bandwidth > self.bandwidth:
+            found.append(
+                f"The picked input itself is {self.picked_share:.0%} of the posterior: at this site bandwidth "
+                f"{self.usual_bandwidth:g} is usual."
+            )
+        return found
+
     def summary(self) -> str:
         """A few plain lines."""
         prior = self.prompts_name if self.prior_is_exact else f"the generator's own prior, for {self.prompts_name}"
-        coarse = (
-            f"\n  one direction holds {self.top_share:.0%} of this site's variance (a few giant activations), so the "
-            f"bandwidth is coarse for all others: on average at most {self.bits_bound:.1f} bits pass"
-            if self.top_share > 0.5 and self.bandwidth == self.proposal_bandwidth
-            else ""
-        )
         return (
             f"{self.site} at {self.tokens[-1]!r} (token {self.position}), bandwidth {self.bandwidth:g}: "
             f"{self.verdict}\n"
             f"  {self.verdict_reason}\n"
             f"  {self.bits:.2f} bits (se {self.bits_stderr:.2f}), relative to {prior}\n"
             f"  {self.n} samples: {self.distinct_share:.0%} distinct, {self.copy_share:.0%} copies of the picked "
-            f"input, {self.off_support_share:.0%} that the prompt distribution cannot make{coarse}"
+            f"input, {self.off_support_share:.0%} that the prompt distribution cannot make"
+            + "".join(f"\n  {remark}" for remark in self.remarks)
         )

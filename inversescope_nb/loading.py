@@ -68,9 +68,7 @@ def _location(source: str | Path) -> str:
     path = Path(source).expanduser()
     is_folder = str(source) != "" and path.is_dir()
     if looks_local and not is_folder:
-        raise ModelLoadError(
-            f"no folder {str(source)!r}", hint="give a folder with config.json, or a Hub name"
-        )
+        raise ModelLoadError(f"no folder {str(source)!r}", hint="give a folder with config.json, or a Hub name")
     return str(path) if is_folder else str(source)
 
 
@@ -120,9 +118,7 @@ def _fetch_tokenizer(places: list[str], placement: Placement) -> Any:
         try:
             return AutoTokenizer.from_pretrained(where, **_hub_options(where, placement))
         except (OSError, ValueError, ImportError, TypeError) as error:
-            problem = ModelLoadError(
-                f"no tokenizer found at {where!r}: {_first_line(error)}", hint=_TOKENIZER_HINT
-            )
+            problem = ModelLoadError(f"no tokenizer found at {where!r}: {_first_line(error)}", hint=_TOKENIZER_HINT)
             problem.__cause__ = error
     raise problem
 

@@ -194,9 +194,7 @@ class LanguageModel:
             rows = order[start : start + batch_size]
             lengths = batch.lengths[rows]
             ids = batch.token_ids[rows, : int(lengths.max())]
-            for name, values in activations_of_ids(
-                self, ids, lengths, wanted, positions=positions[rows]
-            ).items():
+            for name, values in activations_of_ids(self, ids, lengths, wanted, positions=positions[rows]).items():
                 out[name][rows] = values.cpu()
             if on_progress is not None:
                 on_progress(start + len(rows), len(order), "running the model")

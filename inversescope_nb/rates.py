@@ -102,9 +102,7 @@ def consistency(
     found, bandwidths = as_features(features), _bandwidths(bandwidth)
     _check_counts(n_targets=n_targets, n_samples=n_samples, permutations=permutations)
     names = resolve_sites(lm, gen, sites)
-    picks = pick_inputs(
-        lm, targets, n_targets=n_targets, position=position, slot=slot, group_by=group_by, seed=seed
-    )
+    picks = pick_inputs(lm, targets, n_targets=n_targets, position=position, slot=slot, group_by=group_by, seed=seed)
     parameters = {
         "target model": lm.fingerprint,
         "generator": generator_hash(gen),
@@ -160,9 +158,7 @@ def consistency_of(
     """
     inversions = list(inversions) if isinstance(inversions, Sequence) else [inversions]
     if not inversions:
-        raise InvalidArgument(
-            "no inversion was given", hint="pass what invert() returned, or several of those"
-        )
+        raise InvalidArgument("no inversion was given", hint="pass what invert() returned, or several of those")
     if groups is not None and len(groups) != len(inversions):
         raise InvalidArgument(
             f"{len(groups)} groups for {len(inversions)} inversions", hint="give one group per inversion"
@@ -177,9 +173,7 @@ def consistency_of(
             texts[tuple(int(t) for t in ids)] = text
         cell = cells.setdefault((inversion.site.name, float(inversion.bandwidth)), {})
         cell[inputs[i], sum(own == inputs[i] for own, _ in cell)] = i  # an input may be inverted twice
-    numbers = {
-        pick: k for k, pick in enumerate(dict.fromkeys(pick for cell in cells.values() for pick in cell))
-    }
+    numbers = {pick: k for k, pick in enumerate(dict.fromkeys(pick for cell in cells.values() for pick in cell))}
     studies = [
         Study(
             Cell.of([inversions[i] for i in cell.values()]),
@@ -219,9 +213,7 @@ def resolve_sites(lm: LanguageModel, gen: Generator, sites: str | Iterable[str])
             )
         wanted |= matched
     if not wanted:
-        raise UnknownSite(
-            "no site was given", hint="give names, or a glob such as 'blocks.*.hook_resid_post'"
-        )
+        raise UnknownSite("no site was given", hint="give names, or a glob such as 'blocks.*.hook_resid_post'")
     return [name for name in known if name in wanted]
 
 

@@ -211,9 +211,7 @@ def test_the_check_refuses_a_wrong_layout(lm):
     from dataclasses import replace
 
     wrong = load_model((lm.model, lm.tokenizer), check=False)
-    wrong.architecture = replace(
-        lm.architecture, layout=replace(lm.architecture.layout, mid="input_layernorm")
-    )
+    wrong.architecture = replace(lm.architecture, layout=replace(lm.architecture.layout, mid="input_layernorm"))
     with pytest.raises(UnsupportedModel, match="resid_mid"):
         check_architecture(wrong)
 
@@ -242,9 +240,7 @@ def test_a_position_outside_the_prompt_is_refused(lm, position):
 
 def test_activations_can_be_used_in_training(lm):
     batch = lm.encode(PROMPTS)
-    values = activations_of_ids(lm, batch.token_ids, batch.lengths, ["resid_post.0"])[
-        "blocks.0.hook_resid_post"
-    ]
+    values = activations_of_ids(lm, batch.token_ids, batch.lengths, ["resid_post.0"])["blocks.0.hook_resid_post"]
     layer = torch.nn.Linear(lm.d_model, 1)
     layer(values).sum().backward()
     assert layer.weight.grad is not None

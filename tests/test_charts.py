@@ -219,9 +219,7 @@ def test_tokens_of_distinct_samples_are_shaded_in_bits() -> None:
     found = spec(information_chart(inversion()))
     table = data(found)
     assert table["sample"].max() == 7, "seven distinct samples"
-    assert table.loc[table["position"] == 3, "bits"].unique().tolist() == pytest.approx([1.0]), (
-        "ln 2 is a bit"
-    )
+    assert table.loc[table["position"] == 3, "bits"].unique().tolist() == pytest.approx([1.0]), "ln 2 is a bit"
     low, middle, high = found["layer"][0]["encoding"]["color"]["scale"]["domain"]
     assert (low, middle) == (-high, 0)
     assert spec(information_chart(inversion(weight=0.0)))["mark"]["type"] == "text"

@@ -172,8 +172,13 @@ def test_a_gap_is_the_divergence_that_a_listing_gives(lm) -> None:
     other = activation_table(lm, PromptDistribution.from_texts(TEXTS[:2]), site).posterior("the cat", 0.5)
     with pytest.raises(InvalidArgument, match="standardised by scale"):
         other.gap(gen)
-    with pytest.raises(InvalidArgument, match="picked input"):
-        table.posterior_of(u[0], 0.5).gap(gen)
+    with pytest.raises(InvalidArgument, match="at least 2"):
+        found.gap(gen, draws=1)
+    v = u + 0.3
+    noised = table.posterior_of(v[0], 0.5)
+    log_q = np.array([float(x.sum()) for x in gen.log_probs(table.inputs, gen.condition_on(site, v, 0.5))])
+    gap, stderr = noised.gap(gen, draws=400, seed=3)
+    assert abs(gap - float((noised.p * (noised.log_p - log_q)).sum())) < 4 * stderr + 1e-6
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -44,18 +44,14 @@ def test_input_text_from_ids_asks_the_model_and_leaves_bos_to_the_tokens() -> No
     assert InputText.from_ids([3, 0], Model()) == "t3 t0"
 
 
-@pytest.mark.parametrize(
-    "label", [[1], {"a": 1}, {1}, np.array([1]), torch.ones(1), torch.ones(2), float("nan")]
-)
+@pytest.mark.parametrize("label", [[1], {"a": 1}, {1}, np.array([1]), torch.ones(1), torch.ones(2), float("nan")])
 def test_what_is_no_label_is_refused_with_the_feature_and_the_text(label) -> None:
     with pytest.raises(FeatureError) as e:
         Feature("my feature", lambda text: label)("some text")
     assert all(part in str(e.value) for part in ("'my feature'", "'some text'", "None"))
 
 
-@pytest.mark.parametrize(
-    "label", ["a", 1, True, ("a", 2), frozenset({1}), np.int64(3), np.str_("x"), np.bool_(0)]
-)
+@pytest.mark.parametrize("label", ["a", 1, True, ("a", 2), frozenset({1}), np.int64(3), np.str_("x"), np.bool_(0)])
 def test_what_is_a_label_passes_through(label) -> None:
     assert Feature("f", lambda text: label)("t") == label
 

@@ -14,13 +14,14 @@ from known_answer import Copy, copying_model, label, prompts, rate
 from small import byte_level_tokenizer, model_for, open_gates, word_tokenizer
 
 import inversescope_nb.inversion as inversion_module
+from inversescope_nb.banks import draw_bank
 from inversescope_nb.errors import BadPrompt, Cancelled, GeneratorMismatch, InvalidArgument, UnknownSite
 from inversescope_nb.exact import ActivationTable, activation_table
 from inversescope_nb.features import InputText
 from inversescope_nb.generator import TrainingConfig, train_generator
 from inversescope_nb.generator.building import build_generator
 from inversescope_nb.inversion import Inversion, Verdict, invert
-from inversescope_nb.kernels import check_bandwidth
+from inversescope_nb.kernels import Kernel, check_bandwidth
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import Prompt, PromptDistribution
 from inversescope_nb.sites import Site
@@ -61,6 +62,15 @@ class TableGenerator:
 
     def check_target(self, lm) -> None:
         assert lm is self.table.lm
+
+    def default_bandwidth(self, site):
+        return 0.1
+
+    def relative_scale(self, site):
+        return 1.0
+
+    def bank(self, lm, prior, size, **_):
+        return draw_bank(lm, prior, size)
 
     def statistics(self, site):
         return self.table.statistics
@@ -105,7 +115,8 @@ def by_hand(**changes) -> Inversion:
         "log_prior": np.array([math.log(0.2), math.log(0.3), math.log(0.3), -math.inf]),
         "prior_is_exact": True, "d": np.array([0.0, 0.5, 0.5, 0.1]), "relative_norm": np.zeros(4), "cosine": np.ones(4),
         "token_log_q": [np.array([-1.0, -0.5])] * 4, "token_log_no_condition": [np.array([-2.0, -0.5])] * 4,
-        "picked_log_weight": math.log(0.2 / 0.4), "picked_on_support": True, "prompts_name": "four",
+        "picked_log_prior": math.log(0.2), "picked_log_q": math.log(0.4), "picked_on_support": True,
+        "prompts_name": "four",
     }  # fmt: skip
     return Inversion(**{**fields, **changes})
 
@@ -133,8 +144,8 @@ def test_reweighing_is_weighing_at_another_bandwidth() -> None:
     np.testing.assert_allclose(found.weight, other.weight)
     assert (found.bandwidth, found.proposal_bandwidth) == (0.25, 0.5)
     assert found.reweight(0.5).bits == pytest.approx(by_hand().bits)
-    noisy = by_hand(picked_d=0.3, picked_log_weight=-1.0)
-    assert noisy.reweight(0.25).picked_log_weight == pytest.approx(-1 + 0.045 * (4 - 16))
+    noisy = by_hand(picked_d=0.3)
+    assert noisy.reweight(0.25).picked_log_weight == pytest.approx(math.log(0.5) - 0.3**2 / 2 * 16)
     for eps in (0, -1, math.nan):
         with pytest.raises(InvalidArgument, match="bandwidth"):
             found.reweight(eps)
@@ -171,7 +182,8 @@ def many(n: int = 200, **changes) -> Inversion:
     fields = {
         "samples": rows, "texts": [InputText("b")] * n, "log_q": np.full(n, -3.0), "log_no_condition": np.full(n, -5.0),
         "log_prior": np.full(n, -6.0), "d": np.full(n, 0.1), "relative_norm": np.zeros(n), "cosine": np.ones(n),
-        "token_log_q": [np.zeros(2)] * n, "token_log_no_condition": [np.zeros(2)] * n, "picked_log_weight": -3.0,
+        "token_log_q": [np.zeros(2)] * n, "token_log_no_condition": [np.zeros(2)] * n,
+        "picked_log_prior": -5.0, "picked_log_q": -2.0,
     }  # fmt: skip
     return by_hand(**{**fields, **changes})
 
@@ -182,7 +194,7 @@ def many(n: int = 200, **changes) -> Inversion:
         ({}, Verdict.RELIABLE),
         ({"is_constant": True}, Verdict.CONSTANT),
         ({"picked_on_support": False}, Verdict.OUTSIDE_PROMPT_DISTRIBUTION),
-        ({"picked_log_weight": 4.0}, Verdict.INVERTER_FAILED),
+        ({"picked_log_prior": 2.0}, Verdict.INVERTER_FAILED),
         ({"log_prior": np.full(200, -3.0), "d": np.zeros(200)}, Verdict.NO_INFORMATION),
         ({"log_prior": np.linspace(-80, -6, 200)}, Verdict.LOW_ESS),
         ({"log_prior": np.full(200, -math.inf)}, Verdict.INVERTER_FAILED),
@@ -199,6 +211,42 @@ def test_few_samples_are_not_called_reliable() -> None:
     assert many(8).verdict == Verdict.LOW_ESS
     assert many(1).verdict == Verdict.LOW_ESS
     assert math.isnan(many(1).bits_stderr)
+
+
+def test_what_a_bank_shows_to_be_missed_by_hand() -> None:
+    """Z = e^-3.5 (200 samples of weight e^-3 e^-0.5, bandwidth 0.1); four inputs of a bank, two of them near."""
+    here = {"bandwidth": 0.1, "proposal_bandwidth": 0.1}
+    d = np.array([0.0, 0.1, 5.0, 5.0])
+    z = math.exp(-3.5)
+    heavy, light = math.log(201 * z), math.log(z)
+    found = many(**here, prior_d=d, bank_log_ratio=np.array([heavy, light + 0.5, math.nan, math.nan]))
+    assert found.bits == pytest.approx(3.5 / math.log(2))
+    assert found.bank_share.tolist() == pytest.approx([1 / (4 * z), math.exp(-0.5) / (4 * z), 0, 0], abs=1e-12)
+    assert found.missed_share == pytest.approx(1 / (1 + math.exp(-0.5)))  # and together they would be more than all
+    assert found.verdict == Verdict.INVERTER_FAILED
+    assert "all but never proposes" in found.verdict_reason
+    fine = many(**here, prior_d=d, bank_log_ratio=np.array([heavy - 0.02, light, math.nan, math.nan]))
+    assert (fine.missed_share, fine.verdict) == (0.0, Verdict.RELIABLE)
+    assert math.isnan(many(**here).missed_share)
+
+
+def test_remarks_say_what_the_numbers_do_not() -> None:
+    here = {"bandwidth": 0.1, "proposal_bandwidth": 0.1}
+    assert many(**here).remarks == []
+    (coarse,) = many(**here, top_share=0.91, bits_bound=4.2).remarks
+    assert "91%" in coarse
+    assert "4.2 bits" in coarse
+    assert many(**here, top_share=0.91, law=Kernel("whitened")).remarks == []
+    (tiny,) = many(**here, relative_scale=0.002).remarks
+    assert "500 times less" in tiny
+    z = math.exp(-3.5)
+    found = many(**here, picked_log_prior=math.log(0.2 * z), picked_log_q=-1.0, usual_bandwidth=0.3)
+    assert found.picked_share == pytest.approx(0.2)
+    (own,) = found.remarks
+    assert "20% of the posterior" in own
+    assert "0.3 is usual" in own
+    assert own in found.summary()
+    assert many(**here, is_constant=True, top_share=0.9).remarks == []
 
 
 # -- against the exact posterior -------------------------------------------------------------------
@@ -260,6 +308,42 @@ def test_a_generator_that_misses_the_pick_is_found_out(lm, table) -> None:
     found = invert(lm, TableGenerator(known, P, blind), "Mary gave the dog", site=SITE, bandwidth=0.05, n=200)
     assert found.verdict == Verdict.INVERTER_FAILED
     assert "picked input outweighs" in found.verdict_reason or "no sample" in found.verdict_reason
+
+
+def test_a_generator_that_misses_a_whole_mode_is_found_out_by_the_bank(lm, table) -> None:
+    """It proposes the pick and all that begins like it, and nothing else that lies as near."""
+    known, P = table
+    like = np.array([lm.decode(x[1:]).startswith("Mary") for x in known.inputs])
+
+    def narrow(posterior):
+        return posterior.p * np.where(like, 1.0, 1e-6)
+
+    oracle, how = TableGenerator(known, P, narrow), {"site": SITE, "bandwidth": 0.5, "n": 300}
+    assert like.any()
+    missing = float(known.posterior("Mary gave the dog", 0.5).p[~like].sum())
+    assert missing > 0.3
+    found = invert(lm, oracle, "Mary gave the dog", **how)
+    assert found.verdict == Verdict.INVERTER_FAILED
+    assert found.missed_share > 0.3
+    assert len(found.prior_d) == 256
+    blind = invert(lm, oracle, "Mary gave the dog", **how, bank=0)
+    assert blind.verdict == Verdict.RELIABLE  # nothing else shows it
+    assert math.isnan(blind.missed_share)
+    whole = invert(lm, TableGenerator(known, P, lambda posterior: posterior.p), "Mary gave the dog", **how)
+    assert whole.missed_share == 0
+
+
+def test_a_bank_is_drawn_and_run_once(lm, gen, monkeypatch) -> None:
+    drawn = []
+    draw = PromptDistribution.draw
+    monkeypatch.setattr(PromptDistribution, "draw", lambda self, n, *a, **k: drawn.append(n) or draw(self, n, *a, **k))
+    P = texts("end")
+    for site in (SITE, "blocks.0.hook_resid_pre"):
+        found = invert(lm, gen, "the dog", site=site, n=4, prior=P)
+        assert len(found.prior_d) == 256
+    assert drawn == [256]
+    again = lm.activations(gen.bank(lm, P, 256).inputs, SITE)[SITE]
+    torch.testing.assert_close(gen.bank(lm, P, 256).activations(SITE), again)
 
 
 def test_a_known_answer_is_recovered_over_a_curve_of_bandwidths() -> None:
@@ -326,6 +410,31 @@ def test_a_trained_generator_agrees_with_the_exact_posterior(lm, trained) -> Non
         assert found.bits == pytest.approx(exact.bits, abs=max(0.2, 4 * found.bits_stderr))
         copies = float(found.weight[found.is_copy].sum())
         assert copies == pytest.approx(exact.p[known.inputs.index(found.prompt_ids)], abs=0.12)
+
+
+@pytest.mark.parametrize(
+    "kernel", [Kernel("per_coordinate"), Kernel("whitened"), Kernel("cosine"), Kernel("scaled", "ball")], ids=str
+)
+def test_every_kernel_is_trained_inverted_and_exact(lm, kernel) -> None:
+    config = TrainingConfig(
+        steps=60, batch_size=32, width=16, n_tokens=2, n_blocks=1, n_heads=2, statistics_samples=256, held_out=8,
+        eval_every=60, lr=5e-3, adapter_lr=1e-2, warmup=5, backbone="small", metric=kernel.metric, shape=kernel.shape,
+    )  # fmt: skip
+    gen = train_generator(lm, SITE, texts(), config=config)
+    assert gen.kernel == gen.statistics(SITE).kernel == kernel
+    known = activation_table(lm, texts(), SITE, statistics=gen.statistics(SITE))
+    bandwidth = 0.8
+    for text in ("the cat is", "John gave"):
+        found = invert(lm, gen, text, site=SITE, bandwidth=bandwidth, n=1500)
+        exact = known.posterior(text, bandwidth)
+        assert found.bits == pytest.approx(exact.bits, abs=max(0.2, 4 * found.bits_stderr))
+        copies = float(found.weight[found.is_copy].sum())
+        assert copies == pytest.approx(exact.p[known.inputs.index(found.prompt_ids)], abs=0.12)
+        noisy = invert(lm, gen, text, site=SITE, bandwidth=bandwidth, n=50, noise_seed=3)
+        assert noisy.picked_d > 0
+        if kernel.shape == "ball":
+            assert noisy.picked_d <= bandwidth * (1 + 1e-6)
+            assert set(found.kernel) <= {0.0, 1.0}
 
 
 def test_samples_off_the_support_weigh_nothing(lm, gen) -> None:

@@ -127,6 +127,4 @@ def test_kinds_and_globs_select(lm):
 def test_widths_are_those_of_the_activations(any_lm):
     names = any_lm.sites("blocks.1.*") + any_lm.sites(kinds=["result"]) + ["blocks.0.attn.hook_z"]
     values = any_lm.activations("the cat", names)
-    assert {name: value.shape[1] for name, value in values.items()} == {
-        name: any_lm.site(name).d for name in names
-    }
+    assert {name: value.shape[1] for name, value in values.items()} == {name: any_lm.site(name).d for name in names}

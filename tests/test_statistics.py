@@ -270,9 +270,7 @@ def test_a_random_label_is_inflated_by_copies_and_at_chance_without_them() -> No
     for _ in range(60):
         labels, samples, sampled = random_label_world(rng, bandwidth=0.5)
         for copies, found in stars.items():
-            found.append(
-                rate(agreement(labels, samples, sampled, copies=copies), labels, sampled.groups).star
-            )
+            found.append(rate(agreement(labels, samples, sampled, copies=copies), labels, sampled.groups).star)
     error = np.std(stars[False]) / np.sqrt(60)
     assert abs(np.mean(stars[False])) < 3 * error + 0.01
     assert np.mean(stars[True]) > 0.2, "the copies alone look like information"
@@ -320,10 +318,7 @@ def test_permutation_p_values_by_hand() -> None:
 
 
 def test_tied_permutations_give_uniform_p_values() -> None:
-    p = [
-        permutation_test(np.ones((4, 4)), np.zeros(4, int), np.arange(4), permutations=99, seed=s)
-        for s in range(300)
-    ]
+    p = [permutation_test(np.ones((4, 4)), np.zeros(4, int), np.arange(4), permutations=99, seed=s) for s in range(300)]
     assert np.mean(p) == pytest.approx(0.5, abs=0.06)
     assert np.quantile(p, [0.1, 0.9]) == pytest.approx([0.1, 0.9], abs=0.08)
 

@@ -14,9 +14,12 @@ from small import byte_level_tokenizer, model_for, same_weights, weights_of, wor
 
 from inversescope_nb import _files
 from inversescope_nb.errors import Cancelled, CheckpointMismatch, InvalidArgument, ModelLoadError
-from inversescope_nb.generator import TrainingConfig, load_generator, train_generator, training
+from inversescope_nb.generator import TrainingConfig, load_generator, quality, train_generator, training
 from inversescope_nb.generator.data import by_length, last_activations
+from inversescope_nb.generator.gaps import AMOUNTS, GapProbe
+from inversescope_nb.generator.quality import BANDWIDTHS, usual_bandwidths
 from inversescope_nb.generator.training import _Run
+from inversescope_nb.inversion import invert
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
 
@@ -296,6 +299,8 @@ def test_training_goes_on_from_an_earlier_generator(lm, tmp_path) -> None:
     assert not same_weights(later, weights_of(earlier))
     frozen = _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), trainable="frozen"), None, True)
     assert not any(name.startswith("backbone.") for name, _ in frozen.trained)
+    with pytest.raises(CheckpointMismatch, match="was trained with"):
+        _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), metric="whitened"), None, True)
     with pytest.raises(CheckpointMismatch, match="other sites"):
         _Run(lm, SITES[:1], more, config(start_from=str(tmp_path / "gen")), None, True)
 
@@ -316,6 +321,78 @@ def test_the_run_card_says_how_it_was_made(lm, tmp_path) -> None:
     assert card["parameters_trained"] == card["parameters"] == sum(p.numel() for p in gen.parameters())
     assert TrainingConfig(**card["config"]) == config()
     load_generator(tmp_path / "gen").check_target(lm)
+
+
+def test_the_run_card_of_a_continued_training_counts_both(lm, tmp_path) -> None:
+    train_generator(lm, SITES, prompts(), config=config()).save_pretrained(tmp_path / "gen")
+    gen = train_generator(lm, SITES, prompts(), config=config(start_from=str(tmp_path / "gen"), steps=2, seed=1))
+    card = gen.run_card
+    assert card["examples_seen"] == (6 + 2) * 12
+    assert card["config"]["start_from"] == "gen"  # no path of this machine
+    assert card["went_on_from"]["config"] == config().to_dict()
+    assert [point["step"] for point in card["went_on_from"]["history"]] == [2, 4, 6]
+    assert len(card["history"]) == 1
+
+
+def test_curves_hold_the_gap_to_the_exact_posterior_where_it_can_be_had(lm) -> None:
+    """It falls as the generator learns, is that of `ExactPosterior.gap`, and is left out where P(X) is too large."""
+    more = config(steps=90, batch_size=32, eval_every=30, backbone="small", lr=5e-3, adapter_lr=1e-2)
+    gen = train_generator(lm, SITES, prompts(), config=more)
+    curves = {name: [point[name] for point in gen.run_card["history"]] for name in AMOUNTS}
+    for values in curves.values():
+        assert values[-1] < 0.7 * values[0]
+        assert values[-1] > -0.2
+    probe = GapProbe(lm, gen, prompts(), limit=512, seed=more.seed + 5)
+    assert [table.site.name for table in probe.tables] == list(
+        dict.fromkeys([*SITES[:1], SITES[len(SITES) // 2], SITES[-1]])
+    )
+    assert probe.measure(gen) == pytest.approx({name: values[-1] for name, values in curves.items()}, abs=1e-4)
+    table, row = probe.tables[0], probe.rows[0]
+    own = table.posterior(table.inputs[row], probe.bandwidth).gap(gen, draws=4000, seed=1)
+    first = table.posterior_of(table.u[row], probe.bandwidth).gap(gen, draws=4000, seed=2)
+    assert own[0] == pytest.approx(first[0], abs=4 * (own[1] + first[1]) + 1e-3)
+    none = train_generator(lm, SITES, prompts(), config=config(gap_inputs=3))
+    assert "gap_clean" not in none.run_card["history"][0]
+
+
+def test_usual_bandwidths_leave_the_pick_a_small_share(lm, tmp_path, monkeypatch) -> None:
+    words = ["cat", "dog", "park", "book", "Mary", "John"]
+    many = PromptDistribution.from_templates(
+        ["{A} {B} {C} {D} {E}"],
+        {"A": words, "B": ["gave", "is", "in", "the"], "C": words, "D": words, "E": words},
+        cut="end",
+    )
+    learning = config(steps=150, batch_size=32, backbone="small", lr=5e-3, adapter_lr=1e-2, eval_every=150)
+    gen = train_generator(lm, SITES, many, config=learning)
+    inputs = many.draw(32, lm, seed=9)
+    own = {}  # (site, bandwidth) -> the median share that an input has of its posterior
+    for site in gen.sites:
+        u = gen.statistics(site).standardise(lm.activations(inputs, site)[site])
+        for e in BANDWIDTHS:
+            log_q = [float(x.sum()) for x in gen.log_probs(inputs, gen.condition_on(site, u, e))]
+            own[site, e] = float(np.exp(np.median(log_q)))
+    share = 0.8 * min(own[site, 0.1] for site in gen.sites)
+    monkeypatch.setattr(quality, "OWN_SHARE", share)
+    usual = usual_bandwidths(lm, gen, inputs)
+    assert list(usual) == list(gen.sites)
+    for site, bandwidth in usual.items():
+        assert bandwidth > 0.1
+        assert own[site, bandwidth] <= share or bandwidth == max(BANDWIDTHS)
+        assert all(own[site, e] > share for e in BANDWIDTHS if e < bandwidth)
+        assert gen.default_bandwidth(site) == gen.run_card["usual_bandwidths"][site]
+    gen.run_card["usual_bandwidths"][SITES[0]] = 0.3
+    gen.save_pretrained(tmp_path / "gen")
+    again = load_generator(tmp_path / "gen")
+    assert again.default_bandwidth(SITES[0]) == 0.3
+    assert again.bank_inputs == gen.bank_inputs != []
+    assert invert(lm, again, "cat is dog park Mary", site=SITES[0], n=4).bandwidth == 0.3
+
+
+def test_usual_bandwidths_of_few_prompts_and_of_narrow_ranges(lm) -> None:
+    few = train_generator(lm, SITES, prompts(), config=config())
+    assert set(few.run_card["usual_bandwidths"].values()) == {0.1}
+    narrow = train_generator(lm, SITES, prompts(), config=config(bandwidths=(0.4, 0.45)))
+    assert set(narrow.run_card["usual_bandwidths"].values()) == {0.4}
 
 
 def test_progress_says_how_far_it_is(lm) -> None:

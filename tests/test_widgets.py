@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import threading
 import time
@@ -76,6 +77,30 @@ def settle(widget, seconds=20):
     while widget.busy and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not widget.busy
+
+
+def test_it_begins_where_a_bandwidth_says_something(lm, generator, prompts, monkeypatch):
+    """At the site's usual bandwidth, and not at a site whose variance lies along one direction."""
+    monkeypatch.setitem(generator.run_card["usual_bandwidths"], SITE, 0.3)
+    assert InverseScopeWidget(lm, generators=[generator], prompt=PROMPT, site=SITE).bandwidth == 0.3
+    assert InverseScopeWidget(lm, prompt=PROMPT, site=OTHER, prompts=prompts).bandwidth == 0.1
+    untrained = isn.TrainingConfig(steps=1, width=16, statistics_samples=64, held_out=4)
+    names = lm.sites("blocks.*.hook_resid_post")
+    both = isn.train_generator(lm, names, prompts, config=untrained)
+    assert InverseScopeWidget(lm, generators=[both], prompt=PROMPT).site == names[1]
+    for name, lies_along_one in zip(names, (False, True), strict=True):
+        spread = getattr(both.encoder, f"eigenvalues_{both.encoder.index[name]}")
+        spread.fill_(0.0 if lies_along_one else 1.0)
+        spread[0] = len(spread) if lies_along_one else 1.0
+    assert InverseScopeWidget(lm, generators=[both], prompt=PROMPT).site == names[0]
+
+
+def test_remarks_stand_in_the_gallery_and_in_the_picture(scope, generator, monkeypatch):
+    monkeypatch.setattr(generator, "relative_scale", lambda site: 0.001)
+    scope.invert().wait(20)
+    assert scope.gallery.summary["remarks"] == scope.inversion.remarks
+    (remark,) = [remark for remark in scope.inversion.remarks if "1000 times less than the residual" in remark]
+    assert html.escape(remark) in scope._repr_mimebundle_()[0]["text/html"]
 
 
 # -- TokenPicker ----------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ Axis names: n (inputs kept), bank (inputs searched).
 from __future__ import annotations
 
 import math
-import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .._statistics import effective_sample_size, pareto_khat
-from ..errors import Cancelled, InvalidArgument
+from .._statistics import effective_sample_size, normalise, pareto_khat
+from ..banks import draw_bank
+from ..errors import InvalidArgument
 from ..features import InputText
 from ..inversion import cut
-from ..kernels import check_bandwidth, distance, log_kernel, site_statistics
+from ..kernels import Kernel, check_bandwidth, site_statistics
 from ..sites import Site
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 KEPT = 256
 """Inputs of the bank that are kept, the nearest ones."""
-PIECE = 256
-"""Inputs drawn at a time."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,7 @@ class Neighbours:
         return np.full(len(self.samples), np.nan)
 
     log_prior = log_q
+    remarks: tuple[str, ...] = ()
     off_support_share = 0.0
     prior_is_exact = True
 
@@ -174,6 +173,7 @@ def neighbours(
     position: int = -1,
     bandwidth: float = 0.1,
     bank: int = 2000,
+    kernel: Kernel | None = None,
     seed: int = 0,
     on_progress: Callable[[int, int, str], None] | None = None,
     cancel: threading.Event | None = None,
@@ -188,6 +188,7 @@ def neighbours(
         position: index into the target's token ids (BOS counted, negative from the end); ids[:p + 1] counts.
         bandwidth: kernel width eps, in units standardised on the bank.
         bank: inputs to draw and to run.
+        kernel: metric and shape; the usual ones by default.
         seed: of the draws.
         on_progress: called with (inputs run, bank, message).
         cancel: looked at between batches; `Cancelled` is raised.
@@ -206,11 +207,11 @@ def neighbours(
     check_bandwidth(bandwidth, (1e-6, 1e6))
     place = lm.site(site)
     ids, at = cut(lm, target, position)
-    drawn = _draw(lm, prompts, int(bank), seed, on_progress, cancel)
-    z = lm.activations(drawn, [place], on_progress=on_progress, cancel=cancel)[place.name]
+    drawn = draw_bank(lm, prompts, int(bank), seed=seed, on_progress=on_progress, cancel=cancel)
+    z = drawn.activations(place.name, on_progress=on_progress, cancel=cancel)
     z_hat = lm.activations([ids], [place])[place.name]
-    statistics = site_statistics(z)
-    d = distance(statistics.standardise(z).double(), statistics.standardise(z_hat).double())
+    statistics = site_statistics(z, kernel=kernel)
+    d = statistics.distance(z, z_hat)
     near = torch.argsort(d, stable=True).numpy()[:KEPT]
     return Neighbours(
         prompt_ids=list(ids),
@@ -219,48 +220,30 @@ def neighbours(
         site=place,
         position=at,
         bandwidth=float(bandwidth),
-        samples=[list(drawn[i]) for i in near],
-        texts=[InputText.from_ids(drawn[i], lm) for i in near],
+        samples=[list(drawn.inputs[i]) for i in near],
+        texts=[InputText.from_ids(drawn.inputs[i], lm) for i in near],
         d=d.numpy()[near],
         relative_norm=((z - z_hat).norm(dim=1) / z_hat.norm()).numpy()[near],
         cosine=torch.cosine_similarity(z, z_hat).numpy()[near],
         prompts_name=prompts.name,
         bank_size=int(bank),
         is_constant=statistics.is_constant,
-        **_estimates(d, near, bandwidth),
+        **_estimates(d, near, statistics.kernel.log(d, bandwidth)),
     )
 
 
-def _draw(
-    lm: LanguageModel,
-    prompts: PromptDistribution,
-    bank: int,
-    seed: int,
-    on_progress: Callable[[int, int, str], None] | None,
-    cancel: threading.Event | None,
-) -> list[list[int]]:
-    """The bank, drawn piece by piece: what a model writes itself takes its time."""
-    rng, drawn = random.Random(seed), []
-    while len(drawn) < bank:
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("the search was stopped")
-        drawn += prompts.draw(min(PIECE, bank - len(drawn)), lm, seed=rng.randrange(2**31))
-        if on_progress is not None:
-            on_progress(len(drawn), bank, "drawing prompts")
-    return drawn
-
-
-def _estimates(d: Float[torch.Tensor, " bank"], near: np.ndarray, bandwidth: float) -> dict[str, object]:
+def _estimates(
+    d: Float[torch.Tensor, " bank"], near: np.ndarray, log_k: Float[torch.Tensor, " bank"]
+) -> dict[str, object]:
     """What the kernel makes of the distances: weights, effective samples, bits, the edge of the ball."""
-    log_k = log_kernel(d, bandwidth)
-    weight = torch.softmax(log_k, 0).numpy()
+    weight = torch.softmax(log_k, 0).nan_to_num(0.0).numpy()  # a ball may hold none of them
     kernel = log_k.exp().numpy()
     mean = float(kernel.mean())
     order = np.argsort(d.numpy(), kind="stable")
     edge = np.searchsorted(np.cumsum(weight[order]), 0.95)
     return {
         "kernel": kernel[near],
-        "weight": weight[near] / float(weight[near].sum()),
+        "weight": normalise(weight[near]),
         "ess": float(effective_sample_size(weight)),
         "khat": float(pareto_khat(log_k.numpy())),
         "bits": float((math.log(len(d)) - torch.logsumexp(log_k, 0)) / math.log(2)),

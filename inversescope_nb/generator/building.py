@@ -12,6 +12,7 @@ import torch
 
 from ..architectures import text_config
 from ..errors import CheckpointMismatch, InvalidArgument, UnsupportedModel
+from ..kernels import Kernel
 from .backbones import make_backbone, prepared
 from .config import GeneratorConfig, TrainingConfig
 from .data import measure_statistics
@@ -52,6 +53,11 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
             f"{config.start_from} is a generator of other sites or of another model",
             hint="give its own model and sites, or start anew",
         )
+    if generator.kernel != Kernel(config.metric, config.shape):
+        raise CheckpointMismatch(
+            f"{config.start_from} was trained with {generator.kernel}",
+            hint="give the same metric and shape, or start anew",
+        )
     generator.prompts = prompts
     if not generator.shares_target:
         generator.backbone = prepared(generator.backbone, config.trainable)
@@ -63,7 +69,8 @@ def _fresh(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, con
         raise UnsupportedModel(
             f"the tokenizer of {lm.name} has neither BOS nor EOS", hint="set tokenizer.eos_token to a spare token"
         )
-    statistics = measure_statistics(lm, sites, prompts, config.statistics_samples, seed=config.seed + 1)
+    kernel = Kernel(config.metric, config.shape)
+    statistics = measure_statistics(lm, sites, prompts, config.statistics_samples, seed=config.seed + 1, kernel=kernel)
     longest = prompts.longest(lm)
     backbone = make_backbone(lm, config, longest)
     shape = text_config(backbone)
@@ -84,6 +91,8 @@ def _fresh(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, con
         n_blocks=config.n_blocks,
         n_heads=config.n_heads,
         bandwidths=tuple(config.bandwidths),
+        metric=config.metric,
+        shape=config.shape,
     )
     return Generator(
         backbone, statistics, prompts, frame, fingerprint=lm.fingerprint, tokenizer_hash=lm.tokenizer_hash,

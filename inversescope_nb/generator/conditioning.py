@@ -1,7 +1,7 @@
 """From a (noised) activation to condition tokens.
 
-1. The site's Wiener filter at this bandwidth, U diag(lambda / (lambda + eps^2 D)) U^T: the best linear
-   estimate of u. A norm layer here would turn the longer noised vector into a change of scale, and noise
+1. The site's Wiener filter at this bandwidth, U diag(lambda / (lambda + eps^2 D)) U^T for the usual noise: the
+   best linear estimate of u. A norm layer here would turn the longer noised vector into a change of scale, and noise
    outside the data's directions would drown wide sites, so norms come only later.
 2. A linear map a site, to which embeddings of the site and of log eps are added. Sites of the greatest
    width (the residual stream's, which share a basis) also have one map in common, so that what is learned
@@ -45,10 +45,13 @@ class SiteEncoder(nn.Module):
         self.sites = tuple(statistics)
         self.index = {name: i for i, name in enumerate(self.sites)}
         self.n_tokens = n_tokens
+        self.kernel = next(iter(statistics.values())).kernel
         for i, s in enumerate(statistics.values()):
             self.register_buffer(f"mean_{i}", s.mean.clone())
             self.register_buffer(f"eigenvalues_{i}", s.eigenvalues.clone())
             self.register_buffer(f"eigenvectors_{i}", s.eigenvectors.clone())
+            if s.gains is not None:
+                self.register_buffer(f"gains_{i}", s.gains.clone())
         self.register_buffer("scales", torch.tensor([s.scale for s in statistics.values()]))
         self.register_buffer("constant", torch.tensor([s.is_constant for s in statistics.values()]))
         widths = [s.width for s in statistics.values()]
@@ -72,8 +75,9 @@ class SiteEncoder(nn.Module):
         i = self.index[site]
         values, vectors = getattr(self, f"eigenvalues_{i}"), getattr(self, f"eigenvectors_{i}")
         return SiteStatistics(
-            getattr(self, f"mean_{i}"), float(self.scales[i]), values, vectors, bool(self.constant[i])
-        )
+            getattr(self, f"mean_{i}"), float(self.scales[i]), values, vectors, bool(self.constant[i]),
+            self.kernel, getattr(self, f"gains_{i}", None),
+        )  # fmt: skip
 
     def forward(
         self,
@@ -91,7 +95,7 @@ class SiteEncoder(nn.Module):
         for i, u in activations:
             eps = bandwidths[at : at + len(u), None]
             values, vectors = getattr(self, f"eigenvalues_{i}"), getattr(self, f"eigenvectors_{i}")
-            estimate = ((u @ vectors) * (values / (values + eps.square() * u.shape[1]))) @ vectors.T
+            estimate = ((u @ vectors) * self.kernel.filter(values, eps)) @ vectors.T
             own = self.first[i](estimate)
             parts.append(own + self.common(estimate) if u.shape[1] == self.common_width else own)
             sites += [i] * len(u)

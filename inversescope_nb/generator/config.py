@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InvalidArgument, suggest
-from ..kernels import BANDWIDTHS
+from ..kernels import BANDWIDTHS, Kernel
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class GeneratorConfig:
     """Heads of every control layer."""
     bandwidths: tuple[float, float] = (0.02, 1.0)
     """Smallest and largest bandwidth trained at."""
+    metric: str = "scaled"
+    """The kernel's metric, see :class:`inversescope_nb.kernels.Kernel`."""
+    shape: str = "gaussian"
+    """The kernel's shape."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class TrainingConfig:
     """AdamW's, on matrices only."""
     bandwidths: tuple[float, float] = BANDWIDTHS
     """Each example's bandwidth is drawn log-uniformly between these."""
+    metric: str = "scaled"
+    """The kernel's metric: ``"scaled"``, ``"per_coordinate"``, ``"whitened"`` or ``"cosine"``."""
+    shape: str = "gaussian"
+    """The kernel's shape: ``"gaussian"`` or ``"ball"``; see :class:`inversescope_nb.kernels.Kernel`."""
     drop_condition: float = 0.12
     """Share of examples that see the null token alone, so that the generator is its own prior as well."""
     backbone: str = "target"
@@ -80,6 +88,8 @@ class TrainingConfig:
     """Inputs that the sites' mean, scale and covariance are estimated on."""
     held_out: int = 512
     """Inputs, drawn with another seed, that the curves are measured on."""
+    gap_inputs: int = 512
+    """Where P(X) has at most so many inputs, the curves hold the gap to the exact posterior too; 0: never."""
     eval_every: int = 250
     """Steps between points of the curves."""
     save_every: int = 250
@@ -90,7 +100,8 @@ class TrainingConfig:
     """Of weights, data and noise."""
 
     def __post_init__(self) -> None:
-        at_least = dict.fromkeys(("warmup", "prior_steps", "first_steps", "n_blocks"), 0) | {"statistics_samples": 2}
+        at_least = dict.fromkeys(("warmup", "prior_steps", "first_steps", "n_blocks", "gap_inputs"), 0)
+        at_least["statistics_samples"] = 2
         at_least |= dict.fromkeys(("steps", "batch_size", "width", "n_tokens", "n_heads", "held_out"), 1)
         at_least |= dict.fromkeys(("eval_every", "save_every"), 1)
         for name, least in at_least.items():
@@ -99,6 +110,7 @@ class TrainingConfig:
                 raise InvalidArgument(f"{name}={value!r} must be a whole number of at least {least}")
         if len(self.bandwidths) != 2 or not 0 < self.bandwidths[0] <= self.bandwidths[1] < math.inf:
             raise InvalidArgument(f"bandwidths={self.bandwidths} must be (low, high) with 0 < low <= high")
+        Kernel(self.metric, self.shape)
         object.__setattr__(self, "bandwidths", tuple(map(float, self.bandwidths)))
         object.__setattr__(self, "first_sites", tuple(self.first_sites))
         if not 0 <= self.drop_condition < 1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..activations import activations_of_ids
-from ..kernels import SiteStatistics, site_statistics
+from ..kernels import Kernel, SiteStatistics, site_statistics
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -46,11 +46,11 @@ def last_activations(
 
 
 def measure_statistics(
-    lm: LanguageModel, sites: Sequence[str], prompts: PromptDistribution, n: int, *, seed: int
+    lm: LanguageModel, sites: Sequence[str], prompts: PromptDistribution, n: int, *, seed: int, kernel: Kernel
 ) -> dict[str, SiteStatistics]:
-    """Mean, scale and covariance of every site on `n` inputs of P(X)."""
+    """Mean, scale and covariance of every site on `n` inputs of P(X), in the kernel's units."""
     activations = last_activations(lm, prompts.draw(n, lm, seed=seed), sites, batch_size=512)
-    return {name: site_statistics(z) for name, z in activations.items()}
+    return {name: site_statistics(z, kernel=kernel) for name, z in activations.items()}
 
 
 def by_length(examples: list[dict[str, Any]], n_batches: int) -> list[list[dict[str, Any]]]:

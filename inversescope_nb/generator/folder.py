@@ -2,8 +2,8 @@
 
 ``backbone/`` (a Hugging Face model; absent where the target itself, frozen, is the backbone),
 ``generator.safetensors`` (encoder, control layers, moments of the sites), ``generator.json`` (target's
-fingerprint, sites, tokenizer hash, frame of the rows, P(X), probe) and ``run_card.json``. The probe is a
-fixed set of inputs with the log q that was recorded for them; it is run again when a target is met.
+fingerprint, sites, tokenizer hash, frame of the rows, P(X), probe, bank of inputs) and ``run_card.json``. The
+probe is a fixed set of inputs with the log q that was recorded for them; it is run again when a target is met.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from .. import _files
 from ..errors import InvalidArgument, ModelLoadError, NotEnumerable
-from ..kernels import SiteStatistics
+from ..kernels import Kernel, SiteStatistics
 from ..prompts import PromptDistribution
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PACKAGED_GENERATOR = Path(__file__).parent.parent / "pretrained" / "generator"
 """The packaged model's own generator."""
-_MOMENTS = ("mean", "eigenvalues", "scales", "constant")
+_MOMENTS = ("mean", "eigenvalues", "gains", "scales", "constant")
 
 
 def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -89,6 +89,7 @@ def _describe(generator: Generator) -> dict[str, Any]:
         "shares_target": generator.shares_target,
         "prompts": prompts,
         "probe": generator.probe,
+        "bank": generator.bank_inputs,
     }
 
 
@@ -132,7 +133,7 @@ def _assemble(
     make = functools.partial(Generator, shares_target=True) if about["shares_target"] else Generator
     generator = make(
         _backbone(folder, about, target),
-        _moments(tensors, about["sites"]),
+        _moments(tensors, about["sites"], Kernel(config.metric, config.shape)),
         _prompts(about["prompts"]),
         config,
         fingerprint=about["fingerprint"],
@@ -140,6 +141,7 @@ def _assemble(
         run_card=_files.read_json(folder / "run_card.json"),
     )
     generator.probe = about["probe"]
+    generator.bank_inputs = about.get("bank", [])
     return generator
 
 
@@ -184,7 +186,7 @@ def _backbone(folder: Path, about: dict[str, Any], target: LanguageModel | None)
     return backbone
 
 
-def _moments(tensors: dict[str, torch.Tensor], sites: list[str]) -> dict[str, SiteStatistics]:
+def _moments(tensors: dict[str, torch.Tensor], sites: list[str], kernel: Kernel) -> dict[str, SiteStatistics]:
     scales, constant = tensors["encoder.scales"], tensors["encoder.constant"]
     return {
         name: SiteStatistics(
@@ -193,6 +195,8 @@ def _moments(tensors: dict[str, torch.Tensor], sites: list[str]) -> dict[str, Si
             tensors[f"encoder.eigenvalues_{i}"],
             tensors[f"encoder.eigenvectors_{i}"].float(),
             bool(constant[i]),
+            kernel,
+            tensors.get(f"encoder.gains_{i}"),
         )
         for i, name in enumerate(sites)
     }

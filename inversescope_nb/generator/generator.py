@@ -10,6 +10,7 @@ Axis names: n (rows), pos (tokens), d (site width), c (condition width).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,9 +22,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..architectures import Architecture, candidates, text_config
-from ..errors import GeneratorMismatch, InvalidArgument, UnknownSite, suggest
+from ..banks import Bank, Progress, draw_bank
+from ..errors import GeneratorMismatch, InvalidArgument, NotEnumerable, UnknownSite, suggest
 from ..hooks import hooked
-from ..kernels import SiteStatistics, add_noise, check_bandwidth
+from ..kernels import Kernel, SiteStatistics, check_bandwidth
 from ..prompts import PromptDistribution
 from . import probe
 from .conditioning import SiteEncoder
@@ -98,6 +100,8 @@ class Generator(nn.Module):
         self.fingerprint, self.tokenizer_hash = fingerprint, tokenizer_hash
         self.run_card = run_card or {}
         self.probe: dict[str, Any] = {}
+        self.bank_inputs: list[list[int]] = []
+        self._banks: dict[tuple[int, int], tuple[PromptDistribution, Bank]] = {}
         self.architecture: Architecture = next(candidates(backbone))
         d_model, self.vocab_size = (int(getattr(text_config(backbone), n)) for n in ("hidden_size", "vocab_size"))
         self.encoder = SiteEncoder(
@@ -119,6 +123,11 @@ class Generator(nn.Module):
     def sites(self) -> tuple[str, ...]:
         """Names of the sites it can invert, in the target's forward order."""
         return self.encoder.sites
+
+    @property
+    def kernel(self) -> Kernel:
+        """What it was trained to call near."""
+        return Kernel(self.config.metric, self.config.shape)
 
     @property
     def device(self) -> torch.device:
@@ -155,6 +164,50 @@ class Generator(nn.Module):
     def record_probe(self, lm: LanguageModel, *, n: int = 16, bandwidth: float = 0.1) -> None:
         """Notes what this generator says of `n` inputs, for the self-test of everyone who loads it."""
         self.probe = probe.record(self, lm, n=n, bandwidth=bandwidth)
+
+    # -- what to expect at a site ---------------------------------------------------------------
+
+    def default_bandwidth(self, site: str) -> float:
+        """The usual bandwidth at a site: 0.1, or the smallest at which a picked input has at most 5 % of the posterior.
+
+        Measured when it was trained, see :func:`inversescope_nb.generator.quality.usual_bandwidths`.
+        """
+        low, high = self.config.bandwidths
+        return float(self.run_card.get("usual_bandwidths", {}).get(site, min(max(0.1, low), high)))
+
+    def relative_scale(self, site: str) -> float:
+        """A site's spread on P(X) in units of its layer's residual stream; NaN where that is not among its sites."""
+        block = site.rsplit(".hook_", 1)[0].removesuffix(".attn").removesuffix(".mlp")
+        for name in ("resid_post", "resid_mid", "resid_pre"):
+            i = self.encoder.index.get(f"{block}.hook_{name}")
+            if i is not None:
+                return float(self.encoder.scales[self.encoder.index[site]] / self.encoder.scales[i])
+        return math.nan
+
+    def bank(
+        self,
+        lm: LanguageModel,
+        prior: PromptDistribution,
+        size: int,
+        *,
+        on_progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Bank:
+        """`size` inputs of a P(X), drawn once and kept here, in which an inversion looks for what it misses.
+
+        Of the distribution it was trained on, those that were held out then; none where it cannot be drawn from.
+        """
+        key = (id(prior), size)
+        if key not in self._banks:
+            if prior is self.prompts and len(self.bank_inputs) >= size:
+                bank = Bank(lm, self.bank_inputs[:size])
+            else:
+                try:
+                    bank = draw_bank(lm, prior, size, on_progress=on_progress, cancel=cancel)
+                except NotEnumerable:  # known by name only
+                    bank = Bank(lm, self.bank_inputs if prior is self.prompts else [])
+            self._banks[key] = (prior, bank)  # the distribution is kept, so that its id stays its own
+        return self._banks[key][1]
 
     # -- conditions ---------------------------------------------------------------------------
 
@@ -280,11 +333,12 @@ class Generator(nn.Module):
     def noised(
         self, site: str, z: Float[Tensor, "n d"], bandwidth: float, *, amount: float = 1.0, seed: int = 0
     ) -> Float[Tensor, "n d"]:
-        """u + amount * eps * sqrt(D) * n: standardised activations seen through the kernel's noise."""
+        """Standardised activations seen through the kernel's noise, usually u + amount * eps * sqrt(D) * n."""
         u = self.statistics(site).standardise(z.to(self.device, torch.float32))
         rng = torch.Generator(device="cpu").manual_seed(seed)
-        noisy = add_noise(u.cpu(), torch.full((len(u), 1), bandwidth * amount), rng)
-        return noisy.to(self.device)
+        if amount == 0:
+            return u
+        return self.kernel.noise(u.cpu(), torch.full((len(u), 1), bandwidth * amount), rng).to(self.device)
 
     # -- keeping --------------------------------------------------------------------------------
 

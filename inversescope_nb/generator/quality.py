@@ -15,10 +15,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..inversion import invert
+from .data import last_activations
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
     from .generator import Generator
+
+
+BANDWIDTHS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Bandwidths that a site's usual one is chosen from."""
+OWN_SHARE = 0.05
+"""What the picked input itself should have of the posterior at most."""
+SMALL = 0.01
+"""A P(X) is small if a typical input has more of it than this."""
+
+
+def usual_bandwidths(lm: LanguageModel, generator: Generator, inputs: Sequence[Sequence[int]]) -> dict[str, float]:
+    """For each site, 0.1 or the smallest bandwidth at which an input itself has at most 5 % of its posterior.
+
+    The share is q(x_hat | z_hat) at the clean activation, the median over `inputs`; bandwidths within the trained
+    range. Sites where no bandwidth is wide enough get the widest; where P(X) is so small that an input has 1 % of
+    it before anything is known, all keep 0.1.
+    """
+    low, high = generator.config.bandwidths
+    allowed = [e for e in BANDWIDTHS if low <= e <= high] or [min(max(BANDWIDTHS[0], low), high)]
+    prior = [float(x.sum()) for x in generator.log_probs(inputs, generator.no_condition(1))]
+    if np.exp(np.median(prior)) > SMALL:
+        return dict.fromkeys(generator.sites, allowed[0])
+    activations = last_activations(lm, inputs, generator.sites)
+    usual: dict[str, float] = {}
+    for site, z in activations.items():
+        u = generator.statistics(site).standardise(z)
+        for bandwidth in allowed:
+            usual[site] = bandwidth
+            log_q = [float(x.sum()) for x in generator.log_probs(inputs, generator.condition_on(site, u, bandwidth))]
+            if np.exp(np.median(log_q)) <= OWN_SHARE:
+                break
+    return usual
 
 
 def measure_quality(

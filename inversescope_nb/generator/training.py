@@ -26,14 +26,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import _files
+from .. import _files, banks
 from ..errors import Cancelled, CheckpointMismatch, InvalidArgument
-from ..kernels import add_noise
 from ..prompts import PromptDistribution
 from .building import build_generator, resolve_sites
 from .config import TrainingConfig
 from .data import by_length, collate, last_activations
+from .gaps import GapProbe
 from .generator import LOGITS_PER_BATCH, Generator
+from .quality import usual_bandwidths
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 _CHECKPOINT = "checkpoint.safetensors"
+# what is kept of the run card of a generator that training goes on from
+_KEPT = ("config", "examples_seen", "seconds", "device", "versions", "history", "went_on_from")
 
 
 def train_generator(
@@ -114,6 +117,7 @@ class _Run:
             self.generator, self.optimizer, device_placement=[not shared, not shared]
         )
         self.held_out = prompts.draw(config.held_out, lm, seed=config.seed + 3)
+        self.gaps = GapProbe(lm, self.generator, prompts, limit=config.gap_inputs, seed=config.seed + 5)
 
     @property
     def identity(self) -> str:
@@ -180,12 +184,17 @@ class _Run:
 
         self.generator.eval()
         self.generator.record_probe(self.lm)
+        self.generator.bank_inputs = self.held_out[: banks.SIZE]
+        earlier = self.generator.run_card  # of the generator that this one goes on from
+        config = self.config.to_dict() | {"start_from": Path(self.config.start_from).name}
         self.generator.run_card = {
             "target": {"name": self.lm.name, "fingerprint": self.lm.fingerprint, "tokenizer": self.lm.tokenizer_hash},
             "sites": list(self.sites),
             "prompts": {"name": self.prompts.name, "cut": self.prompts.cut, "fingerprint": self.prompts.fingerprint},
-            "config": self.config.to_dict(),
-            "examples_seen": self.config.batch_size * self.config.steps,
+            "config": config,
+            "examples_seen": self.config.batch_size * self.config.steps + earlier.get("examples_seen", 0),
+            "went_on_from": {k: earlier[k] for k in _KEPT if k in earlier},
+            "usual_bandwidths": usual_bandwidths(self.lm, self.generator, self.held_out[:64]),
             "parameters": sum(p.numel() for p in self.generator.parameters()),
             "parameters_trained": sum(p.numel() for _, p in self.trained),
             "seconds": round(self.seconds, 1),
@@ -238,7 +247,7 @@ class _Run:
         for i, x in enumerate(inputs):
             name = names[sites[i]]
             u = self.statistics[name].standardise(z[name][i])
-            v = add_noise(u[None], eps[i].view(1, 1), rng)[0]
+            v = self.generator.kernel.noise(u[None], eps[i].view(1, 1), rng)[0]
             index = self.generator.encoder.index[name]
             out.append({"ids": x, "site": index, "u": v, "eps": float(eps[i]), "keep": keep[i]})
         return out
@@ -250,7 +259,10 @@ class _Run:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Held-out nats per input: with the (noised) condition, without it, and what the condition saves in bits."""
+        """Held-out nats per input: with the (noised) condition, without it, and what the condition saves in bits.
+
+        And the gap to the exact posterior, where P(X) is small enough to list.
+        """
         self.model.eval()
         rng = torch.Generator().manual_seed(self.config.seed + 4)
         given, prior = 0.0, 0.0
@@ -261,7 +273,8 @@ class _Run:
                 e["keep"] = False
             prior -= float(self.generator(**collate(batch, self.generator)).sum())
         n = len(examples)
-        return {"nll": given / n, "nll_prior": prior / n, "bits": (prior - given) / n / math.log(2)}
+        found = {"nll": given / n, "nll_prior": prior / n, "bits": (prior - given) / n / math.log(2)}
+        return found | self.gaps.measure(self.generator)
 
 
 def _groups(trained: list[tuple[str, torch.nn.Parameter]], config: TrainingConfig) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText
+from ..inverted import COARSE
 from .inputs import TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf
@@ -106,11 +107,15 @@ class Backend:
         return self.lm.site(spec).name
 
     def default_site(self) -> str:
-        """The residual stream in the middle of the model, at the nearest layer that has a generator."""
+        """The residual stream in the middle of the model, at the nearest layer that has a generator.
+
+        Where there is a choice, one whose variance does not lie along a single direction.
+        """
         names = self.lm.sites("blocks.*.hook_resid_post")
         middle = self.lm.n_layers // 2
         ready = [name for name in names if self.shelf.find(name)]
-        return min(ready or names, key=lambda name: abs(self.lm.site(name).layer - middle))
+        fine = [name for name in ready if self.shelf.find(name).statistics(name).top_share <= COARSE]
+        return min(fine or ready or names, key=lambda name: abs(self.lm.site(name).layer - middle))
 
     def site_map(self) -> dict[str, Any]:
         """What the map of the model draws; see SiteMap in js/src/lib/site_map.ts."""

@@ -111,6 +111,7 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
             "verdict": name,
             "verdict_words": _WORDS.get(name, name),
             "verdict_reason": _sentence(inversion.verdict_reason),
+            "remarks": list(inversion.remarks),
             "n": len(inversion.samples),
             "distinct": len(rows),
             "ess": float(inversion.ess),

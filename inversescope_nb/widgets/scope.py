@@ -40,9 +40,10 @@ class InverseScopeWidget(PickJobs):
         generators: generators (objects, folders or repository ids) to look through before the packaged
             ones and those in the folders of the environment variable ``ISN_GENERATORS``.
         prompt: the prompt to begin with; empty for an example.
-        site: where the activation is read, in any spelling; None for the middle of the model.
+        site: where the activation is read, in any spelling; None for the residual stream at
+            the middle of the model.
         position: the picked token, from the end when negative.
-        bandwidth: the kernel's width in standardised units, 0.02 to 1.
+        bandwidth: the kernel's width in standardised units, 0.02 to 1; None: what is usual at the first site.
         n: samples per inversion.
         prompts: P(X) for training and neighbour search at sites without a generator.
         training: how "Train a generator here" trains; None for the usual.
@@ -80,7 +81,7 @@ class InverseScopeWidget(PickJobs):
         prompt: str = "",
         site: Any = None,
         position: int = -1,
-        bandwidth: float = 0.1,
+        bandwidth: float | None = None,
         n: int = 64,
         prompts: PromptDistribution | None = None,
         training: TrainingConfig | None = None,
@@ -90,6 +91,8 @@ class InverseScopeWidget(PickJobs):
         backend = Backend.open(model, tokenizer, generators, prompts, training)
         site = backend.default_site() if site is None else backend.site(site)
         generator = backend.shelf.find(site)
+        if bandwidth is None:
+            bandwidth = 0.1 if generator is None else generator.default_bandwidth(site)
         examples = backend.inputs.examples(generator)
         if not prompt and examples:
             first = next(iter(examples.values()))

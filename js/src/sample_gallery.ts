@@ -13,6 +13,7 @@ interface Summary {
   verdict: string;
   verdict_words: string;
   verdict_reason: string;
+  remarks: string[];
   n: number;
   distinct: number;
   ess: number;
@@ -71,7 +72,7 @@ export function summaryView(summary: Summary): HTMLElement {
   return h(
     "div",
     { class: "isn-summary" },
-    h("div", { class: "isn-summary-words" }, verdict, figures, h("p", { class: "isn-note" }, prior)),
+    h("div", { class: "isn-summary-words" }, verdict, ...(summary.remarks ?? []).map((words) => h("p", { class: "isn-remark" }, words)), figures, h("p", { class: "isn-note" }, prior)),
     h("figure", { class: "isn-figure-box" }, histogram(summary.histogram, summary.ball_edge)),
   );
 }

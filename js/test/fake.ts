@@ -93,6 +93,7 @@ export const summary = (extra: Record<string, unknown> = {}) => ({
   verdict: "RELIABLE",
   verdict_words: "Reliable.",
   verdict_reason: "Effective sample size 30 of 64.",
+  remarks: ["One direction holds <b>91%</b> of this site's variance."],
   n: 64,
   distinct: 4,
   ess: 30.2,

@@ -105,6 +105,7 @@ describe("SampleGallery", () => {
     expect(kinds).toEqual(["in", "in", "in", "edge", "out", "out"]); // the first is the head
     expect(all(".isn-badge")[0]!.textContent).toBe("the picked input");
     expect(one(".isn-verdict").textContent).toContain("Reliable.");
+    expect(all(".isn-remark").map((remark) => remark.textContent)).toEqual(["One direction holds <b>91%</b> of this site's variance."]);
     expect(one(".isn-histogram")).not.toBeNull();
   });
   it("shades tokens in the chosen unit", () => {

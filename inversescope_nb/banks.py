@@ -1,0 +1,72 @@
+"""A bank: inputs drawn once from P(X), with their activations at whatever sites were asked for.
+
+An inversion looks there for inputs that its generator misses; a search for neighbours looks nowhere else.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .errors import Cancelled
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from .models import LanguageModel
+    from .prompts import PromptDistribution
+
+Progress = Callable[[int, int, str], None]
+SIZE = 256
+"""Inputs that an inversion's bank holds."""
+PIECE = 256
+"""Inputs drawn between two looks at `cancel`."""
+_SEED = 141_421
+
+
+class Bank:
+    """Inputs of a P(X) and, site by site, what they look like there; activations are kept once they were read.
+
+    Args:
+        lm: the target.
+        inputs: token ids, each ending at its site.
+    """
+
+    def __init__(self, lm: LanguageModel, inputs: Sequence[Sequence[int]]) -> None:
+        self.lm, self.inputs = lm, [list(ids) for ids in inputs]
+        self._activations: dict[str, Float[Tensor, "n d"]] = {}
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def activations(
+        self, site: str, *, on_progress: Progress | None = None, cancel: threading.Event | None = None
+    ) -> Float[Tensor, "n d"]:
+        """Activations of all inputs at the last token, on the CPU."""
+        if site not in self._activations:
+            found = self.lm.activations(self.inputs, [site], on_progress=on_progress, cancel=cancel)
+            self._activations[site] = found[site]
+        return self._activations[site]
+
+
+def draw_bank(
+    lm: LanguageModel,
+    prompts: PromptDistribution,
+    size: int,
+    *,
+    seed: int = _SEED,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Bank:
+    """A bank of `size` inputs, drawn piece by piece: what a model writes itself takes its time."""
+    rng, drawn = random.Random(seed), []
+    while len(drawn) < size:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("the search was stopped")
+        drawn += prompts.draw(min(PIECE, size - len(drawn)), lm, seed=rng.randrange(2**31))
+        if on_progress is not None:
+            on_progress(len(drawn), size, "drawing prompts")
+    return Bank(lm, drawn)
