@@ -1,7 +1,8 @@
 """Rebuilds what comes with the package: ``python -m inversescope_nb.rebuild all --out DIR``.
 
 First the target model (see :mod:`inversescope_nb.pretraining`), then one generator for all its sites on the
-equal mixture of all tasks. Both resume where they stopped, and log what they took of their budget. The
+equal mixture of all tasks, in two stages, the second from the first's weights (rounded, as they were published)
+at a new learning-rate cycle. All resume where they stopped, and log what they took of their budget. The
 results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target`` and
 ``.../generator``. The same on the same hardware and thread count; elsewhere up to rounding.
 """
@@ -12,42 +13,72 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from .generator import TrainingConfig, train_generator
+from .generator import Generator, TrainingConfig, train_generator
 from .generator.quality import measure_quality
 from .models import load_model
 from .pretraining import PretrainingConfig, pretrain
 from .tasks import get_prompts
 
+if TYPE_CHECKING:
+    from .models import LanguageModel
+
 log = logging.getLogger(__name__)
 BUDGET_HOURS = {"target": 3, "generator": 6}
-GENERATOR = TrainingConfig(
-    steps=2_500, batch_size=320, held_out=1_024, first_sites=("blocks.[01].hook_resid_*",), first_steps=900
+STAGES = (
+    TrainingConfig(
+        steps=2_500, batch_size=320, held_out=1_024, first_sites=("blocks.[01].hook_resid_*",), first_steps=900
+    ),
+    TrainingConfig(steps=7_000, batch_size=320, held_out=1_024, eval_every=500, seed=1),
 )
-"""How the packaged generator is trained."""
+"""How the packaged generator is trained: each stage goes on from the one before."""
 
 
-def train_packaged_generator(out: Path, target: Path, config: TrainingConfig = GENERATOR) -> None:
-    """Trains one generator for all sites of the packaged target, measures it, and writes its folder."""
+def train_packaged_generator(
+    out: Path, target: Path, stages: Sequence[TrainingConfig] = STAGES, *, sites: str = "*", n_picks: int = 8
+) -> Generator:
+    """Trains one generator for (all) sites of the packaged target, measures it, and writes ``out/generator``.
+
+    Args:
+        out: folder of checkpoints and of the result.
+        target: folder of the target.
+        stages: one training each.
+        sites: glob of the sites.
+        n_picks: inputs a site that its quality is measured on.
+    """
 
     def report(done: int, total: int, message: str) -> None:
         if done % 50 == 0:
             log.info("%d of %d: %s", done, total, message)
 
-    lm = load_model(target, dtype=torch.float32)
-    generator = train_generator(
-        lm, lm.sites(), get_prompts("all_tasks"), config=config, run_dir=out, on_progress=report
-    )
-    generator.save_pretrained(out / "generator", dtype=torch.float16)
-    rounded = type(generator).from_pretrained(out / "generator")
+    lm, folder = load_model(target, dtype=torch.float32), None
+    for number, config in enumerate(stages, 1):
+        config = replace(config, start_from=str(folder) if folder else "")
+        folder = out / f"stage-{number}" / "generator"
+        generator = train_generator(
+            lm, lm.sites(sites), get_prompts("all_tasks"), config=config, run_dir=folder.parent, on_progress=report
+        )
+        generator.save_pretrained(folder, dtype=torch.float16)
+    return publish(lm, folder, out / "generator", n_picks=n_picks)
+
+
+def publish(lm: LanguageModel, trained: Path, out: Path, *, n_picks: int = 8) -> Generator:
+    """The folder to publish: rounded to half precision, then probed and measured as it will be used."""
+    generator = Generator.from_pretrained(trained)
+    generator.save_pretrained(out, dtype=torch.float16)
+    rounded = Generator.from_pretrained(out)
     rounded.record_probe(lm)
-    rounded.run_card["quality"] = measure_quality(lm, rounded, n_picks=8)
-    rounded.save_pretrained(out / "generator", dtype=torch.float16)
+    rounded.run_card["quality"] = measure_quality(lm, rounded, n_picks=n_picks)
+    rounded.save_pretrained(out, dtype=torch.float16)
     for row in rounded.run_card["quality"]:
         log.info("%s", json.dumps(row))
+    return rounded
 
 
 def main(argv: list[str] | None = None) -> None:

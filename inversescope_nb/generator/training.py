@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 _CHECKPOINT = "checkpoint.safetensors"
+# settings that may change between a run and its resumption
+_FREE = ("eval_every", "save_every", "gap_inputs")
 # what is kept of the run card of a generator that training goes on from
 _KEPT = ("config", "examples_seen", "seconds", "device", "versions", "history", "went_on_from")
 
@@ -122,7 +124,7 @@ class _Run:
     @property
     def identity(self) -> str:
         """Changes with whatever would make a checkpoint meaningless."""
-        settings = {k: v for k, v in self.config.to_dict().items() if k not in ("eval_every", "save_every")}
+        settings = {k: v for k, v in self.config.to_dict().items() if k not in _FREE}
         parts = [settings, list(self.sites), self.lm.fingerprint, self.lm.tokenizer_hash, self.prompts.fingerprint]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,0 +1,29 @@
+"""The packaged generator's own recipe, in small: two stages, rounded, measured, and good to load."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from inversescope_nb.generator import Generator
+from inversescope_nb.loading import PACKAGED_TARGET
+from inversescope_nb.models import load_model
+from inversescope_nb.rebuild import STAGES, train_packaged_generator
+
+SMALL = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
+
+
+def test_the_recipe_runs_in_small(tmp_path) -> None:
+    stages = (
+        replace(STAGES[0], steps=3, first_steps=1, **SMALL),
+        *(replace(stage, steps=2, **SMALL) for stage in STAGES[1:]),
+    )
+    made = train_packaged_generator(tmp_path, PACKAGED_TARGET, stages, sites="blocks.0.hook_resid_*", n_picks=1)
+    card = Generator.from_pretrained(tmp_path / "generator").run_card
+    assert card == made.run_card
+    assert card["examples_seen"] == (3 + 2) * 16
+    assert card["went_on_from"]["config"]["first_sites"] == ["blocks.[01].hook_resid_*"]
+    assert {row["site"] for row in card["quality"]} == set(made.sites) == set(card["usual_bandwidths"])
+    assert len(made.sites) == 3
+    made.check_target(load_model())
+    again = train_packaged_generator(tmp_path, PACKAGED_TARGET, stages, sites="blocks.0.hook_resid_*", n_picks=1)
+    assert again.probe == made.probe  # resumed at its end
