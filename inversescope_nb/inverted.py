@@ -43,9 +43,9 @@ class Verdict(StrEnum):
     OUTSIDE_PROMPT_DISTRIBUTION = "OUTSIDE_PROMPT_DISTRIBUTION"
 
 
-@dataclass(frozen=True, eq=False)
-class Inversion:
-    """Inputs proposed for one activation, each re-run and weighed; made by :func:`invert`."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Nearby:
+    """Inputs with how near each lies to a picked activation; base of `Inversion` and of the baselines' results."""
 
     prompt_ids: list[int]
     """Token ids of the picked input, cut at the site."""
@@ -59,12 +59,58 @@ class Inversion:
     """Index of the picked token, BOS counted."""
     bandwidth: float
     """Width eps of the kernel, in standardised units per coordinate."""
-    proposal_bandwidth: float
-    """The eps at which the samples were drawn; another one after :meth:`reweight`."""
     samples: list[list[int]]
-    """Token ids of the proposed inputs."""
+    """Token ids of the inputs."""
     texts: list[InputText]
     """Their texts."""
+    d: Float[np.ndarray, " n"]
+    """Distance to the picked activation, standardised units per coordinate."""
+    relative_norm: Float[np.ndarray, " n"]
+    """|z - z_hat| / |z_hat|."""
+    cosine: Float[np.ndarray, " n"]
+    """Cosine of z and z_hat."""
+    prompts_name: str
+    """Which P(X) this is relative to."""
+    is_constant: bool = False
+    """Whether the site does not vary on P(X)."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def n(self) -> int:
+        """How many inputs these are."""
+        return len(self.samples)
+
+    @cached_property
+    def is_copy(self) -> Bool[np.ndarray, " n"]:
+        """Whether an input is the picked one itself."""
+        return np.array([s == self.prompt_ids for s in self.samples], dtype=bool)
+
+    @property
+    def copy_share(self) -> float:
+        """Share of the inputs that are the picked one."""
+        return float(self.is_copy.mean())
+
+    @property
+    def in_ball(self) -> Bool[np.ndarray, " n"]:
+        """Whether d is within `ball_edge`, the weighted 95 % quantile of d."""
+        return self.d <= self.ball_edge
+
+    def _head(self) -> str:
+        """The first lines of a summary."""
+        return (
+            f"{self.site} at {self.tokens[-1]!r} (token {self.position}), bandwidth {self.bandwidth:g}: "
+            f"{self.verdict}\n  {self.verdict_reason}\n  {self.bits:.2f} bits (se {self.bits_stderr:.2f}), relative to "
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Inversion(Nearby):
+    """Inputs proposed for one activation, each re-run and weighed; made by :func:`invert`."""
+
+    proposal_bandwidth: float
+    """The eps at which the samples were drawn; another one after :meth:`reweight`."""
     log_q: Float[np.ndarray, " n"]
     """log q(x | z_hat), nats."""
     log_no_condition: Float[np.ndarray, " n"]
@@ -73,12 +119,6 @@ class Inversion:
     """log P(x), nats; log q(x | nothing) where P cannot score."""
     prior_is_exact: bool
     """Whether `log_prior` is P's own."""
-    d: Float[np.ndarray, " n"]
-    """Distance to the picked activation, standardised units per coordinate."""
-    relative_norm: Float[np.ndarray, " n"]
-    """|z - z_hat| / |z_hat|."""
-    cosine: Float[np.ndarray, " n"]
-    """Cosine of z and z_hat."""
     token_log_q: list[Float[np.ndarray, " pos"]]
     """log q(x_t | z_hat) of each sample's tokens behind the row's first and of its end."""
     token_log_no_condition: list[Float[np.ndarray, " pos"]]
@@ -89,16 +129,12 @@ class Inversion:
     """log q(x_hat | z_hat) of the picked input, nats."""
     picked_on_support: bool
     """Whether P(X) can make the picked input."""
-    prompts_name: str
-    """Which P(X) this is relative to."""
     bits_bound: float = math.inf
     """Bits that any activation of the site can say at most through noise of this width."""
     top_share: float = 0.0
     """Share of the site's variance on P(X) along its first principal direction."""
     picked_d: float = 0.0
     """Distance of the picked input itself: 0 up to rounding, unless noise was added."""
-    is_constant: bool = False
-    """Whether the site does not vary on P(X)."""
     frame: int = 1
     """Tokens of each sample in front of the first that has a log q (1 where the model has a BOS)."""
     prior_d: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
@@ -111,14 +147,6 @@ class Inversion:
     """The eps that is usual at this site: 0.1, or where the picked input itself has at most 5 % of the posterior."""
     relative_scale: float = math.nan
     """The site's spread on P(X) in units of the residual stream's there; NaN where that is not known."""
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def n(self) -> int:
-        """How many inputs were proposed."""
-        return len(self.samples)
 
     # -- weights --------------------------------------------------------------------------------
 
@@ -141,11 +169,6 @@ class Inversion:
         return _statistics.normalise(np.exp(self.log_weight - top) if np.isfinite(top) else np.zeros(self.n))
 
     @cached_property
-    def is_copy(self) -> Bool[np.ndarray, " n"]:
-        """Whether a sample is the picked input itself."""
-        return np.array([s == self.prompt_ids for s in self.samples], dtype=bool)
-
-    @cached_property
     def on_support(self) -> Bool[np.ndarray, " n"]:
         """Whether P(X) can make the sample."""
         return np.isfinite(self.log_prior) & np.isfinite(self.d)
@@ -156,11 +179,6 @@ class Inversion:
         order = np.argsort(self.d)
         reached = np.cumsum(self.weight[order]) >= 0.95 - 1e-12
         return float(self.d[order][reached.argmax()]) if reached.any() else math.nan
-
-    @property
-    def in_ball(self) -> Bool[np.ndarray, " n"]:
-        """Whether d is within :attr:`ball_edge`."""
-        return self.d <= self.ball_edge
 
     # -- quality --------------------------------------------------------------------------------
 
@@ -178,11 +196,6 @@ class Inversion:
     def distinct_share(self) -> float:
         """Distinct inputs among the samples."""
         return len({tuple(s) for s in self.samples}) / self.n
-
-    @property
-    def copy_share(self) -> float:
-        """Share of samples that are the picked input."""
-        return float(self.is_copy.mean())
 
     @property
     def off_support_share(self) -> float:
@@ -348,10 +361,7 @@ class Inversion:
         """A few plain lines."""
         prior = self.prompts_name if self.prior_is_exact else f"the generator's own prior, for {self.prompts_name}"
         return (
-            f"{self.site} at {self.tokens[-1]!r} (token {self.position}), bandwidth {self.bandwidth:g}: "
-            f"{self.verdict}\n"
-            f"  {self.verdict_reason}\n"
-            f"  {self.bits:.2f} bits (se {self.bits_stderr:.2f}), relative to {prior}\n"
+            f"{self._head()}{prior}\n"
             f"  {self.n} samples: {self.distinct_share:.0%} distinct, {self.copy_share:.0%} copies of the picked "
             f"input, {self.off_support_share:.0%} that the prompt distribution cannot make"
             + "".join(f"\n  {remark}" for remark in self.remarks)

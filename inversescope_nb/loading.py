@@ -6,6 +6,8 @@ or understood is one of the package's own errors.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ def fetch(source: Any, tokenizer: Any, placement: Placement) -> tuple[Any, Any, 
         source, tokenizer = source
     if source is None or isinstance(source, (str, Path)):
         where = _location(PACKAGED_TARGET if source is None else source)
-        model = _fetch_model(where, placement)
+        with without_bars() if where == str(PACKAGED_TARGET) else nullcontext():
+            model = _fetch_model(where, placement)
         name = Path(where).name if Path(where).is_dir() else where
     elif isinstance(source, torch.nn.Module):
         model, where = source, ""
@@ -56,6 +59,20 @@ def fetch(source: Any, tokenizer: Any, placement: Placement) -> tuple[Any, Any, 
     elif isinstance(tokenizer, (str, Path)):
         tokenizer = _fetch_tokenizer([_location(tokenizer)], placement)
     return model, tokenizer, name
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers shows no progress bars within the block: for what is small and here already."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _name_or_path(model: Any) -> str:

@@ -393,3 +393,14 @@ def test_a_gpt2_without_bos(third_party):
     assert lm.encode("CAB").rows() == [[2, 0, 1]]
     with pytest.raises(BadPrompt, match="does not know 'X'"):
         lm.encode("CAX")
+
+
+def test_what_is_packaged_loads_without_a_progress_bar(capfd) -> None:
+    from transformers.utils import logging
+
+    from inversescope_nb.generator import load_generator
+
+    load_model()
+    load_generator()
+    assert "Loading" not in capfd.readouterr().err
+    assert logging.is_progress_bar_enabled()

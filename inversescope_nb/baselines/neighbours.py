@@ -23,6 +23,7 @@ from ..banks import draw_bank
 from ..errors import InvalidArgument
 from ..features import InputText
 from ..inversion import cut
+from ..inverted import Nearby
 from ..kernels import Kernel, check_bandwidth, site_statistics
 from ..sites import Site
 
@@ -37,37 +38,18 @@ KEPT = 256
 """Inputs of the bank that are kept, the nearest ones."""
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest inputs of a bank, under the names of an `Inversion` as far as they mean the same; made by
-    :func:`neighbours`."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Neighbours(Nearby):
+    """The nearest inputs of a bank, nearest first; an input that was drawn twice is there twice.
 
-    prompt_ids: list[int]
-    """Token ids of the picked input, cut at the site."""
-    tokens: list[str]
-    """Its tokens."""
-    text: InputText
-    """Its text."""
-    site: Site
-    """Where the activation was read."""
-    position: int
-    """Index of the picked token, BOS counted."""
-    bandwidth: float
-    """Width eps of the kernel, in units standardised on the bank."""
-    samples: list[list[int]]
-    """Token ids of the nearest inputs, nearest first; an input that was drawn twice is there twice."""
-    texts: list[InputText]
-    """Their texts."""
-    d: Float[np.ndarray, " n"]
-    """Distances to the picked activation, per coordinate."""
+    Under the names of an `Inversion` as far as they mean the same; made by :func:`neighbours`. Units are
+    standardised on the bank.
+    """
+
     kernel: Float[np.ndarray, " n"]
-    """exp(-d^2 / 2 eps^2)."""
+    """exp(-d^2 / 2 eps^2), or what the kernel that was asked for says."""
     weight: Float[np.ndarray, " n"]
     """Shares of the posterior; they sum to 1."""
-    relative_norm: Float[np.ndarray, " n"]
-    """|z - z_hat| / |z_hat|."""
-    cosine: Float[np.ndarray, " n"]
-    """Cosine of z and z_hat."""
     ess: float
     """Effective sample size over the whole bank."""
     khat: float
@@ -78,15 +60,8 @@ class Neighbours:
     """Standard error of :attr:`bits`."""
     ball_edge: float
     """The weighted 95 % quantile of d, for display."""
-    prompts_name: str
-    """Which P(X) this is relative to."""
     bank_size: int
     """Inputs that were searched."""
-    is_constant: bool = False
-    """Whether the site does not vary over the bank."""
-
-    def __len__(self) -> int:
-        return len(self.samples)
 
     @property
     def verdict(self) -> str:
@@ -104,24 +79,9 @@ class Neighbours:
         )
 
     @property
-    def is_copy(self) -> Bool[np.ndarray, " n"]:
-        """Whether an input is the picked one itself."""
-        return np.array([ids == self.prompt_ids for ids in self.samples], dtype=bool)
-
-    @property
-    def in_ball(self) -> Bool[np.ndarray, " n"]:
-        """Whether d is within :attr:`ball_edge`."""
-        return self.d <= self.ball_edge
-
-    @property
     def on_support(self) -> Bool[np.ndarray, " n"]:
         """True: every one of them was drawn from P(X)."""
         return np.ones(len(self.samples), dtype=bool)
-
-    @property
-    def copy_share(self) -> float:
-        """Share of the kept inputs that are the picked one."""
-        return float(self.is_copy.mean())
 
     @property
     def log_q(self) -> Float[np.ndarray, " n"]:
@@ -157,11 +117,7 @@ class Neighbours:
 
     def summary(self) -> str:
         """A few plain lines."""
-        return (
-            f"{self.site} at {self.tokens[-1]!r} (token {self.position}), bandwidth {self.bandwidth:g}: "
-            f"{self.verdict}\n  {self.verdict_reason}\n"
-            f"  {self.bits:.2f} bits (se {self.bits_stderr:.2f}), relative to {self.prompts_name}"
-        )
+        return self._head() + self.prompts_name
 
 
 def neighbours(

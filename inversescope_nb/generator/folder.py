@@ -20,6 +20,7 @@ import torch
 from .. import _files
 from ..errors import InvalidArgument, ModelLoadError, NotEnumerable
 from ..kernels import Kernel, SiteStatistics
+from ..loading import without_bars
 from ..prompts import PromptDistribution
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = 
             backbone = copy.deepcopy(generator.backbone)
             if hasattr(backbone, "merge_and_unload"):
                 backbone = backbone.merge_and_unload()
-            backbone.to(dtype or torch.float32).save_pretrained(folder / "backbone")
+            with without_bars():
+                backbone.to(dtype or torch.float32).save_pretrained(folder / "backbone")
         tensors = {k: v for k, v in generator.state_dict().items() if not k.startswith("backbone.")}
         if dtype is not None:
             tensors = {k: v if _is_moment(k) or not v.is_floating_point() else v.to(dtype) for k, v in tensors.items()}
@@ -179,7 +181,8 @@ def _backbone(folder: Path, about: dict[str, Any], target: LanguageModel | None)
 
         return twin(target.model)
     try:
-        backbone = AutoModelForCausalLM.from_pretrained(folder / "backbone", dtype=torch.float32)
+        with without_bars():
+            backbone = AutoModelForCausalLM.from_pretrained(folder / "backbone", dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as e:
         raise ModelLoadError(f"{folder.name} has no readable backbone: {str(e).splitlines()[0]}") from e
     backbone.generation_config = GenerationConfig()
