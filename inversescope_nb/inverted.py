@@ -312,7 +312,11 @@ class Inversion(Nearby):
         return replace(self, bandwidth=new)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a sample, in order of drawing; log_q and log_prior in nats."""
+        """One row a sample, in order of drawing; log_q and log_prior in nats.
+
+        ``bits`` is log2 q(x | z_hat) / q(x | nothing): how much likelier the activation makes this very input, its end
+        included. A shading, as :meth:`token_information`; what the activation says is the inversion's :attr:`bits`.
+        """
         import pandas as pd
 
         return pd.DataFrame(
@@ -328,6 +332,7 @@ class Inversion(Nearby):
                 "in_ball": self.in_ball,
                 "kernel": self.kernel,
                 "weight": self.weight,
+                "bits": (self.log_q - self.log_no_condition) / _LN2,
                 "is_copy": self.is_copy,
                 "on_support": self.on_support,
             }

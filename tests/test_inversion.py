@@ -398,7 +398,14 @@ def test_every_sample_is_run_again_and_scored_as_it_was_drawn(lm, trained) -> No
     assert all(row[0] == 0 for row in information)
     frame = found.to_frame()
     assert len(frame) == 150
-    assert {"token_ids", "text", "log_q", "log_prior", "d", "weight", "is_copy", "on_support"} <= set(frame.columns)
+    assert list(frame.columns) == [
+        "token_ids", "text", "log_q", "log_prior", "prior_is_exact", "d", "relative_norm", "cosine", "in_ball",
+        "kernel", "weight", "bits", "is_copy", "on_support",
+    ]  # fmt: skip
+    nats = [
+        given.sum() - none.sum() for given, none in zip(found.token_log_q, found.token_log_no_condition, strict=True)
+    ]
+    assert (frame["bits"] * math.log(2)).tolist() == pytest.approx(nats, abs=1e-3, nan_ok=True)
 
 
 def test_a_trained_generator_agrees_with_the_exact_posterior(lm, trained) -> None:
