@@ -81,7 +81,7 @@ def invert(
             this seed, as the channel's rates need; None: the activation itself. Distances are then to v.
         bank: inputs of P(X) in which near ones that the generator misses are looked for; they are drawn and run
             once for a generator. 0: do not look.
-        on_progress: called with (done, n, message).
+        on_progress: called with (done, total, message); a bank that is read for the first time counts by itself.
         cancel: looked at before every token; `Cancelled` is raised.
 
     Raises:
@@ -121,7 +121,7 @@ def invert(
          "proposal_bandwidth": bandwidth, "prompts_name": prior.name},
     )  # fmt: skip
     where = gen.bank(lm, prior, int(bank), on_progress=on_progress, cancel=cancel)
-    return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, cancel)
+    return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, on_progress, cancel)
 
 
 def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: float | None) -> tuple[Site, float]:
@@ -243,13 +243,14 @@ def _compared(
     condition: Condition,
     statistics: SiteStatistics,
     z_hat: torch.Tensor,
+    on_progress: Progress | None,
     cancel: threading.Event | None,
 ) -> Inversion:
     """The inversion with a bank's distances, and the weights of some of its inputs, drawn by what they count."""
     if not len(bank):
         return found
     name = found.site.name
-    d = statistics.distance(bank.activations(name, cancel=cancel), z_hat).numpy()
+    d = statistics.distance(bank.activations(name, on_progress=on_progress, cancel=cancel), z_hat).numpy()
     log_ratio = np.full(len(bank), math.nan)
     with_bank = replace(found, prior_d=d, bank_log_ratio=log_ratio)
     share = np.array(with_bank.bank_share)

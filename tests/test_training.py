@@ -14,6 +14,7 @@ from small import byte_level_tokenizer, model_for, same_weights, weights_of, wor
 
 from inversescope_nb import _files
 from inversescope_nb.errors import Cancelled, CheckpointMismatch, InvalidArgument, ModelLoadError
+from inversescope_nb.exact import activation_table
 from inversescope_nb.generator import TrainingConfig, load_generator, quality, train_generator, training
 from inversescope_nb.generator.data import by_length, last_activations
 from inversescope_nb.generator.gaps import AMOUNTS, GapProbe
@@ -449,6 +450,22 @@ def test_a_tokenizer_without_any_special_token_is_refused() -> None:
     lm = load_model((tiny_model("llama"), tokenizer))
     with pytest.raises(UnsupportedModel, match="neither BOS nor EOS"):
         train_generator(lm, SITES, prompts(), config=config())
+
+
+def test_a_small_backbone_brings_its_own_end_where_there_is_none(tmp_path) -> None:
+    """As for the published sorter, whose vocabulary is A, B and C."""
+    tokenizer = word_tokenizer(bos=False)
+    tokenizer.eos_token = None
+    lm = load_model((tiny_model("llama"), tokenizer))
+    learning = config(steps=60, batch_size=32, backbone="small", lr=5e-3, adapter_lr=1e-2, eval_every=60)
+    gen = train_generator(lm, SITES, prompts(), config=learning)
+    assert gen.config.end_id == gen.config.start_id == lm.vocab_size
+    gen.save_pretrained(tmp_path / "gen")
+    found = invert(lm, load_generator(tmp_path / "gen"), "the dog", site=SITES[0], bandwidth=0.5, n=200)
+    assert max(max(x) for x in found.samples if x) < lm.vocab_size
+    assert found.on_support.mean() > 0.5
+    known = activation_table(lm, prompts(), SITES[0], statistics=gen.statistics(SITES[0])).posterior("the dog", 0.5)
+    assert found.bits == pytest.approx(known.bits, abs=max(0.3, 4 * found.bits_stderr))
 
 
 def test_the_first_steps_are_spent_on_the_first_sites(lm) -> None:

@@ -72,11 +72,12 @@ def twin(model: nn.Module) -> nn.Module:
 
 
 def _small(lm: LanguageModel, n_positions: int) -> nn.Module:
-    """A GPT-2 of two layers from scratch, with the target's vocabulary."""
+    """A GPT-2 of two layers from scratch, with the target's vocabulary; and an end, where that has none."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    vocab_size = lm.vocab_size + int(lm.eos_id is None and lm.bos_id is None)
     shape = GPT2Config(
-        vocab_size=lm.vocab_size, n_positions=n_positions, n_embd=128, n_layer=2, n_head=4, resid_pdrop=0.0,
+        vocab_size=vocab_size, n_positions=n_positions, n_embd=128, n_layer=2, n_head=4, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=lm.bos_id, eos_token_id=lm.eos_id,
     )  # fmt: skip
     return GPT2LMHeadModel(shape)

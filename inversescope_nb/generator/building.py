@@ -65,9 +65,11 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
 
 
 def _fresh(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, config: TrainingConfig) -> Generator:
-    if lm.eos_id is None and lm.bos_id is None:
+    special = [token for token in (lm.eos_id, lm.bos_id) if token is not None]
+    if not special and config.backbone != "small":
         raise UnsupportedModel(
-            f"the tokenizer of {lm.name} has neither BOS nor EOS", hint="set tokenizer.eos_token to a spare token"
+            f"the tokenizer of {lm.name} has neither BOS nor EOS",
+            hint="TrainingConfig(backbone='small') adds one for itself; or set tokenizer.eos_token to a spare token",
         )
     kernel = Kernel(config.metric, config.shape)
     statistics = measure_statistics(lm, sites, prompts, config.statistics_samples, seed=config.seed + 1, kernel=kernel)
@@ -79,7 +81,7 @@ def _fresh(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, con
             f"n_heads={config.n_heads} does not divide the backbone's width {shape.hidden_size}", hint="another n_heads"
         )
     n_ctx = getattr(shape, "max_position_embeddings", None) or longest + 4
-    end_id = lm.eos_id if lm.eos_id is not None else lm.bos_id
+    end_id = next(iter(special), lm.vocab_size)  # the one that a small backbone adds
     starts = (lm.text_bos_id, lm.bos_id, end_id)
     frame = GeneratorConfig(
         start_id=next(token for token in starts if token is not None),
