@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,15 +28,21 @@ def reported(on_progress: Progress | None, progress: bool, title: str) -> Iterat
         return
     from tqdm.auto import tqdm
 
-    bar = tqdm(desc=title, delay=DELAY, leave=False)
+    began, bar = time.monotonic(), None
 
     def report(done: int, total: int, message: str) -> None:
-        if total != bar.total:  # the next stretch of work
-            bar.reset(total)
+        nonlocal bar
+        if time.monotonic() - began < DELAY:
+            return
+        if bar is None or bar.total != total:  # the next stretch of work
+            if bar is not None:
+                bar.close()
+            bar = tqdm(desc=title, total=total, leave=False)
         bar.set_postfix_str(message, refresh=False)
         bar.update(done - bar.n)
 
     try:
         yield report
     finally:
-        bar.close()
+        if bar is not None:
+            bar.close()
