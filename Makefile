@@ -21,10 +21,11 @@ help: ## list the targets
 demo: .venv/.base ## set up, invert three prompts of the packaged model, write demo.html
 	@$(PY) -m inversescope_nb demo --out demo.html
 
-test: .venv/.dev ## set up and run the tests (the browser's where there is one)
+test: .venv/.dev ## set up and run the tests (the browser's and the front end's where they can run)
 	$(PYTEST) -m "not slow and not third_party"
+	@$(MAKE) --no-print-directory test-js
 
-test-all: test test-slow test-js ## the tests, the slow ones and the front end's
+test-all: test test-slow ## the tests, and the slow ones
 
 test-slow: .venv/.dev
 	$(PYTEST) -m "slow or third_party" || [ $$? -eq 5 ]  # 5: there are none

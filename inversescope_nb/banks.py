@@ -66,7 +66,7 @@ def draw_bank(
     while len(drawn) < size:
         if cancel is not None and cancel.is_set():
             raise Cancelled("the search was stopped")
-        drawn += prompts.draw(min(PIECE, size - len(drawn)), lm, seed=rng.randrange(2**31))
+        drawn += prompts.draw(min(PIECE, size - len(drawn)), lm, seed=rng.randrange(2**31), cancel=cancel)
         if on_progress is not None:
             on_progress(len(drawn), size, "drawing prompts")
     return Bank(lm, drawn)

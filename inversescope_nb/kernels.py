@@ -14,7 +14,7 @@ Axis names: n (inputs), d (coordinates of the site).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -146,6 +146,11 @@ class SiteStatistics:
     def width(self) -> int:
         """Coordinates D."""
         return len(self.mean)
+
+    def cpu(self) -> SiteStatistics:
+        """The same with its tensors on the CPU."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: t.cpu() for name, t in tensors.items() if isinstance(t, torch.Tensor)})
 
     @property
     def top_share(self) -> float:

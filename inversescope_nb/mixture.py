@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import threading
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,9 @@ class Mixture(PromptDistribution):
         rng.shuffle(prompts)
         return prompts
 
-    def draw(self, n: int, lm: LanguageModel, *, seed: int) -> list[list[int]]:
+    def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
         rng = random.Random(seed)
-        inputs = [x for part, k, s in self._choose(n, rng) if k for x in part.draw(k, lm, seed=s)]
+        inputs = [x for part, k, s in self._choose(n, rng) if k for x in part.draw(k, lm, seed=s, cancel=cancel)]
         rng.shuffle(inputs)
         return inputs
 

@@ -9,13 +9,14 @@ log-probabilities. Every token of every text can be the last. Axis names: n (inp
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .activations import forward_inputs
-from .errors import InvalidArgument, NotEnumerable
+from .errors import Cancelled, InvalidArgument, NotEnumerable
 from .hooks import evaluation_mode
 from .prompts import PromptDistribution, n_bos
 
@@ -46,18 +47,22 @@ class ModelPrompts(PromptDistribution):
         self._banned = torch.tensor(sorted(special | set(range(len(lm.tokenizer), lm.vocab_size))), dtype=torch.long)
         self._hidden = 1 - n_bos(lm)  # tokens in front of an input that are no part of it
 
-    def draw(self, n: int, lm: LanguageModel, *, seed: int) -> list[list[int]]:
+    def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
         self._check(lm)
         rng = torch.Generator().manual_seed(seed)
         lengths = torch.randint(1, self.max_tokens + 1, (n,), generator=rng)
-        return [row for part in lengths.split(_ROWS_AT_ONCE) for row in self._write(lm, part, rng)]
+        return [row for part in lengths.split(_ROWS_AT_ONCE) for row in self._write(lm, part, rng, cancel)]
 
-    def _write(self, lm: LanguageModel, lengths: Int[Tensor, " n"], rng: torch.Generator) -> list[list[int]]:
+    def _write(
+        self, lm: LanguageModel, lengths: Int[Tensor, " n"], rng: torch.Generator, cancel: threading.Event | None
+    ) -> list[list[int]]:
         """One input of each length."""
         ids = torch.full((len(lengths), 1), self.start_id)
         cache = None
         with lm.lock, evaluation_mode(lm.model), torch.inference_mode():
             for _ in range(max(lengths.tolist(), default=0)):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("writing inputs was stopped")
                 new = ids if cache is None else ids[:, -1:]
                 output = lm.model(input_ids=new.to(lm.device), past_key_values=cache, use_cache=True)
                 cache = output.past_key_values

@@ -19,6 +19,7 @@ import hashlib
 import itertools
 import json
 import random
+import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,8 +126,11 @@ class PromptDistribution:
         """All whole prompts with their probabilities; raises `NotEnumerable` where there is no end to them."""
         raise NotEnumerable(f"the inputs of {self.name} cannot be listed", hint="use .sample(n, seed=0)")
 
-    def draw(self, n: int, lm: LanguageModel, *, seed: int) -> list[list[int]]:
-        """`n` inputs as token ids, BOS first where texts get one, each cut at its site."""
+    def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
+        """`n` inputs as token ids, BOS first where texts get one, each cut at its site.
+
+        What takes its time (a model that writes) looks at `cancel` before every token; `Cancelled` is raised.
+        """
         rng = random.Random(seed)
         prompts = self.sample(n, seed=rng.randrange(2**31))
         if not prompts:

@@ -15,6 +15,7 @@ import hashlib
 import math
 import random
 import re
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -193,7 +194,7 @@ class TemplatePrompts(PromptDistribution):
         rng = random.Random(seed)
         return [self.templates[t].prompt(self.templates[t].fill(rng)) for t in self._choose(n, rng)]
 
-    def draw(self, n: int, lm: LanguageModel, *, seed: int) -> list[list[int]]:
+    def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
         compiled = self.compiled(lm)
         if compiled is None:
             return super().draw(n, lm, seed=seed)

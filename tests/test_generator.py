@@ -547,3 +547,71 @@ def test_a_larger_sibling_can_be_the_backbone(lm, tmp_path) -> None:
     gen = open_gates(build_generator(lm, SITES, prompts(), config(backbone=str(tmp_path / "big"))))
     assert len(gen.controls) == 3
     assert len(gen.sample(condition_on(lm, gen, "the cat"), 2, seed=0)) == 2
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+
+def test_draws_neither_touch_nor_see_the_random_state_of_others(lm, gen) -> None:
+    condition = condition_on(lm, gen, "the dog")
+    alone = gen.sample(condition, 6, seed=3)
+    stop = threading.Event()
+
+    def noisy() -> None:
+        while not stop.is_set():
+            torch.rand(7)
+
+    thread = threading.Thread(target=noisy)
+    thread.start()
+    try:
+        assert gen.sample(condition, 6, seed=3) == alone
+    finally:
+        stop.set()
+        thread.join()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    gen.sample(condition, 6, seed=3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_threads_that_share_a_generator_wait_for_each_other(lm, gen) -> None:
+    """Its hooks are on one backbone: two conditions at once would mix."""
+    texts = ["the dog", "the cat is in the park", "John gave the book"]
+    conditions = [condition_on(lm, gen, text) for text in texts]
+    inputs = [lm.encode(text).rows()[0] for text in texts]
+    alone = [[total(gen, inputs, c), gen.sample(c, 4, seed=1)] for c in conditions]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(8):
+            found = [total(gen, inputs, conditions[i]), gen.sample(conditions[i], 4, seed=1)]
+            if found[0] != pytest.approx(alone[i][0], abs=1e-4) or found[1] != alone[i][1]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    copy.deepcopy(gen)
+
+
+def test_banks_are_the_models_own_and_do_not_pile_up(lm, gen) -> None:
+    other = load_model((lm.model, lm.tokenizer))
+    P = prompts()
+    assert gen.bank(lm, P, 8) is gen.bank(lm, P, 8)
+    assert gen.bank(other, P, 8).lm is other
+    for _ in range(6):
+        gen.bank(lm, prompts(), 8)
+    assert len(gen._banks) == 4
+
+
+def test_a_site_is_not_compared_with_a_stream_that_does_not_vary(lm) -> None:
+    names = ["blocks.0.hook_resid_post", "blocks.0.hook_mlp_out"]
+    gen = build_generator(lm, names, prompts(), config())
+    scales = gen.encoder.scales
+    assert gen.relative_scale(names[1]) == pytest.approx(float(scales[gen.encoder.index[names[1]]] / scales[0]), rel=1)
+    gen.encoder.constant[gen.encoder.index[names[0]]] = True
+    assert math.isnan(gen.relative_scale(names[1]))

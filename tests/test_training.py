@@ -12,7 +12,7 @@ import torch
 from conftest import tiny_model
 from small import byte_level_tokenizer, model_for, same_weights, weights_of, word_tokenizer
 
-from inversescope_nb import _files
+from inversescope_nb import _files, _progress
 from inversescope_nb.errors import Cancelled, CheckpointMismatch, InvalidArgument, ModelLoadError
 from inversescope_nb.exact import activation_table
 from inversescope_nb.generator import TrainingConfig, load_generator, quality, train_generator, training
@@ -116,7 +116,21 @@ def test_batches_are_of_like_length_and_lose_nothing(n, batches) -> None:
     lengths = [len(e["ids"]) for batch in found for e in batch]
     assert lengths == sorted(lengths)
     assert len(found) <= batches
+    assert len(found) == min(n, batches)
     assert by_length([], 3) == []
+
+
+def test_processes_that_share_a_batch_take_as_many_steps(lm) -> None:
+    """Whatever the lengths of each one's examples: they wait for each other at every backward pass."""
+    one = run(lm)
+    one.generator.vocab_size = 500_000
+    rng = np.random.default_rng(0)
+    for world in (1, 2, 3):
+        for n in (3, 7, 40):
+            examples = [{"ids": [0] * int(k)} for k in rng.integers(1, 60, n)]
+            n_batches = one._n_batches(examples, 3, world)
+            counts = {len(by_length(examples[rank::world], n_batches)) for rank in range(world)}
+            assert counts == {n_batches}
 
 
 def test_activations_come_back_in_the_inputs_order(lm) -> None:
@@ -234,7 +248,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, changes) -> None
         lm, SITES, prompts(), config=config(**changes), run_dir=tmp_path / "run",
         on_progress=lambda done, total, message: steps.append((done, total)),
     )  # fmt: skip
-    assert steps == [(4, 6), (5, 6), (6, 6)]
+    assert steps == [(0, 6), (4, 6), (5, 6), (6, 6)]
     assert same_weights(whole, weights_of(resumed))
     assert without_seconds(resumed.run_card["history"]) == without_seconds(whole.run_card["history"])
     curves = json.loads((tmp_path / "run" / "curves.json").read_text())
@@ -251,6 +265,43 @@ def test_a_checkpoint_keeps_the_sites_moments(lm, tmp_path) -> None:
     state.generator.encoder.scales *= 2
     _files.save_checkpoint(path, state.generator, state.optimizer.optimizer, _files.checkpoint_state(path))
     assert run(lm, run_dir=tmp_path).statistics[SITES[0]].scale == state.generator.statistics(SITES[0]).scale
+
+
+def test_a_stop_is_seen_while_inputs_are_written_and_sites_measured(lm) -> None:
+    """P(X) is the model itself: setting up writes thousands of inputs, and every step writes more."""
+    P = PromptDistribution.from_model(lm, max_tokens=8)
+    written = []
+    real = lm.model.forward
+    for stop_at in (3, 200):  # within the moments' inputs; within a step's
+        event, done = threading.Event(), []
+        samples = 64 if stop_at > 100 else 4096
+        many = config(statistics_samples=samples, steps=1000, eval_every=1000, backbone="small")
+
+        def forward(*args, event=event, done=done, stop_at=stop_at, **kwargs):
+            done.append(1)
+            if len(done) == stop_at:
+                event.set()
+            return real(*args, **kwargs)
+
+        lm.model.forward = forward
+        try:
+            with pytest.raises(Cancelled):
+                train_generator(lm, SITES, P, config=many, cancel=event, progress=False)
+        finally:
+            del lm.model.forward
+        written.append(len(done))
+    assert written[0] <= 4
+    assert written[1] <= 202
+
+
+def test_training_without_a_listener_shows_a_bar(lm, capfd, monkeypatch) -> None:
+    monkeypatch.setattr(_progress, "DELAY", -1.0)
+    train_generator(lm, SITES, prompts(), config=config())
+    shown = capfd.readouterr().err
+    assert "training" in shown
+    assert "6/6" in shown
+    train_generator(lm, SITES, prompts(), config=config(), progress=False)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_stopped_run_without_a_folder_has_no_checkpoint(lm) -> None:
@@ -399,8 +450,9 @@ def test_usual_bandwidths_of_few_prompts_and_of_narrow_ranges(lm) -> None:
 def test_progress_says_how_far_it_is(lm) -> None:
     seen = []
     train_generator(lm, SITES, prompts(), config=config(), on_progress=lambda *x: seen.append(x))
-    assert [x[:2] for x in seen] == [(i, 6) for i in range(1, 7)]
-    assert all(x[2].startswith("loss ") for x in seen)
+    assert seen[0] == (0, 6, "drawing inputs and measuring the sites")
+    assert [x[:2] for x in seen[1:]] == [(i, 6) for i in range(1, 7)]
+    assert all(x[2].startswith("loss ") for x in seen[1:])
 
 
 def test_a_tokenizer_whose_bos_texts_do_not_get_trains_like_any(tmp_path) -> None:

@@ -5,6 +5,7 @@ Nothing here touches the caller's random state: weights depend on `config.seed` 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,19 @@ def resolve_sites(lm: LanguageModel, sites: Sequence[str] | str) -> list[str]:
 
 
 def build_generator(
-    lm: LanguageModel, sites: Sequence[str] | str, prompts: PromptDistribution, config: TrainingConfig
+    lm: LanguageModel,
+    sites: Sequence[str] | str,
+    prompts: PromptDistribution,
+    config: TrainingConfig,
+    cancel: threading.Event | None = None,
 ) -> Generator:
     """An untrained generator: its backbone, and gates at zero; or the one that `config.start_from` names."""
     sites = resolve_sites(lm, sites)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return _continued(lm, sites, prompts, config) if config.start_from else _fresh(lm, sites, prompts, config)
+        if config.start_from:
+            return _continued(lm, sites, prompts, config)
+        return _fresh(lm, sites, prompts, config, cancel)
 
 
 def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, config: TrainingConfig) -> Generator:
@@ -64,7 +71,13 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
     return generator
 
 
-def _fresh(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, config: TrainingConfig) -> Generator:
+def _fresh(
+    lm: LanguageModel,
+    sites: list[str],
+    prompts: PromptDistribution,
+    config: TrainingConfig,
+    cancel: threading.Event | None,
+) -> Generator:
     special = [token for token in (lm.eos_id, lm.bos_id) if token is not None]
     if not special and config.backbone != "small":
         raise UnsupportedModel(
@@ -72,7 +85,9 @@ def _fresh(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, con
             hint="TrainingConfig(backbone='small') adds one for itself; or set tokenizer.eos_token to a spare token",
         )
     kernel = Kernel(config.metric, config.shape)
-    statistics = measure_statistics(lm, sites, prompts, config.statistics_samples, seed=config.seed + 1, kernel=kernel)
+    statistics = measure_statistics(
+        lm, sites, prompts, config.statistics_samples, seed=config.seed + 1, kernel=kernel, cancel=cancel
+    )
     longest = prompts.longest(lm)
     backbone = make_backbone(lm, config, longest)
     shape = text_config(backbone)

@@ -5,13 +5,16 @@ Axis names: n (inputs), pos (tokens), d (site width), k (inputs of one site in a
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..activations import activations_of_ids
+from ..errors import Cancelled
 from ..kernels import Kernel, SiteStatistics, site_statistics
 
 if TYPE_CHECKING:
@@ -31,12 +34,22 @@ def pad(inputs: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "n po
 
 
 def last_activations(
-    lm: LanguageModel, inputs: Sequence[Sequence[int]], sites: Sequence[str], *, batch_size: int = 128
+    lm: LanguageModel,
+    inputs: Sequence[Sequence[int]],
+    sites: Sequence[str],
+    *,
+    batch_size: int = 128,
+    cancel: threading.Event | None = None,
 ) -> dict[str, Float[Tensor, "n d"]]:
-    """Activations at the last token of every input, on the CPU; run in batches of like length."""
+    """Activations at the last token of every input, on the CPU; run in batches of like length.
+
+    Raises `Cancelled` between batches once `cancel` is set.
+    """
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]))
     parts: dict[str, list[Tensor]] = {s: [] for s in sites}
     for at in range(0, len(order), batch_size):
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("reading activations was stopped")
         batch = [inputs[i] for i in order[at : at + batch_size]]
         for name, z in activations_of_ids(lm, *pad(batch, lm.pad_id), sites).items():
             parts[name].append(z.cpu())
@@ -46,18 +59,27 @@ def last_activations(
 
 
 def measure_statistics(
-    lm: LanguageModel, sites: Sequence[str], prompts: PromptDistribution, n: int, *, seed: int, kernel: Kernel
+    lm: LanguageModel,
+    sites: Sequence[str],
+    prompts: PromptDistribution,
+    n: int,
+    *,
+    seed: int,
+    kernel: Kernel,
+    cancel: threading.Event | None = None,
 ) -> dict[str, SiteStatistics]:
     """Mean, scale and covariance of every site on `n` inputs of P(X), in the kernel's units."""
-    activations = last_activations(lm, prompts.draw(n, lm, seed=seed), sites, batch_size=512)
+    inputs = prompts.draw(n, lm, seed=seed, cancel=cancel)
+    activations = last_activations(lm, inputs, sites, batch_size=512, cancel=cancel)
     return {name: site_statistics(z, kernel=kernel) for name, z in activations.items()}
 
 
 def by_length(examples: list[dict[str, Any]], n_batches: int) -> list[list[dict[str, Any]]]:
-    """The examples in batches of like length, so that little is padded."""
+    """The examples in (at most) so many batches of like length, so that little is padded."""
     ordered = sorted(examples, key=lambda e: len(e["ids"]))
-    size = max(1, math.ceil(len(ordered) / n_batches))
-    return [ordered[at : at + size] for at in range(0, len(ordered), size)]
+    n_batches = min(n_batches, len(ordered))
+    edges = [math.ceil(len(ordered) * i / n_batches) for i in range(n_batches + 1)] if ordered else []
+    return [ordered[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def collate(examples: list[dict[str, Any]], generator: Generator) -> dict[str, Any]:

@@ -6,6 +6,7 @@ when it is used), 1/2 and 1 (what it is trained on): a fault of the conditioning
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,14 @@ class GapProbe:
     """
 
     def __init__(
-        self, lm: LanguageModel, generator: Generator, prompts: PromptDistribution, *, limit: int, seed: int
+        self,
+        lm: LanguageModel,
+        generator: Generator,
+        prompts: PromptDistribution,
+        *,
+        limit: int,
+        seed: int,
+        cancel: threading.Event | None = None,
     ) -> None:
         low, high = generator.config.bandwidths
         self.bandwidth, self.seed = min(max(BANDWIDTH, low), high), seed
@@ -49,7 +57,8 @@ class GapProbe:
         try:
             for site in chosen if limit else ():
                 moments = generator.statistics(site)
-                self.tables.append(activation_table(lm, prompts, site, statistics=moments, limit=limit))
+                table = activation_table(lm, prompts, site, statistics=moments, limit=limit, cancel=cancel)
+                self.tables.append(table)
         except NotEnumerable:
             self.tables = []
         if self.tables:

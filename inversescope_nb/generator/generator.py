@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LOGITS_PER_BATCH = 1 << 27
 """Logits held at once: half a gigabyte of float32."""
+_BANKS = 4  # banks kept, the latest
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class Condition:
         part = part if len(self) > 1 else slice(0, 1)
         pairs = tuple((k[part].expand(n, -1, -1, -1), v[part].expand(n, -1, -1, -1)) for k, v in self.keys_values)
         return Condition(pairs, None if self.keep is None else self.keep[part].expand(n))
+
+
+class _Lock:
+    """A re-entrant lock that a copy of its owner does not share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> _Lock:
+        return _Lock()
 
 
 class Generator(nn.Module):
@@ -101,7 +112,8 @@ class Generator(nn.Module):
         self.run_card = run_card or {}
         self.probe: dict[str, Any] = {}
         self.bank_inputs: list[list[int]] = []
-        self._banks: dict[tuple[int, int], tuple[PromptDistribution, Bank]] = {}
+        self._turn = _Lock()
+        self._banks: dict[tuple[int, int, int], tuple[PromptDistribution, Bank]] = {}
         self.architecture: Architecture = next(candidates(backbone))
         d_model, self.vocab_size = (int(getattr(text_config(backbone), n)) for n in ("hidden_size", "vocab_size"))
         self.encoder = SiteEncoder(
@@ -180,7 +192,7 @@ class Generator(nn.Module):
         block = site.rsplit(".hook_", 1)[0].removesuffix(".attn").removesuffix(".mlp")
         for name in ("resid_post", "resid_mid", "resid_pre"):
             i = self.encoder.index.get(f"{block}.hook_{name}")
-            if i is not None:
+            if i is not None and not bool(self.encoder.constant[i]):
                 return float(self.encoder.scales[self.encoder.index[site]] / self.encoder.scales[i])
         return math.nan
 
@@ -197,8 +209,9 @@ class Generator(nn.Module):
 
         Of the distribution it was trained on, those that were held out then; none where it cannot be drawn from.
         """
-        key = (id(prior), size)
-        if key not in self._banks:
+        key = (id(lm), id(prior), size)
+        kept = self._banks.get(key)
+        if kept is None:
             if prior is self.prompts and len(self.bank_inputs) >= size:
                 bank = Bank(lm, self.bank_inputs[:size])
             else:
@@ -206,8 +219,9 @@ class Generator(nn.Module):
                     bank = draw_bank(lm, prior, size, on_progress=on_progress, cancel=cancel)
                 except NotEnumerable:  # known by name only
                     bank = Bank(lm, self.bank_inputs if prior is self.prompts else [])
-            self._banks[key] = (prior, bank)  # the distribution is kept, so that its id stays its own
-        return self._banks[key][1]
+            kept = prior, bank  # with the distribution, so that its id stays its own
+            self._banks = dict([*self._banks.items(), (key, kept)][-_BANKS:])
+        return kept[1]
 
     # -- conditions ---------------------------------------------------------------------------
 
@@ -235,10 +249,10 @@ class Generator(nn.Module):
 
     @contextmanager
     def controlled(self, condition: Condition) -> Iterator[None]:
-        """Within the block the backbone's forward passes see the condition."""
+        """Within the block the backbone's forward passes see the condition; other threads wait for its end."""
         layout = self.architecture.layout
         path, side = layout.tap("attn_out")
-        with ExitStack() as stack:
+        with self._turn.lock, ExitStack() as stack:
             for block, control, (k, v) in zip(
                 self.architecture.blocks, self.controls, condition.keys_values, strict=True
             ):
@@ -248,7 +262,7 @@ class Generator(nn.Module):
                     entry[:] = [hidden]
 
                 def add(out: Tensor, entry=entry, control=control, k=k, v=v) -> Tensor:
-                    hidden = (entry[0] + out).to(control.gate)
+                    hidden = (entry[0].to(out.device) + out).to(control.gate)
                     return out + control(hidden, k, v, condition.keep).to(out)
 
                 stack.enter_context(hooked(block, "in", remember))

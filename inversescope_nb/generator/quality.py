@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import Cancelled
 from ..inversion import invert
 from .data import last_activations
 
@@ -30,7 +31,12 @@ SMALL = 0.01
 """A P(X) is small if a typical input has more of it than this."""
 
 
-def usual_bandwidths(lm: LanguageModel, generator: Generator, inputs: Sequence[Sequence[int]]) -> dict[str, float]:
+def usual_bandwidths(
+    lm: LanguageModel,
+    generator: Generator,
+    inputs: Sequence[Sequence[int]],
+    cancel: threading.Event | None = None,
+) -> dict[str, float]:
     """For each site, 0.1 or the smallest bandwidth at which an input itself has at most 5 % of its posterior.
 
     The share is q(x_hat | z_hat) at the clean activation, the median over `inputs`; bandwidths within the trained
@@ -42,11 +48,13 @@ def usual_bandwidths(lm: LanguageModel, generator: Generator, inputs: Sequence[S
     prior = [float(x.sum()) for x in generator.log_probs(inputs, generator.no_condition(1))]
     if np.exp(np.median(prior)) > SMALL:
         return dict.fromkeys(generator.sites, allowed[0])
-    activations = last_activations(lm, inputs, generator.sites)
+    activations = last_activations(lm, inputs, generator.sites, cancel=cancel)
     usual: dict[str, float] = {}
     for site, z in activations.items():
         u = generator.statistics(site).standardise(z)
         for bandwidth in allowed:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("measuring the usual bandwidths was stopped")
             usual[site] = bandwidth
             log_q = [float(x.sum()) for x in generator.log_probs(inputs, generator.condition_on(site, u, bandwidth))]
             if np.exp(np.median(log_q)) <= OWN_SHARE:

@@ -29,12 +29,26 @@ class _Stop:
         return torch.full((len(input_ids),), self.event.is_set(), device=input_ids.device, dtype=torch.bool)
 
 
+class _Draw:
+    """A logits processor of `generate()`: leaves one token a row, drawn from the softmax with a generator of its own.
+
+    What `do_sample=True` does, without touching the random state that other threads draw from.
+    """
+
+    def __init__(self, rng: torch.Generator) -> None:
+        self.rng = rng
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        chosen = torch.multinomial(scores.float().softmax(-1).to(self.rng.device), 1, generator=self.rng)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen.to(scores.device), 0.0)
+
+
 @torch.inference_mode()
 def sample(
     generator: Generator, condition: Condition, n: int, *, seed: int, cancel: threading.Event | None = None
 ) -> list[tuple[list[int], bool]]:
     """`n` draws for each row of the condition; see :meth:`Generator.sample`."""
-    from transformers import GenerationConfig, StoppingCriteriaList
+    from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
     if n < 1:
         raise InvalidArgument(f"n={n} must be at least 1")
@@ -42,17 +56,17 @@ def sample(
     condition = condition.repeat(n)
     start = torch.full((len(condition), 1), frame.start_id, device=device)
     plain = GenerationConfig(
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, typical_p=1.0, epsilon_cutoff=0.0, eta_cutoff=0.0,
-        repetition_penalty=1.0, no_repeat_ngram_size=0, num_beams=1, num_return_sequences=1, use_cache=True,
-        max_new_tokens=frame.max_length, eos_token_id=frame.end_id, pad_token_id=frame.end_id,
+        do_sample=False, repetition_penalty=1.0, no_repeat_ngram_size=0, num_beams=1, num_return_sequences=1,
+        use_cache=True, max_new_tokens=frame.max_length, eos_token_id=frame.end_id, pad_token_id=frame.end_id,
         bos_token_id=frame.start_id, renormalize_logits=False, remove_invalid_values=False,
     )  # fmt: skip
     stop = None if cancel is None else StoppingCriteriaList([_Stop(cancel)])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), generator.controlled(condition):
-        torch.manual_seed(seed)
+    draw = LogitsProcessorList([_Draw(torch.Generator(device).manual_seed(seed))])
+    with generator.controlled(condition):
         ids = generator.backbone.generate(
-            start, attention_mask=torch.ones_like(start), generation_config=plain, stopping_criteria=stop
-        )
+            start, attention_mask=torch.ones_like(start), generation_config=plain, logits_processor=draw,
+            stopping_criteria=stop,
+        )  # fmt: skip
     if cancel is not None and cancel.is_set():
         raise Cancelled("sampling was stopped")
     return [_unframed(row, frame.end_id, has_bos=frame.has_bos) for row in ids.tolist()]

@@ -17,16 +17,20 @@ import hashlib
 import json
 import logging
 import math
+import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .. import _files, banks
+from .._progress import reported
+from .._version import __version__
 from ..errors import Cancelled, CheckpointMismatch, InvalidArgument
 from ..prompts import PromptDistribution
 from .building import build_generator, resolve_sites
@@ -59,6 +63,7 @@ def train_generator(
     run_dir: str | Path | None = None,
     resume: bool = True,
     on_progress: Progress | None = None,
+    progress: bool = True,
     cancel: threading.Event | None = None,
 ) -> Generator:
     """Trains a generator that inverts activations of `lm` at `sites` on inputs of `prompts`.
@@ -71,6 +76,7 @@ def train_generator(
         run_dir: where checkpoints and curves go; without it nothing is written.
         resume: whether to go on from a checkpoint in `run_dir`.
         on_progress: called with (step, steps, message).
+        progress: whether to show a bar where nothing else listens.
         cancel: set it to stop; a checkpoint is written and `Cancelled` is raised.
 
     Raises:
@@ -81,8 +87,12 @@ def train_generator(
         >>> import inversescope_nb as isn                                        # doctest: +SKIP
         >>> gen = isn.train_generator(lm, "resid_post.2", prompts)               # doctest: +SKIP
     """
-    run = _Run(lm, resolve_sites(lm, sites), prompts, config or TrainingConfig(), run_dir, resume)
-    return run.train(on_progress, cancel)
+    config = config or TrainingConfig()
+    with reported(on_progress, progress, "training") as report:
+        if report is not None:
+            report(0, config.prior_steps + config.steps, "drawing inputs and measuring the sites")
+        run = _Run(lm, resolve_sites(lm, sites), prompts, config, run_dir, resume, cancel)
+        return run.train(report, cancel)
 
 
 class _Run:
@@ -96,6 +106,7 @@ class _Run:
         config: TrainingConfig,
         run_dir: str | Path | None,
         resume: bool,
+        cancel: threading.Event | None = None,
     ) -> None:
         self.lm, self.sites, self.prompts, self.config = lm, sites, prompts, config
         self.run_dir = Path(run_dir) if run_dir is not None else None
@@ -106,7 +117,7 @@ class _Run:
             raise InvalidArgument(
                 f"first_sites={config.first_sites} match none of the sites", hint=f"sites: {', '.join(sites[:6])} ..."
             )
-        self.generator = build_generator(lm, sites, prompts, config)
+        self.generator = build_generator(lm, sites, prompts, config, cancel)
         shared = self.generator.shares_target  # then the adapters go where the target is
         self.generator.to(lm.device if shared else self.accelerator.device)
         self.trained = [(name, p) for name, p in self.generator.named_parameters() if p.requires_grad]
@@ -114,12 +125,13 @@ class _Run:
         if self.run_dir is not None:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self._resume(resume)
-        self.statistics = {site: self.generator.statistics(site) for site in sites}
+        # on the CPU, where activations arrive
+        self.statistics = {site: self.generator.statistics(site).cpu() for site in sites}
         self.model, self.optimizer = self.accelerator.prepare(
             self.generator, self.optimizer, device_placement=[not shared, not shared]
         )
-        self.held_out = prompts.draw(config.held_out, lm, seed=config.seed + 3)
-        self.gaps = GapProbe(lm, self.generator, prompts, limit=config.gap_inputs, seed=config.seed + 5)
+        self.held_out = prompts.draw(config.held_out, lm, seed=config.seed + 3, cancel=cancel)
+        self.gaps = GapProbe(lm, self.generator, prompts, limit=config.gap_inputs, seed=config.seed + 5, cancel=cancel)
 
     @property
     def identity(self) -> str:
@@ -162,9 +174,10 @@ class _Run:
         config, began = self.config, time.monotonic() - self.seconds
         total = config.prior_steps + config.steps
         while self.step < total:
-            if cancel is not None and cancel.is_set():
-                raise Cancelled("training was stopped", checkpoint=self.save())
-            loss = self.optimize(self.step)
+            try:
+                loss = self.optimize(self.step, cancel)
+            except Cancelled as stopped:
+                raise Cancelled("training was stopped", checkpoint=self.save()) from stopped
             self.mean_loss = 0.98 * self.mean_loss + 0.02 * loss if self.mean_loss else loss
             self.step += 1
             self.seconds = time.monotonic() - began
@@ -178,12 +191,10 @@ class _Run:
             if on_progress is not None:
                 left = self.seconds / self.step * (total - self.step)
                 on_progress(self.step, total, f"loss {self.mean_loss:.3f}, {left:.0f} s left")
-        return self.finish()
+        return self.finish(cancel)
 
-    def finish(self) -> Generator:
+    def finish(self, cancel: threading.Event | None = None) -> Generator:
         """The generator with its run card."""
-        import transformers
-
         self.generator.eval()
         self.generator.record_probe(self.lm)
         self.generator.bank_inputs = self.held_out[: banks.SIZE]
@@ -196,36 +207,45 @@ class _Run:
             "config": config,
             "examples_seen": self.config.batch_size * self.config.steps + earlier.get("examples_seen", 0),
             "went_on_from": {k: earlier[k] for k in _KEPT if k in earlier},
-            "usual_bandwidths": usual_bandwidths(self.lm, self.generator, self.held_out[:64]),
+            "usual_bandwidths": usual_bandwidths(self.lm, self.generator, self.held_out[:64], cancel),
             "parameters": sum(p.numel() for p in self.generator.parameters()),
             "parameters_trained": sum(p.numel() for _, p in self.trained),
             "seconds": round(self.seconds, 1),
             "device": str(self.accelerator.device),
             "processes": self.accelerator.num_processes,
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+            "versions": {
+                "inversescope_nb": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "transformers", "accelerate")},
+            },
             "history": self.history,
         }
         return self.generator
 
     # -- one step -------------------------------------------------------------------------------
 
-    def optimize(self, step: int) -> float:
-        """One optimizer step; the mean cross-entropy per token, nats."""
+    def optimize(self, step: int, cancel: threading.Event | None = None) -> float:
+        """One optimizer step; the mean cross-entropy per token, nats. `Cancelled` leaves all as before it."""
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("training was stopped")
         config = self.config
         rate = min(1.0, (step + 1) / max(1, config.warmup))
         rate *= 0.5 * (1 + math.cos(math.pi * step / (config.prior_steps + config.steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["peak"]
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        inputs = self.prompts.draw(config.batch_size, self.lm, seed=int(torch.randint(2**31, (1,), generator=rng)))
+        seed = int(torch.randint(2**31, (1,), generator=rng))
+        inputs = self.prompts.draw(config.batch_size, self.lm, seed=seed, cancel=cancel)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         drop = 1.0 if step < config.prior_steps else config.drop_condition
         names = self.first_sites if step < config.first_steps else self.sites
-        examples = self.examples(inputs, rng, drop, names)[rank::world]
+        examples = self.examples(inputs, rng, drop, names)
+        n_batches = self._n_batches(examples, 3, world)  # of all examples: every process takes as many steps
+        examples = examples[rank::world]
         n_tokens = sum(len(e["ids"]) + 1 - int(self.generator.config.has_bos) for e in examples)
         self.model.train()
         total = 0.0
-        for batch in by_length(examples, self._n_batches(examples, 3)):
+        for batch in by_length(examples, n_batches):
             log_q = self.model(**collate(batch, self.generator))
             loss = -log_q.sum() / n_tokens
             self.accelerator.backward(loss)
@@ -245,19 +265,23 @@ class _Run:
         low, high = self.config.bandwidths
         eps = torch.exp(torch.empty(n).uniform_(math.log(low), math.log(high), generator=rng))
         keep = (torch.rand(n, generator=rng) >= drop).tolist()
+        units = {name: self.statistics[name].standardise(z[name]) for name in {names[i] for i in sites}}
         out = []
         for i, x in enumerate(inputs):
             name = names[sites[i]]
-            u = self.statistics[name].standardise(z[name][i])
-            v = self.generator.kernel.noise(u[None], eps[i].view(1, 1), rng)[0]
+            v = self.generator.kernel.noise(units[name][i : i + 1], eps[i].view(1, 1), rng)[0]
             index = self.generator.encoder.index[name]
             out.append({"ids": x, "site": index, "u": v, "eps": float(eps[i]), "keep": keep[i]})
         return out
 
-    def _n_batches(self, examples: list[dict[str, Any]], least: int) -> int:
-        """Batches of like length that a step is split into; more where a large vocabulary would fill the memory."""
-        logits = sum(len(e["ids"]) + 1 for e in examples) * self.generator.vocab_size
-        return max(least, math.ceil(logits / (LOGITS_PER_BATCH // 4)))  # gradients and their sources stay too
+    def _n_batches(self, examples: list[dict[str, Any]], least: int, world: int = 1) -> int:
+        """Batches of like length that a step is split into; more where a large vocabulary would fill the memory.
+
+        The same for all `world` processes that share the examples: they average their gradients batch by batch.
+        """
+        logits = sum(len(e["ids"]) + 1 for e in examples) * self.generator.vocab_size / world
+        wanted = max(least, math.ceil(logits / (LOGITS_PER_BATCH // 4)))  # gradients and their sources stay too
+        return max(1, min(wanted, len(examples) // world))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
