@@ -26,18 +26,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ._arguments import (
+    check_generator,
+    check_model,
+    check_prompts,
+    sample_count,
+    seed_number,
+    token_index,
+    whole_number,
+)
 from .banks import SIZE, Bank
-from .errors import BadPrompt, Cancelled, InvalidArgument
+from .errors import BadPrompt, Cancelled
 from .features import InputText
 from .inverted import Inversion, Verdict
 from .kernels import SiteStatistics, check_bandwidth
-from .prompts import PromptDistribution
 from .sites import Site
 
 if TYPE_CHECKING:
     from .generator import Condition, Generator
     from .models import LanguageModel
-    from .prompts import Prompt
+    from .prompts import Prompt, PromptDistribution
 
 __all__ = ["Inversion", "Verdict", "cut", "invert"]
 
@@ -94,38 +102,34 @@ def invert(
         >>> len(inv.to_frame())
         64
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise InvalidArgument(f"n={n!r} must be a whole number of at least 1")
-    if isinstance(bank, bool) or not isinstance(bank, (int, np.integer)) or bank < 0:
-        raise InvalidArgument(f"bank={bank!r} must be a whole number of at least 0")
     place, bandwidth = place_of(lm, gen, site, bandwidth)
+    n, seed = sample_count(n), seed_number(seed)
+    bank = whole_number("bank", bank, least=0, hint=f"{SIZE} is the usual choice, 0 does not look")
+    prior = check_prompts(gen.prompts if prior is None else prior, "prior")
     statistics = gen.statistics(place.name)
     ids, position = cut(lm, prompt, position)
     if gen.config.has_bos and ids == [gen.config.start_id]:
         raise BadPrompt("only BOS is picked: nothing stands in front of it", hint="pick a later token")
-    prior = gen.prompts if prior is None else prior
-    if not isinstance(prior, PromptDistribution):
-        raise InvalidArgument(
-            f"prior is a {type(prior).__name__}, not a PromptDistribution", hint="PromptDistribution.from_texts(texts)"
-        )
     z_hat = lm.activations([ids], [place])[place.name][0]
     u_hat = statistics.standardise(z_hat)
     if noise_seed is not None:
         u_hat = gen.noised(place.name, z_hat[None], bandwidth, seed=noise_seed)[0].cpu()
         z_hat = statistics.restore(u_hat, z_hat)
     condition = gen.condition_on(place.name, u_hat[None], bandwidth)
-    samples, ended = _propose(gen, condition, int(n), seed, on_progress, cancel)
+    samples, ended = _propose(gen, condition, n, seed, on_progress, cancel)
     found = _weigh(
         lm, gen, prior, samples, ended, condition, statistics, z_hat, cancel,
         {"prompt_ids": ids, "site": place, "position": position, "bandwidth": bandwidth,
          "proposal_bandwidth": bandwidth, "prompts_name": prior.name},
     )  # fmt: skip
-    where = gen.bank(lm, prior, int(bank), on_progress=on_progress, cancel=cancel)
+    where = gen.bank(lm, prior, bank, on_progress=on_progress, cancel=cancel)
     return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, on_progress, cancel)
 
 
 def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: float | None) -> tuple[Site, float]:
     """The site and the bandwidth that were asked for; raises where this generator cannot answer there."""
+    check_model(lm)
+    check_generator(gen)
     if bandwidth is not None:
         bandwidth = check_bandwidth(bandwidth, gen.config.bandwidths)
     gen.check_target(lm)
@@ -136,17 +140,11 @@ def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: flo
 
 def cut(lm: LanguageModel, prompt: str | Prompt | Sequence[int], position: int) -> tuple[list[int], int]:
     """(ids up to and with the position, the position counted from 0); raises where it is outside."""
+    check_model(lm)
     encoded = lm.encode(prompt)
     if len(encoded.lengths) != 1:
         raise BadPrompt(f"{len(encoded.lengths)} prompts given", hint="invert one prompt at a time")
-    length = int(encoded.lengths[0])
-    if isinstance(position, bool) or not isinstance(position, (int, np.integer)):
-        raise InvalidArgument(f"position={position!r} must be a whole number")
-    at = int(position) + length if position < 0 else int(position)
-    if not 0 <= at < length:
-        raise InvalidArgument(
-            f"position {position} is outside the prompt's {length} tokens", hint=f"allowed: {-length} to {length - 1}"
-        )
+    at = token_index(position, int(encoded.lengths[0]))
     return encoded.token_ids[0, : at + 1].tolist(), at
 
 
@@ -251,18 +249,18 @@ def _compared(
         return found
     name = found.site.name
     d = statistics.distance(bank.activations(name, on_progress=on_progress, cancel=cancel), z_hat).numpy()
-    log_ratio = np.full(len(bank), math.nan)
-    with_bank = replace(found, prior_d=d, bank_log_ratio=log_ratio)
-    share = np.array(with_bank.bank_share)
-    share[[x == found.prompt_ids for x in bank.inputs]] = 0.0
+    own = np.array([x == found.prompt_ids for x in bank.inputs])
+    log_ratio, times = np.full(len(bank), math.nan), np.zeros(len(bank), dtype=int)
+    with_bank = replace(found, prior_d=d, bank_log_ratio=log_ratio, bank_marks=times, bank_own=own)
+    share = with_bank.bank_share
     if share.sum() > _COUNTS:
         # evenly along the cumulated shares: each input as often as it stands for much of the posterior
         marks = (np.arange(_SCORED) + 0.5) / _SCORED * share.sum()
-        rows = sorted(set(np.minimum(np.searchsorted(np.cumsum(share), marks), len(share) - 1).tolist()))
+        rows, counts = np.unique(np.searchsorted(np.cumsum(share), marks), return_counts=True)
         inputs = [bank.inputs[i] for i in rows]
         log_q = [float(x.sum()) for x in gen.log_probs(inputs, condition)]
         scored = prior.log_probs(inputs, lm)
         if scored is None:
             scored = [float(x.sum()) for x in gen.log_probs(inputs, gen.no_condition(1))]
-        log_ratio[rows] = np.array(scored) - np.array(log_q)
-    return with_bank
+        log_ratio[rows], times[rows] = np.array(scored) - np.array(log_q), counts
+    return replace(with_bank)  # nothing was computed from it yet

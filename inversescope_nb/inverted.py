@@ -23,12 +23,14 @@ from .sites import Site
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
 _LN2 = math.log(2)
 COARSE = 0.5
 """Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
-_MISSED = 0.1  # share of the posterior that a bank may show to be missed
+_MISSED = 0.1  # share of the posterior that a bank may show to be missed,
+_STARVED, _RARE = 10, 0.3  # or to be proposed so many times too rarely
+_TOO_MUCH = 2.0  # times the mass found that a bank may hold
 _FEW = 10  # effective samples below which nothing is called reliable
 
 
@@ -140,7 +142,11 @@ class Inversion(Nearby):
     prior_d: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
     """Distances of a bank of draws from P(X) itself."""
     bank_log_ratio: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
-    """log of P(x) / q(x | z_hat) of inputs of the bank drawn in proportion to what they count, NaN for the others."""
+    """log of P(x) / q(x | z_hat) of those of the bank's inputs that were scored, NaN for the others."""
+    bank_marks: Int[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, dtype=int))
+    """How often each was drawn to be scored, in proportion to its kernel at :attr:`proposal_bandwidth`."""
+    bank_own: Bool[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """Which of the bank's inputs are the picked one."""
     law: Kernel = field(default_factory=Kernel)
     """The kernel: what is near, and how much it counts."""
     usual_bandwidth: float = 0.1
@@ -228,29 +234,54 @@ class Inversion(Nearby):
         share = self.picked_log_prior + k + self.bits * _LN2
         return float(np.exp(min(share, 0.0))) if np.isfinite(share) else math.nan
 
-    @property
+    @cached_property
     def bank_share(self) -> Float[np.ndarray, " m"]:
-        """k(d) / (m Z): what of the posterior each of the bank's inputs stands for, Z from the samples."""
+        """k(d) / (m Z): what of the posterior each of the bank's inputs stands for, Z from the samples; 0 for the pick."""
         if not len(self.prior_d) or not self.weight.any():
             return np.zeros(len(self.prior_d))
         log_k = self.law.log(self.prior_d, self.bandwidth)
-        return np.exp(np.minimum(log_k + self.bits * _LN2 - math.log(len(self.prior_d)), 700.0))
+        share = np.exp(np.minimum(log_k + self.bits * _LN2 - math.log(len(self.prior_d)), 700.0))
+        return np.where(self.bank_own, 0.0, share)
 
-    @cached_property
+    def _held(self, ratio: float) -> float:
+        """Share of the posterior that q gives less than 1 / `ratio` of its due, by the bank's scored inputs."""
+        if not self.bank_marks.any() or not self.weight.any() or self.bandwidth > self.proposal_bandwidth:
+            return math.nan  # nothing near; or the bank was scored for nearer inputs only
+        log_k = self.law.log(self.prior_d, self.bandwidth)
+        with np.errstate(invalid="ignore"):
+            marks = self.bank_marks * np.exp(log_k - self.law.log(self.prior_d, self.proposal_bandwidth))
+        marks = np.where(self.bank_marks > 0, marks, 0.0)
+        rare = self.bank_log_ratio + log_k + self.bits * _LN2 > math.log(ratio)  # NaN: not
+        found = self.bank_share.sum() * marks[rare].sum() / marks.sum() if marks.any() else 0.0
+        return float(found / (1 + found))  # what was missed is missing in Z too
+
+    @property
     def missed_share(self) -> float:
-        """Share of the posterior held by inputs of the bank that q would propose less than once in n; at most 1.
+        """Share of the posterior of which q proposes less than one in n of its due: n samples all but never show it.
 
-        An input outweighs all n samples together where its posterior is more than n times its q.
-        NaN without a bank; a rough figure, since few of a bank's inputs lie near.
+        Judged by inputs of the bank, so a rough figure; NaN where none of them lies near.
         """
-        if not len(self.prior_d) or not self.weight.any():
-            return math.nan
-        scored, share = np.isfinite(self.bank_log_ratio), self.bank_share
-        if not share[scored].any():
-            return 0.0
-        log_weight = self.bank_log_ratio + self.law.log(self.prior_d, self.bandwidth)
-        missed = scored & (log_weight > np.logaddexp.reduce(self.log_weight))
-        return float(min(1.0, share.sum()) * share[missed].sum() / share[scored].sum())
+        return self._held(self.n)
+
+    @property
+    def starved_share(self) -> float:
+        """The same for what q proposes ten times too rarely."""
+        return self._held(_STARVED)
+
+    def _missed(self) -> str:
+        """What the bank shows to be missed, in words; empty where it shows nothing."""
+        if self.n < _FEW:
+            return ""
+        mass = float(self.bank_share.sum())
+        if mass > _TOO_MUCH and _statistics.effective_sample_size(self.bank_share) >= _FEW:
+            return f"the prompts of a bank hold {mass:.3g} times the mass that the samples found"
+        for share, least, words in (
+            (self.missed_share, _MISSED, "all but never proposes them"),
+            (self.starved_share, _RARE, f"proposes them {_STARVED} times too rarely"),
+        ):
+            if share > least:
+                return f"prompts of a bank lie as near, about {share:.0%} of the posterior, and the generator {words}"
+        return ""
 
     @cached_property
     def _judgement(self) -> tuple[Verdict, str]:
@@ -269,12 +300,8 @@ class Inversion(Nearby):
                 Verdict.INVERTER_FAILED,
                 "the picked input outweighs all samples together: the generator misses what is nearest",
             )
-        if self.n >= _FEW and self.missed_share > _MISSED:
-            return (
-                Verdict.INVERTER_FAILED,
-                f"inputs of a bank lie as near, about {self.missed_share:.0%} of the posterior, and the generator all "
-                "but never proposes them",
-            )
+        if missed := self._missed():
+            return Verdict.INVERTER_FAILED, missed
         if self.bits < max(0.1, 2 * self.bits_stderr) and self.ess >= 0.1 * self.n:
             return Verdict.NO_INFORMATION, f"{max(self.bits, 0.0):.2f} bits: the samples are the prompt distribution"
         if self.ess < max(_FEW, 0.1 * self.n) or self.khat > _statistics.KHAT_UNRELIABLE:
@@ -307,7 +334,11 @@ class Inversion(Nearby):
         return out
 
     def reweight(self, bandwidth: float) -> Inversion:
-        """The same samples weighed at another bandwidth; exact, with fewer effective samples the further it is."""
+        """The same samples weighed at another bandwidth, with fewer effective samples the further it is.
+
+        Toward narrower kernels the samples cover what counts; toward wider ones they were not drawn for it, which only
+        the bank can show.
+        """
         new = check_bandwidth(bandwidth, (1e-6, 1e6))
         return replace(self, bandwidth=new)
 
@@ -349,6 +380,11 @@ class Inversion(Nearby):
                 f"One direction holds {self.top_share:.0%} of this site's variance (a few giant activations), so the "
                 f"bandwidth is coarse for all others: on average at most {self.bits_bound:.1f} bits pass. A generator "
                 "trained with metric='whitened' weighs all directions alike."
+            )
+        if self.bandwidth > self.proposal_bandwidth:
+            found.append(
+                f"Drawn at bandwidth {self.proposal_bandwidth:g}: inputs that only the wider kernel reaches were "
+                "hardly proposed."
             )
         if self.relative_scale < 0.01:
             found.append(

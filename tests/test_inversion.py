@@ -14,7 +14,7 @@ from known_answer import Copy, copying_model, label, prompts, rate
 from small import byte_level_tokenizer, model_for, open_gates, word_tokenizer
 
 import inversescope_nb.inversion as inversion_module
-from inversescope_nb.banks import draw_bank
+from inversescope_nb.banks import Bank, draw_bank
 from inversescope_nb.errors import BadPrompt, Cancelled, GeneratorMismatch, InvalidArgument, UnknownSite
 from inversescope_nb.exact import ActivationTable, activation_table
 from inversescope_nb.features import InputText
@@ -214,20 +214,64 @@ def test_few_samples_are_not_called_reliable() -> None:
 
 
 def test_what_a_bank_shows_to_be_missed_by_hand() -> None:
-    """Z = e^-3.5 (200 samples of weight e^-3 e^-0.5, bandwidth 0.1); four inputs of a bank, two of them near."""
-    here = {"bandwidth": 0.1, "proposal_bandwidth": 0.1}
-    d = np.array([0.0, 0.1, 5.0, 5.0])
-    z = math.exp(-3.5)
-    heavy, light = math.log(201 * z), math.log(z)
-    found = many(**here, prior_d=d, bank_log_ratio=np.array([heavy, light + 0.5, math.nan, math.nan]))
+    """Z = e^-3.5 (200 samples of weight e^-3 e^-0.5, bandwidth 0.1); a bank of 100, ten near, one the pick itself."""
+    z, d = math.exp(-3.5), np.array([0.0] * 11 + [5.0] * 89)
+    marks = np.array([0] + [3] * 10 + [0] * 89)
+    here = {"bandwidth": 0.1, "proposal_bandwidth": 0.1, "prior_d": d, "bank_own": np.arange(100) == 0}
+
+    def bank(n_missed: int, ratio: float, **more) -> Inversion:
+        """So many of the ten have a posterior of `ratio` times q, the others of q itself."""
+        log_ratio = np.full(100, math.nan)
+        log_ratio[1:11] = math.log(z)
+        log_ratio[1 : 1 + n_missed] += math.log(ratio)
+        return many(**{**here, "bank_marks": marks, "bank_log_ratio": log_ratio, **more})
+
+    mass = 10 / (100 * z)  # 3.3 times what was found: too much by itself
+    found = bank(0, 1.0)
     assert found.bits == pytest.approx(3.5 / math.log(2))
-    assert found.bank_share.tolist() == pytest.approx([1 / (4 * z), math.exp(-0.5) / (4 * z), 0, 0], abs=1e-12)
-    assert found.missed_share == pytest.approx(1 / (1 + math.exp(-0.5)))  # and together they would be more than all
+    assert found.bank_share.sum() == pytest.approx(mass)
+    assert found.bank_share[0] == 0
     assert found.verdict == Verdict.INVERTER_FAILED
-    assert "all but never proposes" in found.verdict_reason
-    fine = many(**here, prior_d=d, bank_log_ratio=np.array([heavy - 0.02, light, math.nan, math.nan]))
-    assert (fine.missed_share, fine.verdict) == (0.0, Verdict.RELIABLE)
-    assert math.isnan(many(**here).missed_share)
+    assert "3.31 times the mass" in found.verdict_reason
+    two = {"prior_d": np.array([0.0] * 3 + [5.0] * 97), "bank_marks": np.array([0, 16, 16] + [0] * 97)}
+    held = 2 / (100 * z)
+    for n_missed, ratio, missed, starved in (
+        (0, 1.0, 0.0, 0.0), (1, 201.0, held / 2, held / 2), (2, 201.0, held, held), (2, 199.0, 0.0, held),
+        (2, 9.0, 0.0, 0.0),
+    ):  # fmt: skip
+        found = bank(n_missed, ratio, **two)
+        assert found.missed_share == pytest.approx(missed / (1 + missed))
+        assert found.starved_share == pytest.approx(starved / (1 + starved))
+        expected = Verdict.INVERTER_FAILED if missed or starved / (1 + starved) > 0.3 else Verdict.RELIABLE
+        assert found.verdict == expected
+    assert "all but never proposes" in bank(2, 201.0, **two).verdict_reason
+    assert "10 times too rarely" in bank(2, 199.0, **two).verdict_reason
+    far = bank(0, 1.0, prior_d=np.full(100, 5.0), bank_marks=np.zeros(100, dtype=int))
+    assert math.isnan(far.missed_share)
+    assert far.verdict == Verdict.RELIABLE
+
+
+def test_a_bank_answers_for_the_bandwidths_it_was_scored_for() -> None:
+    """Narrower: what lies further counts less. Wider: only the mass that it holds."""
+    d = np.array([0.02] * 20 + [0.3] * 80)
+    log_ratio = np.full(100, math.nan)
+    log_ratio[:20] = -3.5 + math.log(5000)
+    log_ratio[20:30] = -3.5
+    marks = np.array([1] * 20 + [1] * 10 + [0] * 70)
+    found = many(
+        bandwidth=0.3, proposal_bandwidth=0.3, prior_d=d, bank_log_ratio=log_ratio, bank_marks=marks,
+        bank_own=np.zeros(100, dtype=bool), log_q=np.full(200, -4.0),
+    )  # fmt: skip
+    part = 20 / 30
+    share = found.bank_share.sum()
+    assert found.missed_share == pytest.approx(part * share / (1 + part * share))
+    narrow = found.reweight(0.1)
+    far = math.exp(-(0.3**2) / 2 * (0.1**-2 - 0.3**-2)) / math.exp(-(0.02**2) / 2 * (0.1**-2 - 0.3**-2))
+    part, share = 20 / (20 + 10 * far), narrow.bank_share.sum()
+    assert narrow.missed_share == pytest.approx(part * share / (1 + part * share))
+    wide = found.reweight(1.0)
+    assert math.isnan(wide.missed_share)
+    assert any("Drawn at bandwidth 0.3" in remark for remark in wide.remarks)
 
 
 def test_remarks_say_what_the_numbers_do_not() -> None:
@@ -331,6 +375,35 @@ def test_a_generator_that_misses_a_whole_mode_is_found_out_by_the_bank(lm, table
     assert math.isnan(blind.missed_share)
     whole = invert(lm, TableGenerator(known, P, lambda posterior: posterior.p), "Mary gave the dog", **how)
     assert whole.missed_share == 0
+    assert whole.starved_share == 0
+    assert whole.bank_share.sum() == pytest.approx(1 - whole.picked_share, abs=0.25)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.8])
+def test_the_bank_finds_the_share_that_is_missed(lm, table, share, monkeypatch) -> None:
+    """Whatever the pick's own share is, and however few or many inputs hold the rest."""
+    known, P = table
+    own = known.inputs.index(lm.encode("Mary gave the dog").rows()[0])
+    for bandwidth in (0.3, 0.6, 1.0):
+        exact = known.posterior("Mary gave the dog", bandwidth)
+        rows = np.random.default_rng(1).permutation(len(exact.p))
+        rows = rows[rows != own]
+        missed = rows[np.cumsum(exact.p[rows]) <= share * (1 - exact.p[own])]
+        true = float(exact.p[missed].sum())
+
+        def propose(posterior, missed=missed):
+            p = posterior.p.copy()
+            p[missed] *= 1e-9
+            return p
+
+        oracle = TableGenerator(known, P, propose)
+        # as P(X) itself, without the luck of a draw
+        copies = np.round(np.exp(known.log_prior) * 3000).astype(int)
+        bank = Bank(lm, [x for x, n in zip(known.inputs, copies, strict=True) for _ in range(n)])
+        monkeypatch.setattr(oracle, "bank", lambda *_, bank=bank, **__: bank, raising=False)
+        found = invert(lm, oracle, "Mary gave the dog", site=SITE, bandwidth=bandwidth, n=300)
+        assert found.missed_share == pytest.approx(true, abs=0.12)
+        assert (found.verdict == Verdict.INVERTER_FAILED) or true < 0.22
 
 
 def test_a_bank_is_drawn_and_run_once(lm, gen, monkeypatch) -> None:
