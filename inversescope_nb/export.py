@@ -149,7 +149,19 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
     refs = {"picker": "anywidget:picker", "gallery": "anywidget:gallery", "panel": "anywidget:panel"}
     scope = _state(
         widget,
-        ("prompt", "position", "site", "bandwidth", "n", "model_name", "site_map", "stale", "code"),
+        (
+            "prompt",
+            "position",
+            "site",
+            "bandwidth",
+            "bandwidth_range",
+            "bound",
+            "n",
+            "model_name",
+            "site_map",
+            "stale",
+            "code",
+        ),
         busy=False,
         status=dict(IDLE),
         offer=None,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText
 from ..inverted import COARSE
+from ..kernels import BANDWIDTHS
 from .inputs import TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf
@@ -136,6 +137,18 @@ class Backend:
             "head_template": head_template,
             "available": sorted(available),
         }
+
+    def bandwidths(self, site: str) -> tuple[float, float]:
+        """The bandwidths that there are at a site: those its generator was trained at."""
+        generator = self.shelf.find(site)
+        return BANDWIDTHS if generator is None else generator.config.bandwidths
+
+    def bound(self, site: str, bandwidth: float) -> dict[str, float]:
+        """Bits that an activation of a site can say on average at most; empty where there is no generator to know."""
+        generator = self.shelf.find(site)
+        if generator is None:
+            return {}
+        return {"bandwidth": bandwidth, "bits": generator.statistics(site).channel_bits_bound(bandwidth)}
 
     # -- work -------------------------------------------------------------------------------------
 

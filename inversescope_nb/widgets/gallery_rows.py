@@ -118,6 +118,7 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
             "khat": float(inversion.khat),
             "bits": float(inversion.bits) if known else None,
             "bits_stderr": float(inversion.bits_stderr) if known else None,
+            "bits_bound": getattr(inversion, "bits_bound", None),  # neighbours have no generator that knows it
             "copy_share": float(inversion.copy_share),
             "off_support_share": float(inversion.off_support_share),
             "ball_edge": float(inversion.ball_edge),

@@ -73,13 +73,14 @@ class PickJobs(MessageWidget):
     def _submit(self, kind: str, work: Callable[[Job], Any], message: str) -> Job:
         with self._turn:
             self.clear_error()
-            self.busy, self.status = True, status_of(None, message)
             job = self.worker.submit(
                 kind,
                 work,
                 on_progress=lambda job, progress: setattr(self, "status", status_of(progress, message)),
             )
             self._pending.add(job)
+            # after submit: that ends a waiting job of this kind, whose end says that nothing runs
+            self.busy, self.status = True, status_of(None, message)
             job.when_done(self._done)
             return job
 
@@ -176,7 +177,7 @@ class PickJobs(MessageWidget):
         def work(job: Job) -> None:
             self._backend.train(asked.prompt, site=asked.site, job=job)
             self.site_map = self._backend.site_map()
-            self._refresh_code()
+            self._refresh_site()
             self._invert(job, asked)
 
         self._submit("train", work, "training")

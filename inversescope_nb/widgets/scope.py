@@ -15,6 +15,7 @@ import anywidget
 import traitlets as t
 
 from ..features import Feature
+from ..kernels import BANDWIDTHS, check_bandwidth
 from .backend import SAMPLES, TARGETS, Backend
 from .consistency_panel import ConsistencyPanel
 from .jobs import Job
@@ -43,7 +44,8 @@ class InverseScopeWidget(PickJobs):
         site: where the activation is read, in any spelling; None for the residual stream at
             the middle of the model.
         position: the picked token, from the end when negative.
-        bandwidth: the kernel's width in standardised units, 0.02 to 1; None: what is usual at the first site.
+        bandwidth: the kernel's width in standardised units, in the range that the site's generator was trained
+            at (0.02 to 1 where there is none); None: what is usual at the first site.
         n: samples per inversion.
         prompts: P(X) for training and neighbour search at sites without a generator.
         training: how "Train a generator here" trains; None for the usual.
@@ -63,6 +65,10 @@ class InverseScopeWidget(PickJobs):
     position = t.Int(-1).tag(sync=True)
     site = t.Unicode("").tag(sync=True)
     bandwidth = t.Float(0.1).tag(sync=True)
+    bandwidth_range = t.List(t.Float(), default_value=list(BANDWIDTHS)).tag(sync=True)
+    """Least and largest bandwidth at the site."""
+    bound = t.Dict().tag(sync=True)
+    """``{bandwidth, bits}``: what an activation of the site can say on average at most; empty without a generator."""
     n = t.Int(64).tag(sync=True)
     model_name = t.Unicode("").tag(sync=True)
     site_map = t.Dict().tag(sync=True)
@@ -111,7 +117,7 @@ class InverseScopeWidget(PickJobs):
         self.position = position
         self.site_map = backend.site_map()
         self._connect()
-        self._refresh_code()
+        self._refresh_site()
 
     def _connect(self) -> None:
         t.link((self, "position"), (self.picker, "position"))
@@ -195,6 +201,13 @@ class InverseScopeWidget(PickJobs):
         self._backend.ids_of(proposal["value"])
         return proposal["value"]
 
+    @t.validate("position")
+    @checked
+    def _valid_position(self, proposal: dict[str, Any]) -> int:
+        if self.picker is not None:  # while the parts are made, the picker itself checks
+            self.picker.check_position(proposal["value"])
+        return proposal["value"]
+
     @t.validate("site")
     @checked
     def _valid_site(self, proposal: dict[str, Any]) -> str:
@@ -203,9 +216,7 @@ class InverseScopeWidget(PickJobs):
     @t.validate("bandwidth")
     @checked
     def _valid_bandwidth(self, proposal: dict[str, Any]) -> float:
-        from ..kernels import check_bandwidth
-
-        return check_bandwidth(proposal["value"])
+        return check_bandwidth(proposal["value"], self._backend.bandwidths(self.site))
 
     @t.validate("n")
     @checked
@@ -227,7 +238,7 @@ class InverseScopeWidget(PickJobs):
             self.picker.text = self.prompt
         if change["name"] in ("position", "site"):
             self._live = True
-        self._refresh_code()
+        self._refresh_site()
         self._refresh_stale()
         if self._live:
             self.invert()
@@ -238,7 +249,12 @@ class InverseScopeWidget(PickJobs):
             self.invert()
         self._picks(position)
 
-    def _refresh_code(self) -> None:
+    def _refresh_site(self) -> None:
+        """What follows from the site and its generator: the bandwidths there are, the bound on bits, the code."""
+        low, high = self._backend.bandwidths(self.site)
+        self.bandwidth_range = [low, high]
+        self.bandwidth = min(max(self.bandwidth, low), high)
+        self.bound = self._backend.bound(self.site, self.bandwidth)
         self.code = python_code(self._backend, self.prompt, self.site, self.picker.index, self.bandwidth, self.n)
 
     # -- requests ------------------------------------------------------------------------------------

@@ -71,9 +71,10 @@ class TokenPicker(MessageWidget):
             editable=tokenize is not None,
         )
         self._picks = Callbacks(self)
-        self._check_position(position)
+        self.check_position(position)
 
-    def _check_position(self, position: int) -> None:
+    def check_position(self, position: int) -> None:
+        """Raises `InvalidArgument` for a position outside the tokens."""
         n = len(self.tokens)
         if n and not -n <= position < n:
             raise InvalidArgument(
@@ -122,7 +123,7 @@ class TokenPicker(MessageWidget):
     @checked
     def _valid_position(self, proposal: dict[str, Any]) -> int:
         if self._picks is not None:
-            self._check_position(proposal["value"])
+            self.check_position(proposal["value"])
         return proposal["value"]
 
     @t.observe("text")

@@ -20,6 +20,7 @@ interface Summary {
   khat: number | null;
   bits: number | null;
   bits_stderr: number | null;
+  bits_bound: number | null;
   copy_share: number;
   off_support_share: number;
   ball_edge: number | null;
@@ -52,6 +53,8 @@ function figure(label: string, value: string, title: string): HTMLElement {
 export function summaryView(summary: Summary): HTMLElement {
   const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${number(summary.bits_stderr, 1)}`}`;
+  const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
+  const bound = summary.bits_bound == null ? "" : `. On average an activation of this site can say at most ${number(summary.bits_bound, 1)} bits at \u03b5 = ${summary.bandwidth}`;
   const verdict = h(
     "p",
     { class: `isn-verdict isn-tone-${tone}` },
@@ -62,7 +65,7 @@ export function summaryView(summary: Summary): HTMLElement {
   const figures = h(
     "div",
     { class: "isn-figures", role: "list" },
-    figure("bits", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${summary.bits == null ? " (not known here: too little carries the estimate)" : ""}`),
+    figure("bits", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${unknown}${bound}`),
     figure("effective samples", `${number(summary.ess, 0)} of ${summary.n}`, "Effective sample size of the importance weights"),
     figure("distinct", String(summary.distinct), "Different inputs among the samples"),
     figure("copies of the pick", percent(summary.copy_share), "Samples equal to the picked input"),

@@ -1,6 +1,6 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// site_map, status, stale, error, offer, code, model_name, frozen, picker, gallery, panel.
+// bandwidth_range, bound, site_map, status, stale, error, offer, code, model_name, frozen, picker, gallery, panel.
 import { child } from "./lib/child.ts";
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
 import type { View } from "./lib/model.ts";
@@ -10,18 +10,20 @@ import { Rpc } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
 import { SiteMapView } from "./lib/site_map.ts";
 
-const LOW = 0.02;
-const HIGH = 1;
+export type Range = readonly [low: number, high: number];
+
+const USUAL: Range = [0.02, 1];
 const STEPS = 200;
 
-export function bandwidthAt(step: number): number {
-  const value = LOW * (HIGH / LOW) ** (step / STEPS);
+export function bandwidthAt(step: number, [low, high]: Range = USUAL): number {
+  const value = low * (high / low) ** (step / STEPS);
   const round = Number(value.toPrecision(1)); // steps are 2 % apart: 0.1 and 0.2 are met, not only passed
-  return Math.abs(value / round - 1) < 0.0125 ? round : Number(value.toPrecision(2));
+  const near = Math.abs(value / round - 1) < 0.0125 ? round : Number(value.toPrecision(2));
+  return Math.min(high, Math.max(low, near)); // an end of the range need not be round
 }
 
-export function stepOf(bandwidth: number): number {
-  return Math.round((STEPS * Math.log(bandwidth / LOW)) / Math.log(HIGH / LOW));
+export function stepOf(bandwidth: number, [low, high]: Range = USUAL): number {
+  return high > low ? Math.round((STEPS * Math.log(bandwidth / low)) / Math.log(high / low)) : 0;
 }
 
 type Ask = (method: string, params?: Record<string, unknown>) => Promise<any>;
@@ -57,34 +59,43 @@ function bandwidthSection(view: View): HTMLElement {
   const id = uid("bandwidth");
   const slider = h("input", { type: "range", class: "isn-slider", id, min: 0, max: STEPS, step: 1 });
   const value = h("output", { class: "isn-mono", for: id });
-  const bound = h("p", { class: "isn-note" });
+  const note = h("p", { class: "isn-note" });
+  const fine = h("span");
+  const coarse = h("span");
+  const range = (): Range => view.model.get("bandwidth_range") ?? USUAL;
+  const chosen = () => bandwidthAt(Number(slider.value), range());
   const show = (bandwidth: number) => {
-    const bits = 1 / (2 * Math.LN2 * bandwidth ** 2);
+    const bound: { bandwidth?: number; bits?: number } = view.model.get("bound") ?? {};
     value.textContent = `\u03b5 = ${bandwidth}`;
     attr(slider, "aria-valuetext", `epsilon ${bandwidth}`);
-    bound.textContent = `Inputs nearer than about \u03b5 count as the same: at most ${number(bits, bits < 10 ? 1 : 0)} bits can pass.`;
+    const bits = bound.bandwidth === bandwidth ? bound.bits : null; // while the slider moves, the bound is of another
+    const most = bits == null ? "" : ` On average an activation of this site can say at most ${number(bits, bits < 10 ? 1 : 0)} bits then.`;
+    note.textContent = `Inputs nearer than about \u03b5 count as the same.${most}`;
   };
   const send = debounce(
     150,
     view.safely(() => {
-      view.model.set("bandwidth", bandwidthAt(Number(slider.value)));
+      view.model.set("bandwidth", chosen());
       view.model.save_changes();
     }),
     view.signal,
   );
   slider.addEventListener("keydown", (event) => event.stopPropagation());
   slider.addEventListener("input", () => {
-    show(bandwidthAt(Number(slider.value)));
+    show(chosen());
     send();
   });
-  slider.disabled = Boolean(view.model.get("frozen"));
-  view.follow(["bandwidth"], () => {
+  view.follow(["bandwidth", "bandwidth_range", "bound"], () => {
     const bandwidth: number = view.model.get("bandwidth");
-    if (bandwidthAt(Number(slider.value)) !== bandwidth) slider.value = String(stepOf(bandwidth));
+    const [low, high] = range();
+    slider.disabled = Boolean(view.model.get("frozen")) || low === high;
+    fine.textContent = `${low} fine`;
+    coarse.textContent = `coarse ${high}`;
+    if (chosen() !== bandwidth) slider.value = String(stepOf(bandwidth, range()));
     show(bandwidth);
   });
-  const ends = h("div", { class: "isn-slider-ends isn-note", "aria-hidden": "true" }, h("span", null, "0.02 fine"), h("span", null, "coarse 1"));
-  return h("section", { class: "isn-section" }, h("div", { class: "isn-field-head" }, h("label", { for: id, class: "isn-title" }, "Bandwidth"), value), slider, ends, bound);
+  const ends = h("div", { class: "isn-slider-ends isn-note", "aria-hidden": "true" }, fine, coarse);
+  return h("section", { class: "isn-section" }, h("div", { class: "isn-field-head" }, h("label", { for: id, class: "isn-title" }, "Bandwidth"), value), slider, ends, note);
 }
 
 const SAMPLES = [64, 256, 1024, 4096];

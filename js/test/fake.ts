@@ -100,6 +100,7 @@ export const summary = (extra: Record<string, unknown> = {}) => ({
   khat: 0.1,
   bits: 5.2,
   bits_stderr: 0.2,
+  bits_bound: 12.34,
   copy_share: 0.1,
   off_support_share: 0,
   ball_edge: 0.15,

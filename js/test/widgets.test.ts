@@ -108,6 +108,12 @@ describe("SampleGallery", () => {
     expect(all(".isn-remark").map((remark) => remark.textContent)).toEqual(["One direction holds <b>91%</b> of this site's variance."]);
     expect(one(".isn-histogram")).not.toBeNull();
   });
+  it("says the site's own bound on bits where a generator knows it", () => {
+    const { model, one } = mount(galleryModule, state());
+    expect(one(".isn-figure").title).toContain("On average an activation of this site can say at most 12.3 bits at \u03b5 = 0.1");
+    model.update({ summary: summary({ bits_bound: null }) });
+    expect(one(".isn-figure").title).not.toContain("On average");
+  });
   it("shades tokens in the chosen unit", () => {
     const { model, one, all } = mount(galleryModule, state());
     expect(all(".isn-sample-token")[2]!.title).toContain("+2.89 bits");
@@ -253,6 +259,26 @@ describe("InverseScopeWidget", () => {
       expect(bandwidthAt(stepOf(round))).toBe(round);
     }
     expect(values).toEqual([...values].sort((a, b) => a - b));
+  });
+  it("keeps the slider inside the range of the site's generator", () => {
+    const range = [0.013, 4.5] as const;
+    expect([bandwidthAt(0, range), bandwidthAt(200, range)]).toEqual([0.013, 4.5]);
+    for (const bandwidth of [0.013, 0.1, 1, 4.5]) expect(bandwidthAt(stepOf(bandwidth, range), range)).toBeCloseTo(bandwidth, 1);
+    const { model, one } = mount(scopeModule, { ...state(), bandwidth: 2, bandwidth_range: [0.5, 4] }, host);
+    expect((one(".isn-slider") as HTMLInputElement).value).toBe("133");
+    expect(one(".isn-slider-ends").textContent).toBe("0.5 finecoarse 4");
+    model.update({ bandwidth: 0.3, bandwidth_range: [0.3, 0.3] });
+    expect(one("output").textContent).toBe("\u03b5 = 0.3");
+    expect((one(".isn-slider") as HTMLInputElement).disabled).toBe(true);
+  });
+  it("says the site's own bound on bits, and only at the bandwidth that it is of", () => {
+    const { model, el, one } = mount(scopeModule, { ...state(), bound: { bandwidth: 0.1, bits: 23.4 } }, host);
+    expect(el.textContent).toContain("On average an activation of this site can say at most 23 bits");
+    (one(".isn-slider") as HTMLInputElement).value = "0";
+    one(".isn-slider").dispatchEvent(new Event("input"));
+    expect(el.textContent).not.toContain("On average");
+    model.update({ bound: {} });
+    expect(el.textContent).not.toContain("On average");
   });
   it("sends the bandwidth after a pause and prints it at once", () => {
     vi.useFakeTimers();
