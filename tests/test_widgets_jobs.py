@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -105,3 +107,37 @@ def test_the_thread_ends_when_idle_and_a_new_one_is_started(worker, monkeypatch)
     first.join(5)
     assert not first.is_alive()
     assert worker.submit("a", lambda job: threading.current_thread()).wait(5) is not first
+
+
+_LEAVES = """
+import time, torch
+from inversescope_nb.widgets.jobs import Worker
+
+def work(job):
+    a = torch.randn(300, 300)
+    while not job.cancel.is_set():
+        for _ in range(20):
+            a = torch.tanh(a @ a)
+    print("stopped", flush=True)
+
+worker = Worker("test")
+worker.submit("a", work)
+waiting = worker.submit("b", lambda job: print("never"))
+time.sleep(0.5)
+print("leaving", flush=True)
+"""
+
+
+def test_the_interpreter_ends_while_a_job_computes():
+    started = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", _LEAVES], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "leaving\nstopped\n", "")
+    assert time.monotonic() - started < 60
+
+
+def test_a_job_that_does_not_look_at_cancel_holds_the_exit_up_for_a_while_only():
+    code = _LEAVES.replace("not job.cancel.is_set()", "True").replace(
+        "worker = Worker", "import inversescope_nb.widgets.jobs as jobs; jobs._EXIT_S = 0.2; worker = Worker"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "leaving\n"  # how such a thread ends is Python's business; it does end

@@ -8,9 +8,11 @@ replaced, one running is asked to stop. Work checks ``job.cancel`` between batch
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _IDLE_S = 20.0  # an idle thread ends by itself; the next job starts a new one
 _REPORT_EVERY_S = 0.1
+_EXIT_S = 10.0  # how long all threads together may hold up the interpreter's exit
 
 
 class Superseded(Cancelled):
@@ -170,6 +173,8 @@ class Worker:
         self._running: Job | None = None
         self._thread: threading.Thread | None = None
         self._condition = threading.Condition()
+        self._closed = False
+        _workers.add(self)
 
     def submit(
         self,
@@ -186,8 +191,10 @@ class Worker:
             if self._running is not None and self._running.kind == kind:
                 self._running.superseded = True
                 self._running.stop()
-            self._waiting[kind] = job
-            if self._thread is None:
+            closed = self._closed
+            if not closed:
+                self._waiting[kind] = job
+            if self._thread is None and not closed:
                 self._thread = threading.Thread(target=self._loop, name=f"inversescope-{self._name}", daemon=True)
                 self._thread.start()
             self._condition.notify()
@@ -195,6 +202,9 @@ class Worker:
             replaced.superseded = True
             replaced.error = Cancelled()
             replaced.finish()
+        if closed:
+            job.error = Cancelled("the interpreter is ending")
+            job.finish()
         return job
 
     @property
@@ -216,10 +226,24 @@ class Worker:
             job.finish()
         return bool(dropped) or running is not None
 
+    def close(self) -> None:
+        """Stop everything and take no more jobs."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
     def _loop(self) -> None:
         while True:
             with self._condition:
-                if not self._waiting and not self._condition.wait_for(lambda: bool(self._waiting), _IDLE_S):
+                self._condition.wait_for(lambda: bool(self._waiting) or self._closed, _IDLE_S)
+                if not self._waiting:
                     self._thread = None
                     return
                 _, job = self._waiting.popitem(last=False)
@@ -227,3 +251,17 @@ class Worker:
             job.run()
             with self._condition:
                 self._running = None
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Stop and await all threads: one that is inside torch when the interpreter goes aborts the whole process."""
+    workers = list(_workers)
+    for worker in workers:
+        worker.close()
+    end = time.monotonic() + _EXIT_S
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
