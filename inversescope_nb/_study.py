@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _VALUES_PER_PARAMETER = 64
 
 
@@ -118,9 +118,9 @@ class Cell:
 
 
 def generator_hash(gen: Generator) -> str:
-    """Sixteen hex digits that change with a generator's weights."""
-    digest = hashlib.sha256()
-    for name, values in gen.named_parameters():
+    """Sixteen hex digits that change with a generator's weights, its sites' moments or its kernel."""
+    digest = hashlib.sha256(repr(gen.kernel).encode())
+    for name, values in gen.state_dict().items():
         flat = values.detach().reshape(-1)
         some = flat[:: max(1, len(flat) // _VALUES_PER_PARAMETER)].float().cpu().numpy()
         digest.update(name.encode() + some.tobytes())

@@ -170,6 +170,7 @@ def activations_of_ids(
         columns = columns + token_ids.shape[1] - lengths
     inputs = forward_inputs(lm, token_ids, lengths, padding_side)
     with (
+        lm.lock,  # first: another thread must not end this one's evaluation mode
         evaluation_mode(lm.model),
         torch.inference_mode(),
         capture(lm, sites, columns=columns, stop=True) as seen,

@@ -16,7 +16,7 @@ from inversescope_nb.exact import activation_table, exact_posterior
 from inversescope_nb.features import Feature
 from inversescope_nb.generator import TrainingConfig
 from inversescope_nb.generator.building import build_generator
-from inversescope_nb.kernels import site_statistics
+from inversescope_nb.kernels import Kernel, site_statistics
 from inversescope_nb.prompts import PromptDistribution
 
 CURVE = (0.05, 0.2, 0.35, 0.5, 0.7, 1.0, 2.0)
@@ -179,6 +179,19 @@ def test_a_gap_is_the_divergence_that_a_listing_gives(lm) -> None:
     log_q = np.array([float(x.sum()) for x in gen.log_probs(table.inputs, gen.condition_on(site, v, 0.5))])
     gap, stderr = noised.gap(gen, draws=400, seed=3)
     assert abs(gap - float((noised.p * (noised.log_p - log_q)).sum())) < 4 * stderr + 1e-6
+
+
+def test_a_ball_holds_what_lies_within_it_alike(lm) -> None:
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    table = activation_table(lm, P, "resid_post.1", kernel=Kernel(shape="ball"))
+    found = table.posterior("the dog", 1.2)
+    inside = found.d <= 1.2
+    assert 1 < inside.sum() < len(inside)
+    prior = np.exp(table.log_prior)
+    np.testing.assert_allclose(found.p, np.where(inside, prior, 0) / prior[inside].sum(), rtol=1e-6)
+    assert found.bits == pytest.approx(-math.log2(prior[inside].sum()))
+    with pytest.raises(InvalidArgument, match="no input of P"):
+        table.posterior_of(torch.full((24,), 99.0), 0.1)
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from small import (
 )
 
 from inversescope_nb.errors import Cancelled, GeneratorMismatch, InvalidArgument, ModelLoadError, UnknownSite
-from inversescope_nb.generator import Condition, Generator, TrainingConfig, load_generator
-from inversescope_nb.generator.backbones import twin
+from inversescope_nb.generator import Condition, Generator, TrainingConfig, load_generator, probe
+from inversescope_nb.generator.backbones import make_backbone, twin
 from inversescope_nb.generator.building import build_generator, resolve_sites
 from inversescope_nb.kernels import SiteStatistics
 from inversescope_nb.models import load_model
@@ -369,6 +369,18 @@ def test_inputs_that_fill_the_context_fit(lm) -> None:
         build_generator(without_bos, ["resid_post.0"], PromptDistribution.from_texts([text + " the"]), config())
 
 
+def test_inputs_that_are_too_long_for_a_backbone_cannot_be_written(lm) -> None:
+    gen = open_gates(build_generator(lm, SITES, prompts(), config(backbone="small")))
+    room = gen.longest_input
+    fits, long = ([lm.bos_id, *[6] * (n - 1)] for n in (room, room + 1))
+    condition = condition_on(lm, gen, "the dog")
+    alone = gen.log_probs([fits], condition)[0]
+    found = gen.log_probs([long, fits], condition)
+    torch.testing.assert_close(found[1], alone)
+    assert [len(x) for x in found] == [room + 1, room]
+    assert float(found[0].sum()) == -math.inf
+
+
 def test_one_rare_long_text_still_fits_a_small_backbone(lm) -> None:
     P = PromptDistribution.from_texts(["a"] * 20_000 + ["the cat is in the park . the cat is in the park ."], cut="end")
     gen = build_generator(lm, ["resid_post.0"], P, config(backbone="small"))
@@ -421,6 +433,16 @@ def test_a_folder_gives_the_same_generator_back(lm, tmp_path, changes, dtype) ->
         assert again.sample(condition_on(lm, again, "the cat"), 5, seed=1) == gen.sample(
             condition_on(lm, gen, "the cat"), 5, seed=1
         )
+
+
+def test_what_an_earlier_broken_save_left_is_no_obstacle(lm, gen, tmp_path) -> None:
+    gen.save_pretrained(tmp_path / "gen")
+    (tmp_path / ".gen.old").mkdir()
+    (tmp_path / ".gen.old" / "part").write_text("x")
+    gen.save_pretrained(tmp_path / "gen")
+    gen.save_pretrained(tmp_path / "gen")
+    assert [p.name for p in tmp_path.iterdir()] == ["gen"]
+    load_generator(tmp_path / "gen").check_target(lm)
 
 
 def test_prompts_without_a_specification_are_named_and_not_rebuilt(lm, tmp_path) -> None:
@@ -500,6 +522,25 @@ def test_a_self_test_that_fails_is_said(lm) -> None:
     broken.probe = {**gen.probe, "log_q": [q - 1 for q in gen.probe["log_q"]]}
     with pytest.raises(GeneratorMismatch, match=r"off by 1\.00 nats"):
         broken.check_target(lm)
+
+
+def test_the_self_test_is_run_for_each_dtype(lm, monkeypatch) -> None:
+    gen = open_gates(build_generator(lm, SITES, prompts(), config()))
+    gen.record_probe(lm)
+    runs = []
+    monkeypatch.setattr(probe, "check", lambda gen, lm: runs.append(lm.dtype))
+    half = load_model((copy.deepcopy(lm.model).bfloat16(), lm.tokenizer))
+    half.fingerprint = lm.fingerprint
+    for model in (lm, lm, half, half):
+        gen.check_target(model)
+    assert runs == [torch.float32, torch.bfloat16]
+
+
+def test_a_target_that_is_offloaded_is_not_copied(lm) -> None:
+    away = load_model((copy.deepcopy(lm.model), lm.tokenizer))
+    away.model.lm_head.to("meta")
+    with pytest.raises(InvalidArgument, match="offloaded"):
+        make_backbone(away, config(), 8)
 
 
 def test_a_probe_is_recorded_within_the_trained_bandwidths(lm) -> None:

@@ -351,8 +351,15 @@ def test_training_goes_on_from_an_earlier_generator(lm, tmp_path) -> None:
     assert not same_weights(later, weights_of(earlier))
     frozen = _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), trainable="frozen"), None, True)
     assert not any(name.startswith("backbone.") for name, _ in frozen.trained)
-    with pytest.raises(CheckpointMismatch, match="was trained with"):
-        _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), metric="whitened"), None, True)
+    for wrong in ({"metric": "whitened"}, {"width": 32}, {"n_tokens": 5}):
+        with pytest.raises(CheckpointMismatch, match="was trained with"):
+            _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), **wrong), None, True)
+    long = prompts([" ".join(["the dog gave the cat to Mary in the park"] * 2)])
+    wider = train_generator(
+        lm, SITES, long, config=config(start_from=str(tmp_path / "gen"), bandwidths=(0.3, 3.0), steps=1)
+    )
+    assert wider.config.bandwidths == (0.3, 3.0)
+    assert wider.config.max_length >= long.longest(lm) + 4 > earlier.config.max_length
     with pytest.raises(CheckpointMismatch, match="other sites"):
         _Run(lm, SITES[:1], more, config(start_from=str(tmp_path / "gen")), None, True)
 

@@ -29,13 +29,18 @@ def make_backbone(lm: LanguageModel, config: TrainingConfig, longest: int) -> nn
         InvalidArgument: its vocabulary or its context is too small for the target's inputs.
     """
     if config.backbone == "target":
+        if config.trainable != "frozen" and any(p.is_meta for p in lm.model.parameters()):
+            raise InvalidArgument(
+                f"parts of {lm.name} are offloaded: it cannot be copied to be trained",
+                hint="trainable='frozen' trains adapters beside it, backbone='small' a model of its own",
+            )
         backbone = twin(lm.model) if config.trainable == "frozen" else copy.deepcopy(lm.model).float()
     elif config.backbone == "small":
         backbone = _small(lm, longest + 8)
     else:
         backbone = _fetched(config.backbone)
     if config.backbone != "small":
-        _check_fits(backbone, lm, longest)
+        check_fits(backbone, lm, longest)
     return prepared(backbone, config.trainable)
 
 
@@ -96,7 +101,12 @@ def _fetched(name: str) -> nn.Module:
         ) from e
 
 
-def _check_fits(backbone: nn.Module, lm: LanguageModel, longest: int) -> None:
+def n_positions(backbone: nn.Module, longest: int) -> int:
+    """Tokens that the backbone can read; four more than the longest input where it does not say."""
+    return getattr(text_config(backbone), "max_position_embeddings", None) or longest + 4
+
+
+def check_fits(backbone: nn.Module, lm: LanguageModel, longest: int) -> None:
     """Raises `InvalidArgument` where the target's inputs do not fit."""
     shape = text_config(backbone)
     if shape.vocab_size < lm.vocab_size:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from ..architectures import text_config
 from ..errors import CheckpointMismatch, InvalidArgument, UnsupportedModel
 from ..kernels import Kernel
-from .backbones import make_backbone, prepared
+from .backbones import check_fits, make_backbone, n_positions, prepared
 from .config import GeneratorConfig, TrainingConfig
 from .data import measure_statistics
 from .generator import Generator
@@ -55,17 +56,26 @@ def build_generator(
 def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, config: TrainingConfig) -> Generator:
     """The generator of an earlier run, to be trained further."""
     generator = Generator.from_pretrained(config.start_from, target=lm)
-    if list(generator.sites) != sites or generator.fingerprint != lm.fingerprint:
+    if list(generator.sites) != sites or (generator.fingerprint, generator.tokenizer_hash) != (
+        lm.fingerprint,
+        lm.tokenizer_hash,
+    ):
         raise CheckpointMismatch(
             f"{config.start_from} is a generator of other sites or of another model",
             hint="give its own model and sites, or start anew",
         )
-    if generator.kernel != Kernel(config.metric, config.shape):
-        raise CheckpointMismatch(
-            f"{config.start_from} was trained with {generator.kernel}",
-            hint="give the same metric and shape, or start anew",
-        )
+    for name in ("metric", "shape", "width", "n_tokens", "n_blocks", "n_heads"):
+        old, new = getattr(generator.config, name), getattr(config, name)
+        if old != new:
+            raise CheckpointMismatch(
+                f"{config.start_from} was trained with {name}={old!r}, not {new!r}",
+                hint=f"give {name}={old!r} too, or start anew",
+            )
+    longest = prompts.longest(lm)
+    check_fits(generator.backbone, lm, longest)
     generator.prompts = prompts
+    length = min(max(longest + 4, generator.config.max_length), n_positions(generator.backbone, longest))
+    generator.config = replace(generator.config, max_length=length, bandwidths=tuple(config.bandwidths))
     if not generator.shares_target:
         generator.backbone = prepared(generator.backbone, config.trainable)
     return generator
@@ -95,14 +105,13 @@ def _fresh(
         raise InvalidArgument(
             f"n_heads={config.n_heads} does not divide the backbone's width {shape.hidden_size}", hint="another n_heads"
         )
-    n_ctx = getattr(shape, "max_position_embeddings", None) or longest + 4
     end_id = next(iter(special), lm.vocab_size)  # the one that a small backbone adds
     starts = (lm.text_bos_id, lm.bos_id, end_id)
     frame = GeneratorConfig(
         start_id=next(token for token in starts if token is not None),
         end_id=end_id,
         has_bos=lm.text_bos_id is not None,
-        max_length=min(longest + 4, n_ctx),
+        max_length=min(longest + 4, n_positions(backbone, longest)),
         width=config.width,
         n_tokens=config.n_tokens,
         n_blocks=config.n_blocks,

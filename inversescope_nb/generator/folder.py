@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,7 @@ _MOMENTS = ("mean", "eigenvalues", "gains", "scales", "constant")
 
 
 def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
-    """Writes the folder; `dtype` (such as ``torch.float16``) rounds weights, never the sites' moments.
+    """Writes the folder; `dtype` (such as ``torch.float16``) rounds weights and principal axes, never means or spreads.
 
     The folder is written beside its place and moved there, so that a broken write leaves nothing.
     """
@@ -64,12 +65,11 @@ def _replace(folder: Path, path: Path) -> None:
     """Moves a finished folder to its place, over an older one if need be."""
     old = path.with_name(f".{path.name}.old")
     if path.exists():
+        if old.exists():  # of a save that was broken off
+            shutil.rmtree(old)
         path.rename(old)
     folder.rename(path)
-    if old.exists():
-        import shutil
-
-        shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_moment(name: str) -> bool:

@@ -57,7 +57,9 @@ class Condition:
         return len(self.keys_values[0][0])
 
     def repeat(self, times: int) -> Condition:
-        """Every row `times` times, one after the other."""
+        """Every row `times` times, one after the other; a single one is not copied."""
+        if len(self) == 1:
+            return self.rows(slice(0, 1), times)
         pairs = tuple((k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.keys_values)
         return Condition(pairs, None if self.keep is None else self.keep.repeat_interleave(times, 0))
 
@@ -123,7 +125,7 @@ class Generator(nn.Module):
         self.controls = nn.ModuleList(
             ControlLayer(d_model, width=config.width, n_heads=config.n_heads) for _ in self.architecture.blocks
         )
-        self._checked: set[tuple[str, str]] = set()
+        self._checked: set[tuple[str, str, str]] = set()
 
     def train(self, mode: bool = True) -> Generator:
         """As for any module, but the backbone's dropout stays off: P(X) gives fresh inputs at every step."""
@@ -142,6 +144,12 @@ class Generator(nn.Module):
         return Kernel(self.config.metric, self.config.shape)
 
     @property
+    def longest_input(self) -> float:
+        """Tokens of the longest input that its backbone can read."""
+        n_ctx = getattr(text_config(self.backbone), "max_position_embeddings", None)
+        return math.inf if n_ctx is None else n_ctx - int(not self.config.has_bos)
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return self.encoder.scales.device
@@ -157,7 +165,7 @@ class Generator(nn.Module):
 
     def check_target(self, lm: LanguageModel) -> None:
         """Raises `GeneratorMismatch` unless it was made for this very model and tokenizer."""
-        identity = (lm.fingerprint, lm.tokenizer_hash)
+        identity = (lm.fingerprint, lm.tokenizer_hash, str(lm.dtype))
         if identity in self._checked:
             return
         if lm.tokenizer_hash != self.tokenizer_hash:
@@ -306,21 +314,26 @@ class Generator(nn.Module):
     ) -> list[Float[Tensor, " pos"]]:
         """log q of every token of each input and of its end, nats; the condition has one row or one an input.
 
-        Run in batches of `batch_size`, by default as many as have half a gigabyte of logits.
+        Run in batches of `batch_size`, by default as many as have half a gigabyte of logits. An input that is too
+        long for the backbone (:attr:`longest_input`) cannot be written by it: -inf.
         """
         if len(condition) not in (1, len(inputs)):
             raise InvalidArgument(
                 f"a condition of {len(condition)} rows for {len(inputs)} inputs", hint="1, or one each"
             )
+        fits = [len(x) <= self.longest_input for x in inputs]
         if batch_size is None:
-            longest = max(map(len, inputs), default=0) + 1
+            longest = max((len(x) for x, ok in zip(inputs, fits, strict=True) if ok), default=0) + 1
             batch_size = max(1, LOGITS_PER_BATCH // (longest * self.vocab_size))
         out: list[Tensor] = []
         for at in range(0, len(inputs), batch_size):
-            ids, lengths = self.rows(inputs[at : at + batch_size])
+            rows = inputs[at : at + batch_size]
+            able = fits[at : at + batch_size]
+            ids, lengths = self.rows([x if ok else x[:1] for x, ok in zip(rows, able, strict=True)])
             part = condition.rows(slice(at, at + batch_size), len(ids))
             found = self.token_log_probs(ids, lengths, part).cpu()
-            out += [row[: n - 1] for row, n in zip(found, lengths.tolist(), strict=True)]
+            for x, row, n, ok in zip(rows, found, lengths.tolist(), able, strict=True):
+                out.append(row[: n - 1] if ok else row.new_full((n - 2 + len(x),), -math.inf))
         return out
 
     # -- sampling -------------------------------------------------------------------------------
