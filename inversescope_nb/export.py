@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .widgets.messages import IDLE, STATIC
 
 if TYPE_CHECKING:
-    from .widgets import InverseScopeWidget
+    from .widgets import ConsistencyPanel, InverseScopeWidget
 
 _SHOWN = 25
 _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "chart")
@@ -84,8 +84,9 @@ def _samples(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> s
     return f'{key}<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>{rest}'
 
 
-def _interval(rate: Mapping[str, Any]) -> str:
-    """FCR, its interval and chance as a small picture."""
+def _interval(rate: Mapping[str, Any], *, grey: bool) -> str:
+    """FCR, its interval and chance as a small picture; grey and hollow where it is not to be believed."""
+    colour, fill = ("#8b949e", "none") if grey else ("#2f81d6", "#2f81d6")
     low, high, fcr = (150 * rate[k] + 5 for k in ("low", "high", "fcr"))
     tick = ""
     if rate["chance"] is not None:
@@ -94,14 +95,14 @@ def _interval(rate: Mapping[str, Any]) -> str:
     return (
         '<svg width="160" height="18" style="vertical-align:middle">'
         '<line x1="5" x2="155" y1="9" y2="9" stroke="#8884"/>'
-        f'{tick}<line x1="{low:.1f}" x2="{high:.1f}" y1="9" y2="9" stroke="#2f81d6" stroke-width="2"/>'
-        f'<circle cx="{fcr:.1f}" cy="9" r="4.5" fill="#2f81d6"/></svg>'
+        f'{tick}<line x1="{low:.1f}" x2="{high:.1f}" y1="9" y2="9" stroke="{colour}" stroke-width="2"/>'
+        f'<circle cx="{fcr:.1f}" cy="9" r="4.5" fill="{fill}" stroke="{colour}"/></svg>'
     )
 
 
-def _hypotheses(rows: Sequence[Mapping[str, Any]], chance_note: str) -> str:
+def _hypotheses(panel: ConsistencyPanel) -> str:
     lines = []
-    for row in rows:
+    for row in panel.rows:
         rate = row["across"] or row["here"]
         if not rate or rate["fcr"] is None:
             cells = [visible(row["name"]), html.escape(row["note"] or ""), ""]
@@ -109,12 +110,14 @@ def _hypotheses(rows: Sequence[Mapping[str, Any]], chance_note: str) -> str:
             over = "across inputs" if row["across"] else "this input"
             chance = "" if rate["chance"] is None else f", chance {rate['chance']:.2f}"
             numbers = f"{rate['fcr']:.2f} ({rate['low']:.2f}\u2013{rate['high']:.2f}){chance}"
-            cells = [visible(row["name"]), f"{numbers}, {over}", _interval(rate)]
+            grey = bool(panel.doubt) and not row["across"]
+            words = f'<span style="color:#8b949e">{numbers}, {over}</span>' if grey else f"{numbers}, {over}"
+            cells = [visible(row["name"]), words, _interval(rate, grey=grey)]
         lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
     if not lines:
         return ""
-    note = f"<p>{html.escape(chance_note)}</p>" if chance_note else ""
-    return f'<p><b>Feature consistency</b></p><table style="{_TABLE}">{"".join(lines)}</table>{note}'
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in (panel.doubt, panel.chance_note) if note)
+    return f'<p><b>Feature consistency</b></p><table style="{_TABLE}">{"".join(lines)}</table>{notes}'
 
 
 def fragment(widget: InverseScopeWidget) -> str:
@@ -133,7 +136,7 @@ def fragment(widget: InverseScopeWidget) -> str:
         words = " ".join([reason, *map(html.escape, summary["remarks"])])
         parts.append(f"<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>")
         parts.append(_samples(gallery.rows, summary))
-        parts.append(_hypotheses(widget.panel.rows, widget.panel.chance_note))
+        parts.append(_hypotheses(widget.panel))
     else:
         parts.append("<p>Nothing was inverted yet. Run the notebook to pick a token and see its inputs.</p>")
     return f'<div style="font-family:sans-serif;font-size:13px">{"".join(parts)}</div>'
@@ -182,7 +185,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             "module": "consistency_panel",
             "state": _state(
                 panel,
-                ("rows", "ready", "chance_note"),
+                ("rows", "ready", "chance_note", "doubt"),
                 features=[],
                 measure_label="",
                 frozen=True,

@@ -61,8 +61,11 @@ def frame_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["hypothesis", "over", "fcr", "low", "high", "chance"])
 
 
-def hypothesis_chart(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
-    """FCR with its interval and a tick at chance, one line per hypothesis and kind of estimate."""
+def hypothesis_chart(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) -> alt.LayerChart:
+    """FCR with its interval and a tick at chance, one line per hypothesis and kind of estimate.
+
+    Rates for this input that are ``doubtful`` are grey, and their marks are not filled.
+    """
     frame = frame_of(rows)
     order = [row["name"] for row in rows]
     base = alt.Chart(frame).encode(
@@ -77,13 +80,19 @@ def hypothesis_chart(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format=".2f", values=[0, 0.25, 0.5, 0.75, 1])
     tooltip = ["hypothesis", "over", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("fcr", "low", "high", "chance"))]
-    interval = base.mark_rule(color=BLUE, strokeWidth=2).encode(
+    grey = alt.datum.over == HERE
+    colour = alt.when(grey).then(alt.value(GREY)).otherwise(alt.value(BLUE)) if doubtful else alt.value(BLUE)
+    fill = alt.when(grey).then(alt.value("transparent")).otherwise(alt.value(BLUE)) if doubtful else alt.value(BLUE)
+    interval = base.mark_rule(strokeWidth=2).encode(
+        color=colour,
         x=alt.X("low:Q", scale=scale, axis=axis, title="FCR (grey tick: chance)"),
         x2="high:Q",
         tooltip=tooltip,
     )
     chance = base.mark_tick(color=GREY, thickness=3, size=13).encode(x=alt.X("chance:Q", scale=scale), tooltip=tooltip)
-    point = base.mark_point(filled=True, size=70, color=BLUE, opacity=1).encode(
+    point = base.mark_point(size=70, opacity=1).encode(
+        stroke=colour,
+        fill=fill,
         x=alt.X("fcr:Q", scale=scale),
         shape=alt.Shape(
             "over:N",

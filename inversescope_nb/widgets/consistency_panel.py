@@ -17,6 +17,7 @@ from .. import features as ready_made
 from ..errors import InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText
 from .backend import rate_of_pick
+from .gallery_rows import doubt_of
 from .jobs import Job, Progress, Worker
 from .messages import IDLE, STATIC, MessageWidget, as_json, guarded, handles, status_of
 
@@ -53,6 +54,8 @@ class ConsistencyPanel(MessageWidget):
     status = t.Dict(dict(IDLE)).tag(sync=True)
     measure_label = t.Unicode("").tag(sync=True)
     chance_note = t.Unicode("").tag(sync=True)
+    doubt = t.Unicode("").tag(sync=True)
+    """Why the rates for this input are grey; empty where they can be believed."""
 
     def __init__(
         self,
@@ -104,6 +107,8 @@ class ConsistencyPanel(MessageWidget):
         """
         self._inversion, self._prior = inversion, prior
         self.chance_note = chance_note
+        reason = "" if inversion is None else doubt_of(inversion)
+        self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
         self._pick = None
         if inversion is not None:
             self._pick = pick or InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
@@ -190,7 +195,7 @@ class ConsistencyPanel(MessageWidget):
                 self.fail(error)
         self.rows = rows
 
-    @t.observe("rows")
+    @t.observe("rows", "doubt")
     @guarded
     def _draw(self, _change: dict[str, Any]) -> None:
         rates = [rate for row in self.rows for rate in (row["here"], row["across"]) if rate]
@@ -200,7 +205,7 @@ class ConsistencyPanel(MessageWidget):
             return
         from .chart import Chart, hypothesis_chart  # altair is not loaded before there is something to draw
 
-        chart = hypothesis_chart(self.rows)
+        chart = hypothesis_chart(self.rows, doubtful=bool(self.doubt))
         if self.chart is None:
             self.chart = Chart(chart)
         else:

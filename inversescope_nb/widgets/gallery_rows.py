@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PAGE = 50
 LEAST_ESS = 5.0
-"""Effective samples below which bits are not shown."""
+"""Effective samples below which bits are not shown, and rates are grey."""
 SORTS = ("distance", "weight", "count")
 
 _WORDS = {
@@ -100,12 +100,21 @@ def _info_max(rows: list[dict[str, Any]]) -> float:
     return max(float(np.ceil(top * 2) / 2), 0.5)
 
 
+def doubt_of(inversion: Inversion) -> str:
+    """Why what is estimated from these samples (bits, rates) is not to be believed; empty where it is."""
+    if inversion.verdict == "INVERTER_FAILED":
+        return "the generator missed this activation"
+    if inversion.ess < LEAST_ESS:
+        return f"only {inversion.ess:.1f} effective samples carry them"
+    return ""
+
+
 def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The numbers and words above the list."""
     verdict = str(getattr(inversion.verdict, "value", inversion.verdict))
     name = getattr(inversion.verdict, "name", verdict)
     # Mass that was not found is missing from the estimate of bits, and its standard error does not see that.
-    known = name != "INVERTER_FAILED" and inversion.ess >= LEAST_ESS
+    known = not doubt_of(inversion)
     return as_json(
         {
             "verdict": name,

@@ -1,5 +1,5 @@
 // ConsistencyPanel: hypotheses about the inputs found, and how consistently each holds, as a chart and as the
-// same numbers in a table. Traits: features, rows, chart, ready, status, error, measure_label, chance_note.
+// same numbers in a table. Traits: features, rows, chart, ready, status, error, measure_label, chance_note, doubt.
 import { child } from "./lib/child.ts";
 import { h, replace, uid } from "./lib/dom.ts";
 import type { View } from "./lib/model.ts";
@@ -93,7 +93,12 @@ function table(view: View, rpc: Rpc): HTMLElement {
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
   const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box" }, sheet), caption);
-  view.follow(["rows"], () => {
+  const doubt = h("p", { class: "isn-remark" });
+  element.prepend(doubt);
+  view.follow(["rows", "doubt"], () => {
+    doubt.textContent = view.model.get("doubt") ?? "";
+    doubt.hidden = !doubt.textContent;
+    const here = doubt.hidden ? "isn-cell-number" : "isn-cell-number isn-doubtful";
     const rows: HypothesisRow[] = view.model.get("rows") ?? [];
     element.hidden = rows.length === 0;
     const lines = rows.map((row) => {
@@ -102,7 +107,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
         ? [h("td", { colspan: 5, class: "isn-note" }, row.note)]
         : [
             h("td", { class: "isn-mono" }, row.label ?? "undefined"),
-            h("td", { class: "isn-cell-number" }, interval(row.here)),
+            h("td", { class: here }, interval(row.here)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.here ? number(row.here.chance) : "\u2013"),
             h("td", { class: "isn-cell-number" }, interval(row.across)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),

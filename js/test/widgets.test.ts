@@ -190,6 +190,15 @@ describe("ConsistencyPanel", () => {
     expect(el.textContent).toContain("Chance is the generator's own.");
     expect(el.textContent).not.toContain("draws from P(X)");
   });
+  it("greys the rates of an inversion that failed, and says why", () => {
+    const rows = [{ name: "a", label: "b", here: estimate, across: estimate, note: null }];
+    const { model, all, one } = mount(panelModule, { ...state(), rows, doubt: "The rates are grey: the generator missed." });
+    expect(one(".isn-remark").textContent).toBe("The rates are grey: the generator missed.");
+    expect(all("td.isn-doubtful").length).toBe(1);
+    model.update({ doubt: "" });
+    expect(one(".isn-remark").hidden).toBe(true);
+    expect(all("td.isn-doubtful").length).toBe(0);
+  });
   it("tabulates rate, interval and chance, and removes a row", () => {
     const { model, one } = mount(panelModule, state());
     model.update({ rows: [{ name: "subject", label: "Mary", here: estimate, across: null, note: null }] });
