@@ -7,7 +7,8 @@ chart of nothing is a sentence that says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
@@ -31,6 +32,7 @@ from ._consistency_charts import (
 )
 
 if TYPE_CHECKING:
+    from .generator import Generator
     from .inversion import Inversion
 
 MANY_SITES = 12
@@ -226,3 +228,58 @@ def _bits_by_token(inversion: Inversion, rows: int = 12) -> alt.TopLevelMixin:
         anchor="start",
     )
     return alt.layer(shade, text).properties(width=alt.Step(max(26, 7 * widest + 8)), height=alt.Step(22), title=title)
+
+
+_CURVES = {
+    "nll": ("with its activation, noised", BLUE),
+    "nll_prior": ("without", ORANGE),
+    "gap_noised": ("gap to the exact posterior, noised", GREEN),
+    "gap_half": ("gap, half the noise", SKY),
+    "gap_clean": ("gap, clean activation", PURPLE),
+}
+
+
+def training_chart(
+    generator_or_run_card: Generator | Mapping[str, Any], *, width: int | str = WIDTH
+) -> alt.TopLevelMixin:
+    """How a generator learned: held-out nats an input with its activation and without, and the gap where it is known.
+
+    Args:
+        generator_or_run_card: a generator, or its ``run_card``; trainings that it went on from stand before it.
+        width: pixels, or ``"container"``.
+    """
+    card = getattr(generator_or_run_card, "run_card", generator_or_run_card)
+    cards = [card]
+    while cards[0].get("went_on_from"):
+        cards.insert(0, cards[0]["went_on_from"])
+    rows, before = [], 0
+    for one in cards:
+        batch = one.get("config", {}).get("batch_size", 1)
+        for point in one.get("history", ()):
+            rows += [
+                {"examples": before + point["step"] * batch, "nats": point[name], "curve": words}
+                for name, (words, _) in _CURVES.items()
+                if name in point
+            ]
+        before = one.get("examples_seen", before)
+    if not rows:
+        return message("No curve to show: this generator's training was not measured.")
+    frame = pd.DataFrame(rows)
+    shown = [(words, colour) for words, colour in _CURVES.values() if (frame["curve"] == words).any()]
+    return (
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("examples:Q", title="examples seen"),
+            y=alt.Y("nats:Q", title="nats an input, held out", scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "curve:N",
+                scale=alt.Scale(domain=[w for w, _ in shown], range=[c for _, c in shown]),
+                legend=LEGEND,
+                title=None,
+            ),
+            strokeDash=alt.StrokeDash("curve:N", legend=None),
+            tooltip=["curve:N", alt.Tooltip("examples:Q", format=","), alt.Tooltip("nats:Q", format=".3f")],
+        )
+        .properties(width=width)
+    )

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import inversescope_nb as isn
 from inversescope_nb import charts
-from inversescope_nb.charts import consistency_chart, distance_histogram, information_chart, message
+from inversescope_nb.charts import consistency_chart, distance_histogram, information_chart, message, training_chart
 from inversescope_nb.features import InputText
 from inversescope_nb.reports import ROW_COLUMNS, ConsistencyReport
 
@@ -228,6 +229,24 @@ def test_tokens_of_distinct_samples_are_shaded_in_bits() -> None:
 # -- drawing ---------------------------------------------------------------------------------------
 
 
+def test_trainings_are_shown_one_after_the_other() -> None:
+    point = {"step": 10, "loss": 1.0, "nll": 9.0, "nll_prior": 12.0, "bits": 4.3}
+    first = {"config": {"batch_size": 32}, "examples_seen": 640, "history": [point, {**point, "step": 20, "nll": 8.0}]}
+    later = {
+        "config": {"batch_size": 16}, "examples_seen": 800, "went_on_from": first,
+        "history": [{**point, "nll": 7.0, "gap_clean": 0.2}],
+    }  # fmt: skip
+    table = training_chart(later).data
+    with_activation = table[table["curve"] == "with its activation, noised"]
+    assert with_activation["examples"].tolist() == [320, 640, 640 + 160]
+    assert with_activation["nats"].tolist() == [9.0, 8.0, 7.0]
+    assert table.loc[table["curve"] == "gap, clean activation", "nats"].tolist() == [0.2]
+    assert not (table["curve"] == "gap, half the noise").any()
+    assert training_chart({}).to_dict()["mark"]["type"] == "text"
+    packaged = isn.load_generator()
+    assert len(training_chart(packaged).data) == len(training_chart(packaged.run_card).data) > 10
+
+
 def test_every_chart_draws() -> None:
     converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
     drawn = [
@@ -237,6 +256,9 @@ def test_every_chart_draws() -> None:
         distance_histogram(inversion()),
         information_chart(frame(3, ["resid_post"], ["a"], bandwidths=(0.1, 0.2))),
         information_chart(inversion()),
+        training_chart(
+            {"history": [{"step": 1, "nll": 3.0, "nll_prior": 4.0}, {"step": 2, "nll": 2.0, "nll_prior": 4.0}]}
+        ),
         message("nothing"),
     ]
     for chart in drawn:

@@ -6,7 +6,12 @@ import copy
 import itertools
 import json
 import math
+import os
+import subprocess
+import sys
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,6 +31,7 @@ from inversescope_nb.errors import Cancelled, GeneratorMismatch, InvalidArgument
 from inversescope_nb.generator import Condition, Generator, TrainingConfig, load_generator, probe
 from inversescope_nb.generator.backbones import make_backbone, twin
 from inversescope_nb.generator.building import build_generator, resolve_sites
+from inversescope_nb.generator.hub import card_text
 from inversescope_nb.kernels import SiteStatistics
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
@@ -656,3 +662,48 @@ def test_a_site_is_not_compared_with_a_stream_that_does_not_vary(lm) -> None:
     assert gen.relative_scale(names[1]) == pytest.approx(float(scales[gen.encoder.index[names[1]]] / scales[0]), rel=1)
     gen.encoder.constant[gen.encoder.index[names[0]]] = True
     assert math.isnan(gen.relative_scale(names[1]))
+
+
+# -- the Hub ---------------------------------------------------------------------------------------
+
+
+class HubOfOne(BaseHTTPRequestHandler):
+    """A server that answers as the Hub does to someone who may not write, and remembers what was asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_upload_that_is_refused_is_explained(gen) -> None:
+    server = HTTPServer(("127.0.0.1", 0), HubOfOne)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = (
+        "import sys; import inversescope_nb as isn\n"
+        "try: isn.load_generator().push_to_hub('me/gen')\n"
+        "except isn.errors.ModelLoadError as e: print(e)"
+    )
+    where = f"http://127.0.0.1:{server.server_port}"
+    env = {**os.environ, "HF_ENDPOINT": where, "HF_TOKEN": "hf_none", "OMP_NUM_THREADS": "1"}
+    try:
+        found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    finally:
+        server.shutdown()
+    assert "cannot upload to 'me/gen'" in found.stdout, found.stderr[-2000:]
+    assert "login" in found.stdout
+    assert HubOfOne.asked == ["/api/repos/create"]
+
+
+def test_a_card_says_what_the_generator_is(lm, gen) -> None:
+    text = card_text(gen, "me/gen")
+    assert text.startswith("---\nlibrary_name: inversescope_nb")
+    for words in (gen.fingerprint, SITES[0], gen.prompts.name, "me/gen", "0.02 to 1", "scaled, gaussian"):
+        assert words in text

@@ -375,6 +375,24 @@ class Generator(nn.Module):
 
         save(self, path, dtype=dtype)
 
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, dtype: torch.dtype | None = None, **options: Any
+    ) -> str:
+        """Uploads the folder of :meth:`save_pretrained`, with a card, and gives its address.
+
+        Args:
+            repo_id: ``user/name``; made where it does not exist.
+            private: whether a new repository is private.
+            dtype: as for `save_pretrained`.
+            options: of huggingface_hub's ``upload_folder``, such as ``commit_message`` and ``revision``.
+
+        Raises:
+            ModelLoadError: there is no connection, no login, or no right to write there.
+        """
+        from .hub import push
+
+        return push(self, repo_id, private=private, dtype=dtype, **options)
+
     @classmethod
     def from_pretrained(
         cls, path_or_repo_id, *, revision: str | None = None, device: str = "cpu", target: LanguageModel | None = None
