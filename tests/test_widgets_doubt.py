@@ -34,8 +34,8 @@ def test_few_effective_samples_grey_the_rates_and_the_panel_says_why(lm, generat
     assert panel.doubt == f"The rates for this input are grey: only {found.ess:.1f} effective samples carry them."
     assert panel.rows[0]["here"]["fcr"] is not None
     for colour in colours(panel):
-        assert colour["condition"]["value"] == "#8b949e"
-        assert "this input" in str(colour["condition"]["test"])
+        assert "#8b949e" in str(colour["condition"])
+        assert "this input" in str(colour["condition"])
 
 
 def test_a_generator_that_missed_is_named_as_the_reason(lm, untrained):
