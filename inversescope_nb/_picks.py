@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import token_index
 from ._statistics import group_codes
 from .errors import InvalidArgument, NotEnumerable, suggest
 from .prompts import Prompt, PromptDistribution
@@ -49,26 +50,27 @@ def pick_inputs(
         except NotEnumerable:  # some distributions only make cut inputs, which end at the site already
             prompts = targets.draw(n_targets, lm, seed=seed)
     else:
-        prompts = [targets] if isinstance(targets, str | Prompt) else list(targets)
+        prompts = _given(targets)
     if len(prompts) == 0:
         raise InvalidArgument("targets is empty", hint="give prompts or a PromptDistribution to pick inputs from")
     encoded = lm.encode(prompts)
     lengths = encoded.lengths.tolist()
     if slot is None:
-        ends = [_position(position, length, i) for i, length in enumerate(lengths)]
+        ends = [token_index(position, length, f"target {i}") for i, length in enumerate(lengths)]
     else:
         ends = _slot_ends(encoded.slot_positions, slot)
     inputs = tuple(tuple(encoded.token_ids[i, : end + 1].tolist()) for i, end in enumerate(ends))
     return Picks(inputs, tuple(group_codes(_groups(prompts, inputs, group_by)).tolist()))
 
 
-def _position(position: int, length: int, i: int) -> int:
-    if not -length <= position < length:
+def _given(targets: Any) -> list[Any]:
+    if isinstance(targets, str | Prompt):
+        return [targets]
+    if not isinstance(targets, Iterable) or isinstance(targets, Mapping):
         raise InvalidArgument(
-            f"position {position} is outside target {i}, which has {length} tokens",
-            hint="choose a position that every target has, or slot=",
+            f"targets is a {type(targets).__name__}", hint="give a PromptDistribution, such as task.prompts, or prompts"
         )
-    return position % length
+    return list(targets)
 
 
 def _slot_ends(slot_positions: dict, slot: str) -> list[int]:
@@ -96,7 +98,14 @@ def _groups(prompts: Sequence[Any], inputs: Sequence[Hashable], group_by: GroupB
                 hint=f"labels of the targets: {', '.join(names) or 'none'}",
             )
         return [p.labels[group_by] for p in prompts]
+    if not callable(group_by) and not isinstance(group_by, Iterable):
+        raise InvalidArgument(
+            f"group_by={group_by!r:.60} groups nothing",
+            hint="give a label of the prompts, a function of a prompt, or one value per target",
+        )
     groups = [group_by(p) for p in prompts] if callable(group_by) else list(group_by)
+    if not all(isinstance(group, Hashable) for group in groups):
+        raise InvalidArgument("group_by gives what cannot be compared", hint="a str, a number or a tuple of those")
     if len(groups) != len(prompts):
         raise InvalidArgument(f"{len(groups)} groups for {len(prompts)} targets", hint="give one group per target")
     return groups

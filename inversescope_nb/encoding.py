@@ -7,6 +7,7 @@ Axes: ``n`` prompts, ``pos`` positions.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,11 +51,11 @@ def encode(lm: LanguageModel, prompts: Prompts | EncodedPrompts) -> EncodedPromp
     if isinstance(prompts, EncodedPrompts):
         return prompts
     items = _as_items(prompts)
-    texts = {i: _text(item) for i, item in enumerate(items) if _is_text(item)}
+    texts = {i: _text(item, _which(i, len(items))) for i, item in enumerate(items) if _is_text(item)}
     encoded = dict(zip(texts, _tokenize(lm, list(texts.values())), strict=True)) if texts else {}
     rows = [encoded[i][0] if i in encoded else _ids(item) for i, item in enumerate(items)]
     for i, row in enumerate(rows):
-        check_ids(lm, row, what=f"prompt {i}" if len(rows) > 1 else "the prompt")
+        check_ids(lm, row, what=_which(i, len(rows)))
     lengths = torch.tensor([len(row) for row in rows])
     token_ids = torch.full((len(rows), int(lengths.max())), lm.pad_id)
     for i, row in enumerate(rows):
@@ -92,17 +93,24 @@ def check_tokens_exist(lm: LanguageModel, row: Sequence[int], *, what: str) -> N
 
 def own_positions(position: Any, lengths: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """One position per prompt, each counted from the prompt's start."""
-    positions = torch.as_tensor(position)
-    if positions.dtype.is_floating_point or positions.ndim > 1 or positions.numel() not in (1, len(lengths)):
-        raise InvalidArgument(f"position {position!r:.60} is not an index or one index per prompt")
+    try:
+        positions = torch.as_tensor(position)
+    except (TypeError, ValueError, RuntimeError):
+        positions = torch.tensor(math.nan)
+    whole = not (positions.dtype.is_floating_point or positions.dtype in (torch.bool, torch.complex64))
+    if not whole or positions.ndim > 1 or positions.numel() not in (1, len(lengths)):
+        raise InvalidArgument(
+            f"position={position!r:.60} must be a whole number, or one for each of the {len(lengths)} prompts",
+            hint="-1 is the last token, 0 the first, BOS counted",
+        )
     positions = positions.to(lengths.dtype).cpu().expand(len(lengths))
     found = torch.where(positions < 0, positions + lengths, positions)
     outside = ((found < 0) | (found >= lengths)).nonzero().flatten().tolist()
     if outside:
         i = outside[0]
         raise InvalidArgument(
-            f"position {int(positions[i])} is outside prompt {i}, which has {int(lengths[i])} tokens",
-            hint=f"give {-int(lengths[i])} to {int(lengths[i]) - 1}",
+            f"position {int(positions[i])} is outside {_which(i, len(lengths))} of {int(lengths[i])} tokens",
+            hint=f"allowed: {-int(lengths[i])} to {int(lengths[i]) - 1}; negative positions count from the end",
         )
     return found
 
@@ -148,11 +156,16 @@ def _is_text(item: Any) -> bool:
     return isinstance(item, str) or isinstance(getattr(item, "text", None), str)
 
 
-def _text(item: Any) -> str:
+def _text(item: Any, which: str) -> str:
     text = item if isinstance(item, str) else item.text
-    if not text:
-        raise BadPrompt("the prompt is empty", hint="give at least one token")
+    if not text.strip():
+        raise BadPrompt(f"{which} is empty", hint="write at least one word")
     return text
+
+
+def _which(i: int, n: int) -> str:
+    """What to call one of n prompts."""
+    return f"prompt {i}" if n > 1 else "the prompt"
 
 
 def _as_items(prompts: Any) -> list[Any]:

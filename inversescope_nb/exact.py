@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ._arguments import (
+    check_generator,
+    check_kernel,
+    check_model,
+    check_prompts,
+    seed_number,
+    whole_number,
+)
 from .errors import Cancelled, InvalidArgument
 from .features import Feature, InputText, as_features
 from .inversion import cut
@@ -63,11 +71,15 @@ class ActivationTable:
         self, centre: Float[Tensor, " d"], bandwidth: float, *, picked: list[int] | None = None
     ) -> ExactPosterior:
         """The posterior around any point in standardised units (a noised activation, say)."""
-        check_bandwidth(bandwidth, (1e-6, 1e6))
+        bandwidth = check_bandwidth(bandwidth, (1e-6, 1e6))
         d = torch.cat([distance(block, centre) for block in self.u.split(65_536)]).double().numpy()
         log_joint = self.log_prior + self.statistics.kernel.log(d, bandwidth)
         log_z = float(np.logaddexp.reduce(log_joint))
-        return ExactPosterior(self, picked, float(bandwidth), d, log_joint - log_z, -log_z / math.log(2), centre)
+        if not math.isfinite(log_z):
+            raise InvalidArgument(
+                f"no input of P(X) lies within {bandwidth:g} of this point", hint="a wider ball, or shape='gaussian'"
+            )
+        return ExactPosterior(self, picked, bandwidth, d, log_joint - log_z, -log_z / math.log(2), centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +113,8 @@ class ExactPosterior:
 
     def sample(self, n: int, *, seed: int) -> list[list[int]]:
         """`n` independent draws."""
-        return [self.table.inputs[i] for i in self._rows(n, seed)]
+        n = whole_number("n", n, least=0, hint="as many as you like")
+        return [self.table.inputs[i] for i in self._rows(n, seed_number(seed))]
 
     def _rows(self, n: int, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).choice(len(self.d), n, p=self.p / self.p.sum())
@@ -138,9 +151,9 @@ class ExactPosterior:
                 generator's, in which the same bandwidth means another kernel.
         """
         site = self.table.site.name
+        check_generator(generator)
         own, used = generator.statistics(site), self.table.statistics
-        if draws < 2:
-            raise InvalidArgument(f"draws={draws} must be at least 2")
+        draws = whole_number("draws", draws, least=2, hint="512 is the usual choice")
         if abs(own.scale / used.scale - 1) > 1e-4 or own.kernel != used.kernel:
             raise InvalidArgument(
                 f"the posterior is standardised by scale {used.scale:g} for {used.kernel}, the generator by "
@@ -168,6 +181,12 @@ def activation_table(
 
     By `statistics` (a generator's, with its kernel), or by P(X)'s own moments in the units of `kernel`.
     """
+    check_model(lm)
+    check_prompts(prompts)
+    check_kernel(kernel)
+    if not isinstance(statistics, SiteStatistics | None):
+        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")
+    limit = whole_number("limit", limit, least=1, hint="2000000 is the usual choice")
     place, found = lm.site(site), prompts.inputs(lm, limit=limit)
     inputs = [list(ids) for ids in found]
     z = torch.empty(len(inputs), place.d)

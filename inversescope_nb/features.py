@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 
+from ._arguments import check_prompts, whole_number
 from .errors import FeatureError, InvalidArgument
 
 if TYPE_CHECKING:
     from .models import LanguageModel
     from .prompts import PromptDistribution
 
+_NO_FEATURE = (
+    "give a function of a text, Feature(name, function), a ready-made one such as features.contains('Paris'), or a "
+    "task's: isn.tasks.ioi().features['subject']"
+)
 _SHOWN = 80  # characters of a text that an error message quotes
 
 
@@ -183,7 +188,11 @@ def as_features(
         features = features.values()
     elif isinstance(features, Feature) or callable(features):
         features = (features,)
-    found = tuple(f if isinstance(f, Feature) else feature(f) for f in features)
+    several = isinstance(features, Iterable) and not isinstance(features, str)
+    given = tuple(features) if several else (features,)
+    if wrong := [f for f in given if not callable(f)]:
+        raise InvalidArgument(f"{wrong[0]!r:.60} is no feature", hint=_NO_FEATURE)
+    found = tuple(f if isinstance(f, Feature) else feature(f) for f in given)
     names = [f.name for f in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not found or twice:
@@ -220,7 +229,7 @@ def token_at(position: int) -> Feature:
     >>> token_at(-1)(InputText("a b", ("a", "b"), (5, 6))), token_at(2)(InputText("a b", ("a", "b"), (5, 6)))
     ('b', None)
     """
-    position = int(position)
+    position = whole_number("position", position, hint="-1 is the last token, 0 the first, BOS counted")
 
     def fn(text: InputText) -> str | None:
         if text and not text.tokens:
@@ -238,7 +247,7 @@ def regex(pattern: str, group: int | str = 0) -> Feature:
     """
     try:
         compiled = re.compile(pattern)
-    except re.error as e:
+    except (re.error, TypeError) as e:
         raise InvalidArgument(
             f"{pattern!r} is no regular expression: {e}",
             hint=r"escape special characters, such as \( for a bracket",
@@ -261,6 +270,9 @@ def slot(prompts: PromptDistribution, label: str, *, description: str = "") -> F
     The distribution's `parse` gives the labels of a text, or of the beginning of one, so that a
     label is undefined where the text ends before it is decided.
     """
+    check_prompts(prompts)
+    if not isinstance(label, str):
+        raise InvalidArgument(f"label is a {type(label).__name__}", hint="give the name of a slot or of a label")
 
     def fn(text: InputText) -> Hashable | None:
         labels = prompts.parse(str(text))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InvalidArgument
+from ._arguments import check_prompts, seed_number, whole_number
 from .inversion import cut, place_of
 
 if TYPE_CHECKING:
@@ -68,10 +68,9 @@ def channel_bits(
     >>> found.bits <= found.upper
     True
     """
-    if n < 2:
-        raise InvalidArgument(f"n={n} must be at least 2")
     place, bandwidth = place_of(lm, gen, site, bandwidth)
-    prompts = gen.prompts if prompts is None else prompts
+    n, seed = whole_number("n", n, least=2, hint="256 pairs is the usual choice"), seed_number(seed)
+    prompts = check_prompts(gen.prompts if prompts is None else prompts)
     statistics = gen.statistics(place.name)
     inputs = prompts.draw(n, lm, seed=seed)
     z = lm.activations(inputs, [place])[place.name]

@@ -113,6 +113,7 @@ def invert(
     z_hat = lm.activations([ids], [place])[place.name][0]
     u_hat = statistics.standardise(z_hat)
     if noise_seed is not None:
+        noise_seed = seed_number(noise_seed, "noise_seed")
         u_hat = gen.noised(place.name, z_hat[None], bandwidth, seed=noise_seed)[0].cpu()
         z_hat = statistics.restore(u_hat, z_hat)
     condition = gen.condition_on(place.name, u_hat[None], bandwidth)

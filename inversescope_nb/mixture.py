@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._arguments import check_prompts, draw_count
 from .errors import InvalidArgument, NotEnumerable
 from .prompts import Prompt, PromptDistribution
 
@@ -35,6 +36,8 @@ class Mixture(PromptDistribution):
                 f"a mixture of {len(parts)} parts with weights {weights}",
                 hint="one finite weight >= 0 for each part, not all 0",
             )
+        for part in parts:
+            check_prompts(part, "a part")
         total = 1.0 if math.isclose(sum(weights), 1.0) else sum(weights)  # so that saved weights come back as they are
         kept = [(part, w / total) for part, w in zip(parts, weights, strict=True) if w > 0]
         self.parts, self.name = tuple(part for part, _ in kept), name
@@ -42,7 +45,7 @@ class Mixture(PromptDistribution):
         self.cut = " | ".join(dict.fromkeys(part.cut for part in self.parts))
 
     def _choose(self, n: int, rng: random.Random) -> list[tuple[PromptDistribution, int, int]]:
-        picks = rng.choices(range(len(self.parts)), self.weights, k=n)
+        picks = rng.choices(range(len(self.parts)), self.weights, k=draw_count(n))
         return [(part, picks.count(i), rng.randrange(2**31)) for i, part in enumerate(self.parts)]
 
     def sample(self, n: int, *, seed: int) -> list[Prompt]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ._arguments import check_model, draw_count, whole_number
 from .activations import forward_inputs
 from .errors import Cancelled, InvalidArgument, NotEnumerable
 from .hooks import evaluation_mode
@@ -34,13 +35,16 @@ class ModelPrompts(PromptDistribution):
     """Samples of a model, cut at a random length; see :meth:`PromptDistribution.from_model`."""
 
     def __init__(self, lm: LanguageModel, *, max_tokens: int) -> None:
+        check_model(lm)
         start = lm.bos_id if lm.bos_id is not None else lm.eos_id
         if start is None:
             raise InvalidArgument(
                 f"{lm.name} has neither BOS nor EOS to start writing from", hint="use from_texts or from_dataset"
             )
-        if not 1 <= max_tokens < lm.n_ctx:
-            raise InvalidArgument(f"max_tokens={max_tokens}", hint=f"allowed: 1 to {lm.n_ctx - 1}")
+        allowed = f"allowed: 1 to {lm.n_ctx - 1}"
+        max_tokens = whole_number("max_tokens", max_tokens, least=1, hint=allowed)
+        if max_tokens >= lm.n_ctx:
+            raise InvalidArgument(f"max_tokens={max_tokens} is beyond the context of {lm.name}", hint=allowed)
         self.lm, self.max_tokens, self.start_id = lm, max_tokens, start
         self.name, self.cut = f"samples of {lm.name}, at most {max_tokens} tokens", "random"
         special = {i for i in lm.tokenizer.all_special_ids if i < lm.vocab_size}
@@ -49,6 +53,7 @@ class ModelPrompts(PromptDistribution):
 
     def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
         self._check(lm)
+        n = draw_count(n)
         rng = torch.Generator().manual_seed(seed)
         lengths = torch.randint(1, self.max_tokens + 1, (n,), generator=rng)
         return [row for part in lengths.split(_ROWS_AT_ONCE) for row in self._write(lm, part, rng, cancel)]

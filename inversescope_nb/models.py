@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import encoding, fingerprints, sites
+from ._arguments import whole_number
 from .activations import BySite, activations_of_ids, forward_inputs
 from .architectures import Architecture, candidates, takes_position_ids, text_config
 from .checks import check_architecture
 from .encoding import EncodedPrompts, own_positions
-from .errors import Cancelled, InvalidArgument, UnsupportedModel
+from .errors import Cancelled, UnsupportedModel
 from .hooks import evaluation_mode
 from .loading import Placement, fetch
 from .sites import Site
@@ -178,14 +179,14 @@ class LanguageModel:
             InvalidArgument: a position outside a prompt, or a batch size below 1.
             Cancelled: `cancel` was set.
         """
-        wanted = [self.site(s) for s in ([sites] if isinstance(sites, (str, Site)) else sites)]
+        several = isinstance(sites, Iterable) and not isinstance(sites, str)
+        wanted = [self.site(s) for s in (sites if several else [sites])]
         batch = self.encode(prompts)
         positions = own_positions(position, batch.lengths)
         out = BySite(self, {site.name: torch.empty(len(batch), site.d) for site in wanted})
         if batch_size is None:
             batch_size = max(1, _TOKENS_PER_BATCH // batch.token_ids.shape[1])
-        if batch_size < 1:
-            raise InvalidArgument(f"batch_size is {batch_size}", hint="give 1 or more")
+        batch_size = whole_number("batch_size", batch_size, least=1, hint="None chooses by length")
         one_batch = len(batch) <= batch_size
         order = torch.arange(len(batch)) if one_batch else torch.argsort(batch.lengths, stable=True)
         for start in range(0, len(order), batch_size):

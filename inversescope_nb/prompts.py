@@ -221,7 +221,7 @@ class PromptDistribution:
         """
         from .text_prompts import TextPrompts, texts_of_file
 
-        return TextPrompts(texts_of_file(Path(path)), name=name or Path(path).stem, cut=cut)
+        return TextPrompts(texts_of_file(path), name=name or Path(path).stem, cut=cut)
 
     @classmethod
     def from_dataset(
@@ -271,11 +271,17 @@ class PromptDistribution:
         """One of several distributions, chosen with the given weights (equal by default)."""
         from .mixture import Mixture
 
+        if not isinstance(parts, Sequence):
+            raise InvalidArgument(f"parts is a {type(parts).__name__}", hint="give a list of PromptDistributions")
         return Mixture(tuple(parts), tuple(weights) if weights is not None else (1.0,) * len(parts), name)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> PromptDistribution:
         """The distribution that :meth:`to_spec` described."""
+        if not isinstance(spec, Mapping):
+            raise InvalidArgument(
+                f"a specification cannot be a {type(spec).__name__}", hint="give what to_spec returned"
+            )
         kind = spec.get("kind")
         if kind == "texts":
             from .text_prompts import TextPrompts

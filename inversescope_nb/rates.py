@@ -15,10 +15,11 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._arguments import check_generator, check_model, seed_number, whole_number
 from ._picks import GroupBy, Targets, pick_inputs
 from ._scoring import Labels, Study, report
 from ._statistics import group_codes
@@ -99,8 +100,13 @@ def consistency(
     >>> report.to_frame()["n_targets"].unique().tolist()
     [2]
     """
-    found, bandwidths = as_features(features), _bandwidths(bandwidth)
-    _check_counts(n_targets=n_targets, n_samples=n_samples, permutations=permutations)
+    check_model(lm)
+    check_generator(gen)
+    found, bandwidths, within = as_features(features), _bandwidths(bandwidth), _within(within)
+    n_targets = whole_number("n_targets", n_targets, least=1, hint="64 is the usual choice")
+    n_samples = whole_number("n_samples", n_samples, least=1, hint="64 is the usual choice")
+    permutations, seed = _permutations(permutations), seed_number(seed)
+    prior_texts = None if prior_texts is None else _several("prior_texts", prior_texts, "give a list of texts")
     names = resolve_sites(lm, gen, sites)
     picks = pick_inputs(lm, targets, n_targets=n_targets, position=position, slot=slot, group_by=group_by, seed=seed)
     parameters = {
@@ -156,9 +162,19 @@ def consistency_of(
     Raises:
         InvalidArgument: no inversion, or groups that do not fit.
     """
-    inversions = list(inversions) if isinstance(inversions, Sequence) else [inversions]
-    if not inversions:
-        raise InvalidArgument("no inversion was given", hint="pass what invert() returned, or several of those")
+    several = isinstance(inversions, Iterable) and not hasattr(inversions, "samples")
+    inversions = list(inversions) if several else [inversions]
+    wrong = next((type(x).__name__ for x in inversions if not hasattr(x, "samples")), None)
+    if not inversions or wrong:
+        raise InvalidArgument(
+            f"a {wrong} is no inversion" if wrong else "no inversion was given",
+            hint="pass what invert() returned, or several of those",
+        )
+    found, within, permutations, seed = (
+        as_features(features), _within(within), _permutations(permutations), seed_number(seed),
+    )  # fmt: skip
+    prior_texts = _several("prior_texts", prior_texts, "give a list of texts")
+    groups = None if groups is None else _several("groups", groups, "give one group per inversion")
     if groups is not None and len(groups) != len(inversions):
         raise InvalidArgument(
             f"{len(groups)} groups for {len(inversions)} inversions", hint="give one group per inversion"
@@ -189,7 +205,7 @@ def consistency_of(
         "permutations": permutations,
         "within": within.name if within else None,
     }
-    labels = Labels(as_features(features), texts.__getitem__, within)
+    labels = Labels(found, texts.__getitem__, within)
     return report(studies, labels, prior_texts, settings)
 
 
@@ -217,11 +233,20 @@ def resolve_sites(lm: LanguageModel, gen: Generator, sites: str | Iterable[str])
     return [name for name in known if name in wanted]
 
 
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        least = 0 if name == "permutations" else 1
-        if not isinstance(value, int | np.integer) or value < least:
-            raise InvalidArgument(f"{name}={value!r}", hint=f"give a whole number of at least {least}")
+def _permutations(permutations: int) -> int:
+    return whole_number("permutations", permutations, least=0, hint="1000 is the usual choice, 0 makes no test")
+
+
+def _within(within: Feature | None) -> Feature | None:
+    """One feature, or none; a function will do."""
+    return None if within is None else as_features((within,))[0]
+
+
+def _several(name: str, values: Any, hint: str) -> list[Any]:
+    """The values as a list; a bare text is not several."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidArgument(f"{name} is a {type(values).__name__}", hint=hint)
+    return list(values)
 
 
 def _bandwidths(bandwidth: float | Sequence[float]) -> list[float]:

@@ -16,10 +16,11 @@ import math
 import random
 import re
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import draw_count
 from ._template_tokens import compiled_for
 from ._template_walk import SLOT, Compiled, Reading
 from .errors import InvalidArgument, NotEnumerable, suggest
@@ -49,7 +50,7 @@ class Slot:
     def __post_init__(self) -> None:
         if callable(self.values):
             return
-        if isinstance(self.values, str) or not self.values:
+        if isinstance(self.values, str) or not isinstance(self.values, Sequence) or not self.values:
             raise InvalidArgument(f"slot {self.name!r} has the values {self.values!r}", hint="give a list of texts")
         bad = [v for v in self.values if not isinstance(v, str) or not v or v != " ".join(v.split())]
         if bad:
@@ -169,11 +170,15 @@ class TemplatePrompts(PromptDistribution):
         """From texts with a table of slot values, or from ready :class:`Template` objects."""
         if isinstance(templates, (str, Template)):
             raise InvalidArgument("one template was given, not a list", hint="give a list: [template]")
+        if not isinstance(templates, Sequence):
+            raise InvalidArgument(f"templates is a {type(templates).__name__}", hint="give a list: [template]")
         made = []
         for template in templates:
             if isinstance(template, Template):
                 made.append(template)
                 continue
+            if not isinstance(template, str):
+                raise InvalidArgument(f"a template cannot be a {type(template).__name__}", hint="'{A} likes {B} .'")
             names = SLOT.findall(template)
             missing = [n for n in names if n not in slots]
             if missing:
@@ -188,7 +193,7 @@ class TemplatePrompts(PromptDistribution):
         return cls(made, name=name, cut=cut, spec={**spec, "slots": {k: list(v) for k, v in slots.items()}})
 
     def _choose(self, n: int, rng: random.Random) -> list[int]:
-        return rng.choices(range(len(self.templates)), [t.weight for t in self.templates], k=n)
+        return rng.choices(range(len(self.templates)), [t.weight for t in self.templates], k=draw_count(n))
 
     def sample(self, n: int, *, seed: int) -> list[Prompt]:
         rng = random.Random(seed)
@@ -308,8 +313,8 @@ class TemplatePrompts(PromptDistribution):
 
 
 def _as_tuple(values: Sequence[str]) -> Sequence[str]:
-    """A list as a tuple; a bare text stays one, for `Slot` to refuse."""
-    return values if isinstance(values, str) else tuple(values)
+    """A list as a tuple; what is none stays as it is, for `Slot` to refuse."""
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
 
 
 def _is_last(compiled: Compiled, reading: Reading) -> bool:

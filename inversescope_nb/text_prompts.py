@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ._arguments import draw_count
 from .errors import BadPrompt, InvalidArgument, ModelLoadError, suggest
 from .prompts import Prompt, PromptDistribution, check_cut
 
@@ -25,6 +26,8 @@ class TextPrompts(PromptDistribution):
     def __init__(self, texts: Sequence[str | Prompt], *, name: str, cut: str) -> None:
         if isinstance(texts, (str, Prompt)):
             raise BadPrompt(f"{name}: one text was given, not a list", hint="give a list: [text]")
+        if not isinstance(texts, Iterable):
+            raise BadPrompt(f"{name}: a {type(texts).__name__} was given, not texts", hint="give a list: [text]")
         self.prompts = tuple(t if isinstance(t, Prompt) else Prompt(t) for t in texts)
         if not self.prompts or any(not isinstance(p.text, str) or not p.text.strip() for p in self.prompts):
             what = "no text" if not self.prompts else "an empty text, or something that is no text"
@@ -38,7 +41,7 @@ class TextPrompts(PromptDistribution):
         self._inputs: dict[str, dict[tuple[int, ...], float]] = {}
 
     def sample(self, n: int, *, seed: int) -> list[Prompt]:
-        return random.Random(seed).choices(self.prompts, k=n)
+        return random.Random(seed).choices(self.prompts, k=draw_count(n))
 
     def enumerate(self) -> Iterator[tuple[Prompt, float]]:
         for prompt in self.prompts:
@@ -86,20 +89,25 @@ def _from_json(entry: str | Mapping[str, Any]) -> str | Prompt:
     return Prompt(entry["text"], entry["labels"], {k: (v[0], v[1]) for k, v in entry["slots"].items()})
 
 
-def texts_of_file(path: Path) -> list[str]:
+def texts_of_file(given: str | Path) -> list[str]:
     """The texts of a ``.txt`` or ``.jsonl`` file; see :meth:`PromptDistribution.from_file`."""
+    if not isinstance(given, (str, Path)):
+        raise InvalidArgument(
+            f"a file cannot be a {type(given).__name__}", hint="give the path of a .txt or .jsonl file"
+        )
+    path = Path(given).expanduser()
     if not path.is_file():
-        raise ModelLoadError(f"no such file: {path.name}", hint="a .txt or .jsonl file, one prompt a line")
+        raise ModelLoadError(f"no such file: {given}", hint="give a .txt or .jsonl file, one prompt a line")
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as e:
-        raise ModelLoadError(f"{path.name} is not UTF-8: {e}", hint="save it as UTF-8") from e
+        raise ModelLoadError(f"{given} is not UTF-8: {e}", hint="save it as UTF-8") from e
     if path.suffix != ".jsonl":
         return lines
     try:
         return [json.loads(line)["text"] for line in lines]
     except (ValueError, KeyError, TypeError) as e:
-        raise BadPrompt(f"{path.name} is not JSON lines with a 'text' each: {e}") from e
+        raise BadPrompt(f"{given} is not JSON lines with a 'text' each: {e}", hint='one {"text": "..."} a line') from e
 
 
 def texts_of_dataset(path: str, *, split: str, column: str, limit: int) -> list[str]:

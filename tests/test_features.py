@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from inversescope_nb import features
 from inversescope_nb.errors import FeatureError, InvalidArgument
 from inversescope_nb.features import Feature, InputText, as_features, contains, feature, regex, slot, token_at
+from inversescope_nb.prompts import PromptDistribution
 
 
 def test_docstring_examples_run() -> None:
@@ -138,7 +139,7 @@ def test_regex_checks_its_pattern_and_group_at_once() -> None:
 
 
 def test_slot_reads_a_label_off_the_distribution() -> None:
-    class Prompts:
+    class Prompts(PromptDistribution):
         name = "names"
 
         def parse(self, text):

@@ -24,6 +24,7 @@ from inversescope_nb.errors import (
     UnknownSite,
 )
 from inversescope_nb.features import Feature, InputText
+from inversescope_nb.kernels import Kernel
 from inversescope_nb.prompts import Prompt, PromptDistribution
 from inversescope_nb.rates import ConsistencyReport, consistency, consistency_of, resolve_sites
 from inversescope_nb.reports import PICK_COLUMNS, ROW_COLUMNS
@@ -217,7 +218,7 @@ class FakeModel:
 class FakeGenerator(torch.nn.Module):
     """Two sites: the first holds the name, the second nothing."""
 
-    sites = tuple(RESID)
+    sites, kernel = tuple(RESID), Kernel()
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

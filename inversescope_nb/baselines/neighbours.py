@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .._arguments import check_kernel, check_model, check_prompts, seed_number, whole_number
 from .._statistics import effective_sample_size, normalise, pareto_khat
 from ..banks import draw_bank
-from ..errors import InvalidArgument
 from ..features import InputText
 from ..inversion import cut
 from ..inverted import Nearby
@@ -158,12 +158,14 @@ def neighbours(
     >>> len(found), bool((found.d[1:] >= found.d[:-1]).all())
     (200, True)
     """
-    if isinstance(bank, bool) or not isinstance(bank, (int, np.integer)) or bank < 2:
-        raise InvalidArgument(f"bank={bank!r} must be a whole number of at least 2", hint="2000 is the usual choice")
-    check_bandwidth(bandwidth, (1e-6, 1e6))
+    check_model(lm)
+    check_prompts(prompts)
+    check_kernel(kernel)
+    bank, seed = whole_number("bank", bank, least=2, hint="2000 is the usual choice"), seed_number(seed)
+    bandwidth = check_bandwidth(bandwidth, (1e-6, 1e6))
     place = lm.site(site)
     ids, at = cut(lm, target, position)
-    drawn = draw_bank(lm, prompts, int(bank), seed=seed, on_progress=on_progress, cancel=cancel)
+    drawn = draw_bank(lm, prompts, bank, seed=seed, on_progress=on_progress, cancel=cancel)
     z = drawn.activations(place.name, on_progress=on_progress, cancel=cancel)
     z_hat = lm.activations([ids], [place])[place.name]
     statistics = site_statistics(z, kernel=kernel)
@@ -182,7 +184,7 @@ def neighbours(
         relative_norm=((z - z_hat).norm(dim=1) / z_hat.norm()).numpy()[near],
         cosine=torch.cosine_similarity(z, z_hat).numpy()[near],
         prompts_name=prompts.name,
-        bank_size=int(bank),
+        bank_size=bank,
         is_constant=statistics.is_constant,
         **_estimates(d, near, statistics.kernel.log(d, bandwidth)),
     )
