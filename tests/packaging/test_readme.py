@@ -35,10 +35,10 @@ def test_the_second_block_runs_on_a_small_model(lm, tmp_path, monkeypatch):
     monkeypatch.setitem(vars(isn), "InverseScopeWidget", lambda model, generators: shown.extend(generators))
     train, quick = isn.train_generator, isn.TrainingConfig(steps=2, batch_size=8, held_out=8, statistics_samples=32)
     monkeypatch.setitem(vars(isn), "train_generator", lambda *a, **k: train(*a, **k, config=quick))
-    known = {"Ann": "he", "Tom": "she", "store": "cat", "went": "gave", "ring": "dog", "He": "he"}
-    block = BLOCKS[1].replace("resid_post.6", "resid_post.1").replace("}. ", "} . ")
-    for word, instead in known.items():
-        block = re.sub(rf"\b{word}\b", instead, block)
+    words = "Ann Jane Lucy Tom Paul Mark store school went ring key At lost He"  # that the small model does not know
+    block = BLOCKS[1].replace("resid_post.6", "resid_post.1").replace("}. ", "} . ").replace("},", "} ,")
+    for i, word in enumerate(words.split()):
+        block = re.sub(rf"\b{word}\b", ["he", "she", "cat", "dog"][i % 4], block)
     exec(compile(block, "README.md", "exec"), {"isn": isn})
     assert shown[0].sites == ("blocks.1.hook_resid_post",)
     assert (tmp_path / "gpt2-resid-6" / "generator.json").is_file()
