@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,6 +105,28 @@ class Compiled:
                 tokens.extend(self.words(assignment[step.slot.name], step.bare))
                 ends.append((step.slot.name, len(tokens)))
         return tokens, ends
+
+    def at_least(self, last: str | None) -> int:
+        """How many beginnings, up to the slot `last` (None: whole texts), one of the templates makes for certain.
+
+        Counted are values of one slot that have the same number of tokens: two fillings that differ first in one of
+        those differ there in their tokens, whatever follows. Slots filled by functions count as one value each.
+        """
+        return max(self._at_least(steps, last) for steps in self.steps)
+
+    def _at_least(self, steps: Sequence[Step], last: str | None) -> int:
+        count = 1
+        for step in steps:
+            slot = step.slot
+            if slot is not None and not callable(slot.values) and len(set(slot.values)) <= len(slot.distinct_from):
+                return 1  # it may be that some fillings leave it no value
+            if slot is not None and step.visible and not callable(slot.values):
+                tokens = {self.words(value, step.bare) for value in slot.values}
+                same_length = max(Counter(map(len, tokens)).values())
+                count *= max(1, same_length - len(slot.distinct_from))
+            if slot is not None and slot.name == last:
+                break
+        return count
 
     # -- reading --------------------------------------------------------------------------------
 

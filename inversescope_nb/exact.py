@@ -23,7 +23,8 @@ from ._arguments import (
     seed_number,
     whole_number,
 )
-from .errors import Cancelled, InvalidArgument
+from ._progress import Progress, reported
+from .errors import InvalidArgument
 from .features import Feature, InputText, as_features
 from .inversion import cut
 from .kernels import Kernel, SiteStatistics, check_bandwidth, distance, site_statistics
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from .prompts import Prompt, PromptDistribution
 
 _BLOCK = 4096
+LIMIT = 2_000_000
+"""Inputs that are listed at most, unless told otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,26 +177,32 @@ def activation_table(
     *,
     statistics: SiteStatistics | None = None,
     kernel: Kernel | None = None,
-    limit: int = 2_000_000,
+    limit: int = LIMIT,
+    on_progress: Progress | None = None,
+    progress: bool = True,
     cancel: threading.Event | None = None,
 ) -> ActivationTable:
     """Lists P(X), runs the target on all of it in blocks, and standardises.
 
-    By `statistics` (a generator's, with its kernel), or by P(X)'s own moments in the units of `kernel`.
+    By `statistics` (a generator's, with its kernel), or by P(X)'s own moments in the units of `kernel`. The other
+    arguments are as in :func:`exact_posterior`.
     """
     check_model(lm)
     check_prompts(prompts)
     check_kernel(kernel)
     if not isinstance(statistics, SiteStatistics | None):
         raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")
-    limit = whole_number("limit", limit, least=1, hint="2000000 is the usual choice")
-    place, found = lm.site(site), prompts.inputs(lm, limit=limit)
-    inputs = [list(ids) for ids in found]
-    z = torch.empty(len(inputs), place.d)
-    for at in range(0, len(inputs), _BLOCK):
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("enumeration was stopped")
-        z[at : at + _BLOCK] = lm.activations(inputs[at : at + _BLOCK], [place])[place.name]
+    limit = whole_number("limit", limit, least=1, hint=f"{LIMIT:,} is the usual choice")
+    place = lm.site(site)
+    with reported(on_progress, progress, "exact posterior") as report:
+        found = prompts.inputs(lm, limit=limit, on_progress=report, cancel=cancel)
+        inputs = [list(ids) for ids in found]
+        z = torch.empty(len(inputs), place.d)
+        for at in range(0, len(inputs), _BLOCK):
+            block = inputs[at : at + _BLOCK]
+            z[at : at + len(block)] = lm.activations(block, [place], cancel=cancel)[place.name]
+            if report is not None:
+                report(at + len(block), len(inputs), "running the model")
     p = np.array(list(found.values()))
     if statistics is None:
         statistics = site_statistics(z, torch.from_numpy(p), kernel=kernel)
@@ -210,6 +219,10 @@ def exact_posterior(
     position: int = -1,
     statistics: SiteStatistics | None = None,
     kernel: Kernel | None = None,
+    limit: int = LIMIT,
+    on_progress: Progress | None = None,
+    progress: bool = True,
+    cancel: threading.Event | None = None,
 ) -> ExactPosterior:
     """The exact posterior of one picked input; raises `NotEnumerable` where P(X) cannot be listed.
 
@@ -222,8 +235,18 @@ def exact_posterior(
         position: index into the target's token ids.
         statistics: moments to standardise with (a generator's `.statistics(site)`); P(X)'s own by default.
         kernel: another metric or shape, where no `statistics` are given.
+        limit: inputs that P(X) may have; with more, `NotEnumerable` is raised, at once where that is known without
+            listing them.
+        on_progress: called with (done, total, message).
+        progress: whether to show a bar when nothing else listens (only for work of more than a second).
+        cancel: looked at between batches; `Cancelled` is raised.
 
     For many picks of one site use :func:`activation_table` once.
     """
-    table = activation_table(lm, prompts, site, statistics=statistics, kernel=kernel)
+    check_bandwidth(bandwidth, (1e-6, 1e6))
+    cut(lm, target, position)  # before the long part
+    table = activation_table(
+        lm, prompts, site, statistics=statistics, kernel=kernel, limit=limit, on_progress=on_progress,
+        progress=progress, cancel=cancel,
+    )  # fmt: skip
     return table.posterior(target, bandwidth, position=position)

@@ -9,14 +9,14 @@ import hashlib
 import math
 import random
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._arguments import check_prompts, draw_count
 from .errors import InvalidArgument, NotEnumerable
-from .prompts import Prompt, PromptDistribution
+from .prompts import TOO_MANY, Prompt, PromptDistribution
 
 if TYPE_CHECKING:
     from .models import LanguageModel
@@ -68,13 +68,24 @@ class Mixture(PromptDistribution):
             for prompt, p in part.enumerate():
                 yield prompt, weight * p
 
-    def inputs(self, lm: LanguageModel, *, limit: int = 2_000_000) -> dict[tuple[int, ...], float]:
+    def at_least(self, lm: LanguageModel) -> int:
+        return max(part.at_least(lm) for part in self.parts)
+
+    def inputs(
+        self,
+        lm: LanguageModel,
+        *,
+        limit: int = 2_000_000,
+        on_progress: Callable[[int, int, str], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> dict[tuple[int, ...], float]:
+        self.check_size(lm, limit)
         total: dict[tuple[int, ...], float] = {}
         for part, weight in zip(self.parts, self.weights, strict=True):
-            for ids, p in part.inputs(lm, limit=limit).items():
+            for ids, p in part.inputs(lm, limit=limit, on_progress=on_progress, cancel=cancel).items():
                 total[ids] = total.get(ids, 0.0) + weight * p
             if len(total) > limit:
-                raise NotEnumerable(f"{self.name} has more than {limit:,} inputs", hint="give limit=, or sample")
+                raise NotEnumerable(f"{self.name} has more than {limit:,} inputs", hint=TOO_MANY)
         return total
 
     def log_prob(self, token_ids: Sequence[int], lm: LanguageModel) -> float | None:

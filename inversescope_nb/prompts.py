@@ -20,12 +20,12 @@ import itertools
 import json
 import random
 import threading
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, NotEnumerable
+from .errors import Cancelled, InvalidArgument, NotEnumerable
 
 if TYPE_CHECKING:
     from .encoding import EncodedPrompts
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .templates import Template
     from .text_prompts import TextPrompts
 
+TOO_MANY = "raise limit= if time and memory allow, or do not list: draw(n, lm, seed=0) and invert() need no listing"
 CUTS = ("end", "slot:NAME", "slots", "random", "slots+random")
 
 
@@ -148,18 +149,44 @@ class PromptDistribution:
         """Tokens of the longest input, BOS counted; the longest of 2,000 draws where that is not known."""
         return max(map(len, self.draw(2_000, lm, seed=0)))
 
-    def inputs(self, lm: LanguageModel, *, limit: int = 2_000_000) -> dict[tuple[int, ...], float]:
-        """Every cut input (token ids) with its probability, duplicates summed; raises `NotEnumerable`."""
+    def at_least(self, lm: LanguageModel) -> int:
+        """How many inputs there are for certain, as far as that is known without listing them."""
+        return 1
+
+    def check_size(self, lm: LanguageModel, limit: int) -> None:
+        """Raises `NotEnumerable` where it is certain that there are more than `limit` inputs."""
+        known = self.at_least(lm)
+        if known > limit:
+            shown = f"{known:,}" if known < 10**12 else f"{known:.2g}"
+            raise NotEnumerable(f"{self.name} has at least {shown} inputs, limit is {limit:,}", hint=TOO_MANY)
+
+    def inputs(
+        self,
+        lm: LanguageModel,
+        *,
+        limit: int = 2_000_000,
+        on_progress: Callable[[int, int, str], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> dict[tuple[int, ...], float]:
+        """Every cut input (token ids) with its probability, duplicates summed; raises `NotEnumerable`, or `Cancelled`.
+
+        `on_progress` is called with (inputs so far, limit, message): how many there are shows at the end.
+        """
+        self.check_size(lm, limit)
         total: dict[tuple[int, ...], float] = {}
         bos, prompts = n_bos(lm), self.enumerate()
         while block := list(itertools.islice(prompts, 4096)):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("listing inputs was stopped")
             encoded = lm.encode([prompt for prompt, _ in block])
             for i, (length, (_, p)) in enumerate(zip(encoded.lengths.tolist(), block, strict=True)):
                 row = tuple(encoded.token_ids[i, :length].tolist())
                 for kept, share in cut_weights(self.cut, length - bos, slot_ends(encoded, i, bos)).items():
                     total[row[: kept + bos]] = total.get(row[: kept + bos], 0.0) + p * share
             if len(total) > limit:
-                raise NotEnumerable(f"{self.name} has more than {limit:,} inputs", hint="give limit=, or sample")
+                raise NotEnumerable(f"{self.name} has more than {limit:,} inputs", hint=TOO_MANY)
+            if on_progress is not None:
+                on_progress(len(total), limit, "listing inputs")
         return total
 
     def log_prob(self, token_ids: Sequence[int], lm: LanguageModel) -> float | None:

@@ -216,6 +216,11 @@ class TemplatePrompts(PromptDistribution):
         known = None if compiled is None else compiled.longest()
         return super().longest(lm) if known is None else known + n_bos(lm)
 
+    def at_least(self, lm: LanguageModel) -> int:
+        compiled = self.compiled(lm)
+        last = self.cut[5:] if self.cut.startswith("slot:") else None
+        return 1 if compiled is None else compiled.at_least(last)
+
     def compiled(self, lm: LanguageModel) -> Compiled | None:
         """The templates in this model's ids; None where words cannot be tokenized one by one."""
         if lm.tokenizer_hash not in self._compiled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from known_answer import Copy, calibrate_sum, copying_model, kappa, label, prompts, rate, sum_label
 from small import open_gates
 
+import inversescope_nb as isn
 from inversescope_nb.errors import Cancelled, InvalidArgument, NotEnumerable, UnknownSite
 from inversescope_nb.exact import activation_table, exact_posterior
 from inversescope_nb.features import Feature
@@ -203,10 +205,13 @@ def test_what_cannot_be_listed_or_is_stopped_says_so(lm) -> None:
     P = PromptDistribution.from_texts(TEXTS)
     with pytest.raises(NotEnumerable, match="more than 3"):
         activation_table(lm, P, "resid_post.0", limit=3)
+    with pytest.raises(NotEnumerable, match="more than 3"):
+        exact_posterior(lm, P, "resid_post.0", "the", 0.1, limit=3)
     event = threading.Event()
     event.set()
-    with pytest.raises(Cancelled):
-        activation_table(lm, P, "resid_post.0", cancel=event)
+    for call in (activation_table, lambda *given, **how: exact_posterior(*given, "the", 0.1, **how)):
+        with pytest.raises(Cancelled):
+            call(lm, P, "resid_post.0", cancel=event)
     with pytest.raises(UnknownSite):
         exact_posterior(lm, P, "resid_post.9", "the", 0.1)
     for eps in (0, -1, math.nan):
@@ -216,3 +221,26 @@ def test_what_cannot_be_listed_or_is_stopped_says_so(lm) -> None:
         exact_posterior(lm, P, "resid_post.0", "the", 0.1).table.posterior_of(torch.zeros(24), 0.1).fcr(label(0))
         is None
     )
+
+
+def test_a_distribution_that_is_too_large_is_refused_at_once() -> None:
+    lm, began = isn.load_model(), time.monotonic()
+    for P in (isn.tasks.ioi().prompts, isn.tasks.get_prompts("all_tasks")):
+        with pytest.raises(NotEnumerable, match=r"has at least .* limit is 2,000,000") as raised:
+            exact_posterior(lm, P, "resid_post.3", "Mary", 0.1)
+        assert "limit=" in raised.value.hint
+    assert time.monotonic() - began < 10, "listing them takes minutes"
+
+
+def test_a_listing_and_a_run_are_reported(lm) -> None:
+    seen = []
+    exact_posterior(
+        lm,
+        PromptDistribution.from_texts(TEXTS),
+        "resid_post.0",
+        "the",
+        0.1,
+        on_progress=lambda *told: seen.append(told),
+    )
+    assert [message for _, _, message in seen] == ["listing inputs", "running the model"]
+    assert seen[-1][0] == seen[-1][1] == seen[0][0]

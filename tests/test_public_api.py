@@ -110,6 +110,7 @@ MISTAKES = {
         lambda lm, gen, p: isn.exact_posterior(lm, p, SITE, PICK, 0.1, statistics=3),
         "is a int",
     ),
+    "exact, limit": (lambda lm, gen, p: isn.exact_posterior(lm, p, SITE, PICK, 0.1, limit="a"), "limit='a'"),
     "near, prompts": (lambda lm, gen, p: isn.baselines.neighbours(lm, ["a"], PICK, site=SITE), "prompts is a list"),
     "near, model": (lambda lm, gen, p: isn.baselines.neighbours("gpt2", p, PICK, site=SITE), "lm is a str"),
     "near, kernel": (lambda lm, gen, p: isn.baselines.neighbours(lm, p, PICK, site=SITE, kernel="cosine"), "kernel is"),

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small import byte_level_tokenizer, check_against_enumeration, check_draws, model_for, word_tokenizer
 
+from inversescope_nb._template_walk import Compiled
 from inversescope_nb.errors import BadPrompt, InvalidArgument, NotEnumerable
 from inversescope_nb.prompts import PromptDistribution
 from inversescope_nb.templates import Slot, Template, TemplatePrompts
@@ -114,7 +115,7 @@ def test_any_templates_are_scored_as_listed(lm, data) -> None:
     )
     for cut in ("end", "slots", "random", "slots+random"):
         P = PromptDistribution.from_templates(texts, slots, cut=cut)
-        check_against_enumeration(P, lm)
+        assert P.at_least(lm) <= len(check_against_enumeration(P, lm))
     prompts = [prompt for prompt, _ in P.enumerate()]
     for prompt in prompts:
         same = [other.labels for other in prompts if other.text == prompt.text]
@@ -221,6 +222,37 @@ def test_what_takes_too_long_to_list_is_unknown_not_wrong(byte_lm) -> None:
     assert P.log_prob(byte_lm.encode("7").rows()[0], byte_lm) is None
     whole = byte_lm.encode("1 2 3 4 5 6").rows()[0]
     assert P.log_prob(whole, byte_lm) is not None
+
+
+# -- how many there are ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_what_is_counted_without_listing_is_never_too_many(any_tokenizer_lm, cut) -> None:
+    lm = any_tokenizer_lm
+    for templates, slots in (
+        (["the {A} is in {B} ."], {"A": ["cat", "dog", "cat"], "B": ["Paris", "the park"]}),
+        (["{A} {B} ."], {"A": ["John", "John Mary"], "B": ["he", "Mary he"]}),  # two fillings, one text
+        (["{A} and {B}", "{A} and {B} in Paris"], {"A": ["John", "Mary"], "B": ["he", "she"]}),
+    ):
+        P = PromptDistribution.from_templates(templates, slots, cut=cut)
+        assert 1 <= P.at_least(lm) <= len(P.inputs(lm))
+    assert 1 <= twice(cut).at_least(lm) <= len(twice(cut).inputs(lm))
+    none_left = Template("{A} {B}", (Slot("A", ("cat", "dog")), Slot("B", ("dog",), distinct_from=("A",))))
+    assert Compiled([none_left], lambda word, bare: (word,)).at_least(None) == 1
+
+
+def test_values_of_one_length_are_counted_by_hand(lm) -> None:
+    slots = (
+        Slot("A", ("John", "Mary", "he", "the cat")),
+        Slot("S", lambda a: [a["A"]], domain=NAMES),
+        Slot("B", ("John", "Mary", "he"), distinct_from=("A",)),
+    )
+    template = Template("{A} , {S} and {B} .", slots)
+    for cut, expected in (("end", 3 * 2), ("slot:S", 3), ("slots", 3 * 2)):
+        P = PromptDistribution.from_templates([template], cut=cut)
+        assert P.at_least(lm) == expected
+        assert PromptDistribution.mixture([P, PromptDistribution.from_texts(["he"])]).at_least(lm) == expected
 
 
 # -- reading back ----------------------------------------------------------------------------------
