@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .widgets.messages import IDLE, STATIC
 
 if TYPE_CHECKING:
-    from .widgets import ConsistencyPanel, InverseScopeWidget
+    from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, TokenPicker
 
 _SHOWN = 25
 _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "chart")
@@ -120,26 +120,64 @@ def _hypotheses(panel: ConsistencyPanel) -> str:
     return f'<p><b>Feature consistency</b></p><table style="{_TABLE}">{"".join(lines)}</table>{notes}'
 
 
+def _page(*parts: str) -> str:
+    return f'<div style="font-family:sans-serif;font-size:13px">{"".join(parts)}</div>'
+
+
+def picker_fragment(picker: TokenPicker) -> str:
+    """A picker's tokens with their shading, as plain HTML without scripts."""
+    values = picker.values or [None] * len(picker.tokens)
+    top = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
+    shaded = zip(picker.tokens, values, strict=False)  # while a prompt is edited, its values are still the last one's
+    tokens = "".join(_token(t, v, top, picked=i == picker.index) for i, (t, v) in enumerate(shaded))
+    steps = (-1, -0.5, 0.5, 1) if picker.diverging else (0.5, 1)
+    scale = "".join(_token(f"{v * top:{'+' if picker.diverging else ''}.3g}", v * top, top) for v in steps)
+    words = f"{html.escape(picker.values_label)} {scale} {html.escape(picker.values_unit)}"
+    return _page(f"<p>{tokens}</p>", f"<p>{words}</p>" if picker.values else "")
+
+
+def _inputs(gallery: SampleGallery) -> str:
+    """The verdict, the numbers and the first inputs of an inversion."""
+    summary = gallery.summary
+    bits = "" if summary["bits"] is None else f" \u00b7 {summary['bits']:.1f} bits"
+    effective = f"{summary['ess']:.0f} effective of {summary['n']} samples"
+    verdict, reason, prior = (html.escape(summary[k]) for k in ("verdict_words", "verdict_reason", "prior"))
+    words = " ".join([reason, *map(html.escape, summary["remarks"])])
+    head = f"<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>"
+    return head + _samples(gallery.rows, summary)
+
+
+def _where(site: str, bandwidth: float) -> str:
+    return f"<p>{html.escape(site)}, \u03b5 = {bandwidth:g}</p>"
+
+
+def gallery_fragment(gallery: SampleGallery) -> str:
+    """An inversion's inputs, as plain HTML without scripts."""
+    summary = gallery.summary
+    if not gallery.rows:
+        return _page("<p>No inversion is shown yet.</p>")
+    tokens = "".join(
+        _token(t, None, 1.0, picked=i == len(summary["tokens"]) - 1) for i, t in enumerate(summary["tokens"])
+    )
+    return _page(f"<p>{tokens}</p>", _where(summary["site"], summary["bandwidth"]), _inputs(gallery))
+
+
+def panel_fragment(panel: ConsistencyPanel) -> str:
+    """Hypotheses and their rates, as plain HTML without scripts."""
+    return _page(_hypotheses(panel) or "<p>No hypothesis is under test yet.</p>")
+
+
 def fragment(widget: InverseScopeWidget) -> str:
     """The state of the widget now, as plain HTML without scripts."""
     picker, gallery, summary = widget.picker, widget.gallery, widget.gallery.summary
     shown = summary.get("tokens") or picker.tokens[: picker.index + 1]  # what the inputs below belong to
     rest = picker.tokens[len(shown) :] if picker.tokens[: len(shown)] == shown else []
     tokens = "".join(_token(t, None, 1.0, picked=i == len(shown) - 1) for i, t in enumerate([*shown, *rest]))
-    site, bandwidth = summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth)
-    where = f"{html.escape(site)}, \u03b5 = {bandwidth:g}"
-    parts = [f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p>", f"<p>{tokens}</p><p>{where}</p>"]
+    head = f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p><p>{tokens}</p>"
+    where = _where(summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth))
     if gallery.rows:
-        bits = "" if summary["bits"] is None else f" \u00b7 {summary['bits']:.1f} bits"
-        effective = f"{summary['ess']:.0f} effective of {summary['n']} samples"
-        verdict, reason, prior = (html.escape(summary[k]) for k in ("verdict_words", "verdict_reason", "prior"))
-        words = " ".join([reason, *map(html.escape, summary["remarks"])])
-        parts.append(f"<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>")
-        parts.append(_samples(gallery.rows, summary))
-        parts.append(_hypotheses(widget.panel))
-    else:
-        parts.append("<p>Nothing was inverted yet. Run the notebook to pick a token and see its inputs.</p>")
-    return f'<div style="font-family:sans-serif;font-size:13px">{"".join(parts)}</div>'
+        return _page(head, where, _inputs(gallery), _hypotheses(widget.panel))
+    return _page(head, where, "<p>Nothing was inverted yet. Run the notebook to pick a token and see its inputs.</p>")
 
 
 def _state(widget: Any, names: Sequence[str], **changed: Any) -> dict[str, Any]:

@@ -27,6 +27,12 @@ TEXTS = [f"{a} gave the {b} to {c}" for a in ("John", "Mary") for b in ("book", 
 PROMPT = TEXTS[0]
 
 
+@pytest.fixture(autouse=True)
+def _no_real_cache(tmp_path, monkeypatch):
+    """Trainings are kept in the test's own folder, never in the cache of whoever runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def prompts() -> PromptDistribution:
     return PromptDistribution.from_texts(TEXTS, name="gifts", cut="end")

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from test_widgets import PROMPT, SITE, generator, prompts  # noqa: F401
+from test_widgets import PROMPT, SITE, _no_real_cache, generator, prompts  # noqa: F401
 
 import inversescope_nb as isn
 from inversescope_nb.widgets import ConsistencyPanel

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from test_widgets import OTHER, PROMPT, SITE, generator, prompts, scope, settle  # noqa: F401
+from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, generator, prompts, scope, settle  # noqa: F401
 
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument

@@ -7,7 +7,6 @@ a worker thread and takes the `Job` it runs in, for progress and cancelling.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from ..kernels import BANDWIDTHS
 from .inputs import TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf
+from .training import Trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,6 @@ LABELS = {
     "resid_post": "resid post",
 }
 BANK = 2000
-PROBE = 32
 SAMPLES = 64
 
 
@@ -51,6 +50,7 @@ class Backend:
         generators: generators to look through first: objects, folders or repository ids.
         prompts: P(X) for training and for neighbour search where there is no generator to say it.
         training: how generators are trained here; None for the usual.
+        run_dir: folder that holds the trainings; None for one in this user's cache.
         source: what the model was loaded from, where that is known.
     """
 
@@ -60,13 +60,15 @@ class Backend:
         generators: Iterable[Generator | str | Path] = (),
         prompts: PromptDistribution | None = None,
         training: TrainingConfig | None = None,
+        run_dir: str | Path | None = None,
         source: str | Path | None = None,
     ) -> None:
         self.lm = lm
         self.inputs = Inputs(lm, prompts)
         self.source = source
-        self._training = training
+        self.trainings = Trainings(lm, training, run_dir)
         self.shelf = Shelf(lm, generators)
+        self.shelf.keep(self.trainings.finished(), self.inputs.match)
 
     @classmethod
     def open(
@@ -76,13 +78,14 @@ class Backend:
         generators: Iterable[Any],
         prompts: PromptDistribution | None,
         training: TrainingConfig | None = None,
+        run_dir: str | Path | None = None,
     ) -> Backend:
         """A backend for whatever `InverseScopeWidget` was given as its model."""
         from ..models import LanguageModel, load_model
 
         lm = model if isinstance(model, LanguageModel) else load_model(model, tokenizer=tokenizer)
         source = model if isinstance(model, (str, Path)) else None
-        return cls(lm, generators, prompts, training, source)
+        return cls(lm, generators, prompts, training, run_dir, source)
 
     # -- the model ----------------------------------------------------------------------------
 
@@ -114,7 +117,7 @@ class Backend:
         """
         names = self.lm.sites("blocks.*.hook_resid_post")
         middle = self.lm.n_layers // 2
-        ready = [name for name in names if self.shelf.find(name)]
+        ready = [name for name in names if name in self.shelf.sites and self.shelf.find(name)]
         fine = [name for name in ready if self.shelf.find(name).statistics(name).top_share <= COARSE]
         return min(fine or ready or names, key=lambda name: abs(self.lm.site(name).layer - middle))
 
@@ -129,13 +132,12 @@ class Backend:
                 head_template = f"{template.rpartition('.')[0]}.{{head}}"
             else:
                 kinds.append({"kind": site.kind, "label": LABELS.get(site.kind, site.kind), "template": template})
-        available = {site for generator in self.shelf.generators for site in generator.sites}
         return {
             "n_layers": self.lm.n_layers,
             "n_heads": self.lm.n_heads,
             "kinds": kinds,
             "head_template": head_template,
-            "available": sorted(available),
+            "available": sorted(self.shelf.sites),
         }
 
     def bandwidths(self, site: str) -> tuple[float, float]:
@@ -199,41 +201,24 @@ class Backend:
                 cancel=job.cancel,
             )
 
-    @property
-    def training(self) -> TrainingConfig:
-        """How generators are trained here."""
-        from ..generator import TrainingConfig
+    def training_offer(self, prompt: str, site: str) -> tuple[str, str]:
+        """What is said of training at a site, and what the button that starts it says."""
+        prompts, kept = self.inputs.prompts_for(prompt), self.trainings
+        folder, done = _short(kept.folder(site, prompts)), kept.steps_done(site, prompts)
+        if done:
+            return f"{done} of {kept.steps} steps of a training are kept in {folder}.", "Go on with the training"
+        words = f"A training is kept in {folder}; after a Stop it can go on there."
+        return words, "Train a generator here"
 
-        return self._training or TrainingConfig()
-
-    def training_estimate(self, prompt: str) -> float:
-        """Seconds that training a generator for this site would take, from the time of a few forward passes.
-
-        A step runs the target up to the site and, forward and backward, the generator: about a copy of the
-        target with its control layers. In large batches that costs three passes of a small one per input
-        (measured on the packaged model; 1.2 times too high there).
-        """
-        batch = self.inputs.prompts_for(prompt).draw(PROBE, self.lm, seed=0)
-        deepest = self.lm.sites("blocks.*.hook_resid_post")[-1]
-        self.lm.activations(batch[:1], [deepest])
-        started = time.perf_counter()
-        self.lm.activations(batch, [deepest])
-        per_input = (time.perf_counter() - started) / PROBE
-        return per_input * 3 * self.training.batch_size * self.training.steps
+    def training_seconds(self, prompt: str, site: str, job: Job) -> float:
+        """Seconds that `train` would take, or raises what `train` would raise."""
+        job.report(0, 0, "timing a training step")
+        return self.trainings.seconds_left(site, self.inputs.prompts_for(prompt), job.cancel)
 
     def train(self, prompt: str, *, site: str, job: Job) -> Generator:
-        """Train a generator for this site here, and keep it at hand."""
-        from ..generator import train_generator
-
-        generator = train_generator(  # not under the model's lock: others may use the model meanwhile
-            self.lm,
-            [site],
-            self.inputs.prompts_for(prompt),
-            config=self.training,
-            on_progress=job.report,
-            cancel=job.cancel,
-        )
-        self.shelf.add(generator)
+        """Train a generator for this site here, keep it in its folder and at hand; goes on where it was stopped."""
+        generator, folder = self.trainings.train(site, self.inputs.prompts_for(prompt), job)
+        self.shelf.add(generator, folder)
         return generator
 
     def consistency(
@@ -270,6 +255,12 @@ class Backend:
     def no_generator_message(self, site: str) -> str:
         """One sentence for a site that no generator at hand inverts."""
         return f"No generator at hand inverts {site} of {self.lm.name}."
+
+
+def _short(path: Path) -> str:
+    """A path with ``~`` for this user's home."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def rate_of_pick(

@@ -211,6 +211,15 @@ class ConsistencyPanel(MessageWidget):
         else:
             self.chart.chart = chart
 
+    @t.observe("rows", "doubt", "chance_note")
+    def _redraw_picture(self, _change: dict[str, Any]) -> None:
+        self._refresh_picture()
+
+    def _picture(self) -> str:
+        from ..export import panel_fragment
+
+        return panel_fragment(self)
+
     @handles("add")
     def _add(self, kind: str, name: str = "", value: str = "", position: int = -1) -> Job:
         self.clear_error()

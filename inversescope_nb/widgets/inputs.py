@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..errors import BadPrompt, NotEnumerable
+from ..errors import BadPrompt, InvalidArgument, NotEnumerable
 from ..features import Feature, InputText
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ class Inputs:
         if self._prompts is not None:
             return self._prompts
         return self._all_tasks if self._all_tasks.parse(prompt) is not None else self._own_texts
+
+    def match(self, fingerprint: str) -> PromptDistribution | None:
+        """The P(X) in use here that has this fingerprint; None where there is none."""
+        try:
+            usual = (self._all_tasks, self._own_texts) if self._prompts is None else (self._prompts,)
+            return next((prompts for prompts in usual if prompts.fingerprint == fingerprint), None)
+        except (InvalidArgument, NotEnumerable):  # a model that cannot write, prompts without a fingerprint
+            return None
 
     def prompts_code(self, prompt: str) -> str:
         """The Python that makes `prompts_for` this prompt."""

@@ -16,11 +16,11 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anywidget
 import traitlets as t
 
 from ..errors import Cancelled, InvalidArgument, InverseScopeError, suggest
 from .jobs import Job, Progress, Worker
+from .picture import Pictured
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Callbacks:
                 self._owner.fail(error)
 
 
-class MessageWidget(anywidget.AnyWidget):
+class MessageWidget(Pictured):
     """Base of the package's widgets."""
 
     _css = STATIC / "isn.css"

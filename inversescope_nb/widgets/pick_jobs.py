@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import traitlets as t
 
-from ..errors import InverseScopeError
+from ..errors import Cancelled, InverseScopeError
 from ..features import Feature, InputText
 from .backend import Backend
 from .jobs import Job
@@ -97,7 +97,7 @@ class PickJobs(MessageWidget):
         prompt, position, site, bandwidth, n = asked
         generator = self._backend.shelf.find(site)
         if generator is None:
-            self._offer(prompt, site)
+            self._offer(job, prompt, site)
             return
         self.offer = None
         inversion = self._backend.invert(
@@ -128,25 +128,39 @@ class PickJobs(MessageWidget):
         self.panel.offer(self._backend.inputs.features_for(pick))
         prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)
+        self._refresh_picture()
         self._inversions(inversion)
         if not self._warm:  # the first chart would wait seconds for altair
             self._warm = True
             self.worker.submit("warm up", lambda job: import_module(".chart", __package__))
 
-    def _offer(self, prompt: str, site: str) -> None:
-        message = self._backend.no_generator_message(site)
-        estimate = duration(self._backend.training_estimate(prompt))
-        self.offer = {
-            "site": site,
-            "message": message,
-            "search": "Search the prompts for neighbours now",
-            "train": f"Train a generator here ({estimate})",
-        }
+    def _offer(self, job: Job, prompt: str, site: str) -> None:
+        """Say what can be had without a generator; how long a training takes is found out behind that."""
         self.picker.shade(None)
         self.gallery.show(None)
         self.panel.show(None)
         self._inversion = self._shown = None
         self._refresh_stale()
+        self._refresh_picture()
+        self._offer_training(prompt, site)
+        try:
+            seconds = self._backend.training_seconds(prompt, site, job)
+        except Cancelled:
+            raise
+        except InverseScopeError as error:
+            message = f"{self._backend.no_generator_message(site)} None can be trained here: {error.message}."
+            self.offer = {**self.offer, "message": message, "train": None}
+        else:
+            self._offer_training(prompt, site, f" ({duration(seconds)})")
+
+    def _offer_training(self, prompt: str, site: str, time: str = "") -> None:
+        words, button = self._backend.training_offer(prompt, site)
+        self.offer = {
+            "site": site,
+            "message": f"{self._backend.no_generator_message(site)} {words}",
+            "search": "Search the prompts for neighbours now",
+            "train": button + time,
+        }
 
     def _measure(self, features: Sequence[Feature], job: Job) -> pd.DataFrame:
         site, bandwidth = str(self._inversion.site), self._inversion.bandwidth  # type: ignore[union-attr]
@@ -175,7 +189,11 @@ class PickJobs(MessageWidget):
         asked = self._asked = self._now()
 
         def work(job: Job) -> None:
-            self._backend.train(asked.prompt, site=asked.site, job=job)
+            try:
+                self._backend.train(asked.prompt, site=asked.site, job=job)
+            except Cancelled:
+                self._offer_training(asked.prompt, asked.site)
+                raise
             self.site_map = self._backend.site_map()
             self._refresh_site()
             self._invert(job, asked)

@@ -76,6 +76,12 @@ class SampleGallery(MessageWidget):
             self.revision = revision
             self.summary = summary
             self.first_page = page
+        self._refresh_picture()
+
+    def _picture(self) -> str:
+        from ..export import gallery_fragment
+
+        return gallery_fragment(self)
 
     @handles("page")
     def _page(self, start: int = 0, size: int = PAGE, filter: str = "", sort: str = "distance") -> dict[str, Any]:

@@ -49,6 +49,8 @@ class InverseScopeWidget(PickJobs):
         n: samples per inversion.
         prompts: P(X) for training and neighbour search at sites without a generator.
         training: how "Train a generator here" trains; None for the usual.
+        run_dir: folder that holds such trainings, each in a folder of its own: they go on there after a Stop, and
+            the generators that came out are found the next time. None: ``~/.cache/inversescope_nb``.
 
     Raises:
         UnknownSite, BadPrompt, ModelLoadError, GeneratorMismatch: as the functions it calls.
@@ -91,10 +93,11 @@ class InverseScopeWidget(PickJobs):
         n: int = 64,
         prompts: PromptDistribution | None = None,
         training: TrainingConfig | None = None,
+        run_dir: str | Path | None = None,
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
-        backend = Backend.open(model, tokenizer, generators, prompts, training)
+        backend = Backend.open(model, tokenizer, generators, prompts, training, run_dir)
         site = backend.default_site() if site is None else backend.site(site)
         generator = backend.shelf.find(site)
         if bandwidth is None:
@@ -125,6 +128,7 @@ class InverseScopeWidget(PickJobs):
         self.picker.on_pick(self._picked)
         for part in (self.picker, self.panel, self.gallery):
             part.on_error(self._part_failed)
+        self.panel.observe(self._refresh_picture, names=["rows"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:
@@ -145,7 +149,7 @@ class InverseScopeWidget(PickJobs):
 
     @property
     def generator(self) -> Generator | None:
-        """The generator for the site now picked; one that was trained here is kept with its ``save_pretrained``."""
+        """The generator for the site now picked."""
         return self._backend.shelf.find(self.site)
 
     def on_pick(self, callback: Callable[[int], Any], remove: bool = False) -> None:
@@ -185,13 +189,10 @@ class InverseScopeWidget(PickJobs):
             Path(path).write_text(html, encoding="utf-8")
         return html
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and for viewers without a kernel a picture of its state now, in text/html."""
+    def _picture(self) -> str:
         from ..export import fragment
 
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        return {**(data or {}), "text/html": fragment(self)}, metadata
+        return fragment(self)
 
     # -- traits ----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The generators at hand for one model: those that were given, the packaged one, those in ISN_GENERATORS.
+"""The generators at hand for one model: given, packaged, in ISN_GENERATORS, or trained by the widget earlier.
 
 A match is the target's fingerprint, its tokenizer and the site. Nothing is ever fetched that was not asked for.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ..errors import GeneratorMismatch, ModelLoadError
 if TYPE_CHECKING:
     from ..generator import Generator
     from ..models import LanguageModel
+    from ..prompts import PromptDistribution
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +38,62 @@ class Shelf:
     def __init__(self, lm: LanguageModel, given: Iterable[Generator | str | Path] = ()) -> None:
         self.lm = lm
         self._origins: dict[int, str | Path] = {}
+        self._kept: dict[str, tuple[Path, PromptDistribution]] = {}
+        self._reading = threading.Lock()
         self._generators = [self._given(g) for g in given]
         self._generators.extend(self._found())
 
     @property
     def generators(self) -> tuple[Generator, ...]:
-        """All of them."""
+        """All that have been read."""
         return tuple(self._generators)
+
+    @property
+    def sites(self) -> set[str]:
+        """All sites that one of them inverts."""
+        return {site for generator in self._generators for site in generator.sites} | set(self._kept)
 
     def find(self, site: str) -> Generator | None:
         """The first that inverts this site."""
-        return next((g for g in self._generators if site in g.sites), None)
+        with self._reading:
+            if site in self._kept and not any(site in g.sites for g in self._generators):
+                self._fetch(*self._kept.pop(site))
+            return next((g for g in self._generators if site in g.sites), None)
 
-    def add(self, generator: Generator) -> None:
+    def add(self, generator: Generator, origin: Path | None = None) -> None:
         """Put one in front."""
+        if origin is not None:
+            self._origins[id(generator)] = origin
         self._generators.insert(0, generator)
+
+    def keep(self, folders: Iterable[Path], match: Callable[[str], PromptDistribution | None]) -> None:
+        """Have generators at hand whose weights are read only once a site of theirs is asked for.
+
+        Args:
+            folders: of generators of this model, the best first.
+            match: the P(X) with a fingerprint; a generator for whose P(X) it gives None is passed over.
+        """
+        from .._files import read_json
+
+        for folder in folders:
+            try:
+                sites = read_json(folder / "generator.json")["sites"]
+                prompts = match(read_json(folder / "run_card.json")["prompts"]["fingerprint"])
+            except (ModelLoadError, KeyError) as error:
+                logger.info("a generator was passed over: %s", error)
+                continue
+            if prompts is not None:
+                for site in sites:
+                    self._kept.setdefault(site, (folder, prompts))
+
+    def _fetch(self, folder: Path, prompts: PromptDistribution) -> None:
+        try:
+            generator = self._read(folder)
+        except (GeneratorMismatch, ModelLoadError) as error:
+            logger.info("a generator was passed over: %s", error)
+            return
+        generator.prompts = prompts  # the same; but what a model writes cannot be read back from a file
+        self._generators.append(generator)
 
     @cached_property
     def _packaged_card(self) -> Any:

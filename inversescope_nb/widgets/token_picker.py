@@ -144,6 +144,15 @@ class TokenPicker(MessageWidget):
                 self.position = -1
             self.clear_error()
 
+    @t.observe("tokens", "position", "values")
+    def _redraw_picture(self, _change: dict[str, Any]) -> None:
+        self._refresh_picture()
+
+    def _picture(self) -> str:
+        from ..export import picker_fragment
+
+        return picker_fragment(self)
+
     @handles("pick")
     def _pick(self, position: int) -> None:
         self.position = int(position)

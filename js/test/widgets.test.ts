@@ -66,8 +66,15 @@ describe("TokenPicker", () => {
     all(".isn-token")[1]!.dispatchEvent(new Event("focusin", { bubbles: true }));
     expect(all(".isn-token")[1]!.getAttribute("data-lm-suppress-shortcuts")).toBe("true");
   });
+  it("hides its static picture while it is on the page, and only then", () => {
+    const { el, close } = mount(pickerModule, { ...state(), picture_class: "isn-picture-abc1" });
+    expect(el.querySelector("style")!.textContent).toContain(".isn-picture-abc1 { display: none; }");
+    close();
+    expect(el.querySelector("style")).toBeNull();
+    expect(mount(pickerModule, { ...state(), picture_class: "x{} body" }).el.querySelector("style")).toBeNull();
+  });
   it("leaves no listeners behind", () => {
-    const { model, el, close } = mount(pickerModule, state());
+    const { model, el, close } = mount(pickerModule, { ...state(), picture_class: "isn-picture-a" });
     expect(model.listening).toBeGreaterThan(0);
     close();
     expect(model.listening).toBe(0);

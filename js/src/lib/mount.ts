@@ -30,13 +30,22 @@ export function errorText(error: unknown): ErrorText {
   return { message: String(error) };
 }
 
+/** Hides the widget's static picture, which stands in another output of the notebook, for as long as the view lives. */
+function withoutPicture(name: unknown): HTMLElement | null {
+  if (typeof name !== "string" || !/^isn-picture-\w+$/.test(name)) return null;
+  // The output around it goes too, with its prompt and margins; a browser that cannot select it skips that rule.
+  const output = `.jp-OutputArea-child:has(> .jp-OutputArea-output > .${name})`;
+  return h("style", null, `.${name} { display: none; } ${output} { display: none; }`);
+}
+
 /** An anywidget module: `draw` fills the root; whatever it throws is shown in place. */
 export function widget(name: string, draw: (view: View) => void): { render(args: RenderArgs): () => void } {
   return {
     render({ model, el, host }: { model: Model; el: HTMLElement; host?: Host }) {
       const root = h("div", { class: `isn isn-${name}`, "data-lm-suppress-shortcuts": "true" });
       const faults = h("div", { class: "isn-faults" });
-      el.append(root, faults);
+      const rule = withoutPicture(model.get("picture_class"));
+      el.append(root, faults, ...(rule ? [rule] : []));
       // JupyterLab binds single keys to whatever has the focus (":focus"), so the root's attribute is not enough:
       // without one on the focused element itself, "b" would insert a cell.
       root.addEventListener("focusin", ({ target }) => (target as Element).setAttribute("data-lm-suppress-shortcuts", "true"));
@@ -61,6 +70,7 @@ export function widget(name: string, draw: (view: View) => void): { render(args:
         view.close();
         root.remove();
         faults.remove();
+        rule?.remove();
       };
     },
   };
