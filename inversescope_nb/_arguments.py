@@ -59,11 +59,11 @@ def token_index(position: Any, length: int, what: str = "the prompt") -> int:
     return index % length
 
 
-def check_model(lm: Any) -> None:
+def check_model(lm: Any, name: str = "lm") -> None:
     """Raises `InvalidArgument` where something else than a `LanguageModel` is given as one."""
     if not hasattr(lm, "token_strings"):
         raise InvalidArgument(
-            f"lm is a {type(lm).__name__}, not a LanguageModel",
+            f"{name} is a {type(lm).__name__}, not a LanguageModel",
             hint="load_model(...) makes one of a Hub name, a folder, a model or a (model, tokenizer) pair",
         )
 

@@ -41,7 +41,7 @@ def fetch(source: Any, tokenizer: Any, placement: Placement) -> tuple[Any, Any, 
             raise InvalidArgument(f"a tuple of {len(source)} is not a (model, tokenizer) pair")
         source, tokenizer = source
     if source is None or isinstance(source, (str, Path)):
-        where = _location(PACKAGED_TARGET if source is None else source)
+        where = location(PACKAGED_TARGET if source is None else source)
         with without_bars() if where == str(PACKAGED_TARGET) else nullcontext():
             model = _fetch_model(where, placement)
         name = Path(where).name if Path(where).is_dir() else where
@@ -57,7 +57,7 @@ def fetch(source: Any, tokenizer: Any, placement: Placement) -> tuple[Any, Any, 
         # an adapter's folder often has no tokenizer of its own; the model knows its base
         tokenizer = _fetch_tokenizer([where, _name_or_path(model)], placement)
     elif isinstance(tokenizer, (str, Path)):
-        tokenizer = _fetch_tokenizer([_location(tokenizer)], placement)
+        tokenizer = _fetch_tokenizer([location(tokenizer)], placement)
     return model, tokenizer, name
 
 
@@ -79,30 +79,35 @@ def _name_or_path(model: Any) -> str:
     return str(getattr(model, "name_or_path", None) or "")
 
 
-def _location(source: str | Path) -> str:
-    """A folder that exists, or a Hub name."""
+def location(source: str | Path, hint: str = "give a folder with config.json, or a Hub name") -> str:
+    """A folder that exists, or a Hub name; what begins with ``/``, ``.`` or ``~`` can only be a folder."""
+    if not isinstance(source, (str, Path)):
+        raise InvalidArgument(f"a {type(source).__name__} is no folder", hint=hint)
     looks_local = isinstance(source, Path) or source[:1] in ("", ".", "/", "~") or source.count("/") > 1
     path = Path(source).expanduser()
     is_folder = str(source) != "" and path.is_dir()
     if looks_local and not is_folder:
-        raise ModelLoadError(f"no folder {str(source)!r}", hint="give a folder with config.json, or a Hub name")
+        problem = f"{str(source)!r} is a file" if path.is_file() else f"no folder {str(source)!r}"
+        raise ModelLoadError(problem, hint=hint)
     return str(path) if is_folder else str(source)
 
 
-def _hub_options(where: str, placement: Placement) -> dict[str, Any]:
+def hub_options(where: str, hub: dict[str, Any] | None = None) -> dict[str, Any]:
     """Options for ``from_pretrained``; one question to the Hub instead of a minute of retries while offline."""
+    hub = hub or {}
     if Path(where).is_dir():
-        return placement.hub
+        return hub
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    revision = placement.hub.get("revision")
+    revision = hub.get("revision")
     try:
         HfApi().model_info(where, revision=revision, timeout=10)
     except Exception as error:  # which one depends on the HTTP library under huggingface_hub
-        if isinstance(try_to_load_from_cache(where, "config.json", revision=revision), str):
-            return {**placement.hub, "local_files_only": True}
-        raise ModelLoadError(f"cannot fetch {where!r}: {_first_line(error)}", hint=_HINT) from error
-    return placement.hub
+        configs = ("config.json", "adapter_config.json")
+        if any(isinstance(try_to_load_from_cache(where, name, revision=revision), str) for name in configs):
+            return {**hub, "local_files_only": True}
+        raise ModelLoadError(f"cannot fetch {where!r}: {first_line(error)}", hint=_HINT) from error
+    return hub
 
 
 def _fetch_model(where: str, placement: Placement) -> Any:
@@ -113,7 +118,7 @@ def _fetch_model(where: str, placement: Placement) -> Any:
     device_map = placement.device_map
     if device_map == "auto" and not torch.cuda.is_available() and torch.backends.mps.is_available():
         device_map = "cpu"
-    options = _hub_options(where, placement)
+    options = hub_options(where, placement.hub)
     try:
         return AutoModelForCausalLM.from_pretrained(
             where,
@@ -123,7 +128,7 @@ def _fetch_model(where: str, placement: Placement) -> Any:
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ModelLoadError(f"cannot load the model {where!r}: {_first_line(error)}", hint=_HINT) from error
+        raise ModelLoadError(f"cannot load the model {where!r}: {first_line(error)}", hint=_HINT) from error
 
 
 def _fetch_tokenizer(places: list[str], placement: Placement) -> Any:
@@ -133,14 +138,15 @@ def _fetch_tokenizer(places: list[str], placement: Placement) -> Any:
     problem = ModelLoadError("the model comes without a tokenizer", hint=_TOKENIZER_HINT)
     for where in dict.fromkeys(place for place in places if place):
         try:
-            return AutoTokenizer.from_pretrained(where, **_hub_options(where, placement))
+            return AutoTokenizer.from_pretrained(where, **hub_options(where, placement.hub))
         except (OSError, ValueError, ImportError, TypeError) as error:
-            problem = ModelLoadError(f"no tokenizer found at {where!r}: {_first_line(error)}", hint=_TOKENIZER_HINT)
+            problem = ModelLoadError(f"no tokenizer found at {where!r}: {first_line(error)}", hint=_TOKENIZER_HINT)
             problem.__cause__ = error
     raise problem
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows in other lines."""
     return str(error).strip().partition("\n")[0].rstrip(" :")
 
 

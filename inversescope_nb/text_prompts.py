@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ._arguments import draw_count
+from ._arguments import draw_count, whole_number
 from .errors import BadPrompt, InvalidArgument, ModelLoadError, suggest
 from .prompts import Prompt, PromptDistribution, check_cut
 
@@ -112,15 +112,22 @@ def texts_of_file(given: str | Path) -> list[str]:
 
 def texts_of_dataset(path: str, *, split: str, column: str, limit: int) -> list[str]:
     """The first texts of a data set; see :meth:`PromptDistribution.from_dataset`."""
+    from .loading import first_line, location
+
     try:
         from datasets import load_dataset
+        from huggingface_hub import HfApi
     except ImportError as e:
         raise ModelLoadError("data sets need the package datasets", hint="pip install inversescope-nb[train]") from e
+    limit = whole_number("limit", limit, least=1, hint="10000 is the usual choice")
     try:
-        rows = list(load_dataset(path, split=split, streaming=True).take(limit))
+        where = location(path, "give a folder, or the name of a data set on the Hub")
+        if not Path(where).is_dir():
+            HfApi().dataset_info(where, timeout=10)  # one question instead of half a minute of retries while offline
+        rows = list(load_dataset(where, split=split, streaming=True).take(limit))
     except Exception as e:  # whatever the Hub, the network or a file raised becomes one kind of error
         raise ModelLoadError(
-            f"cannot read the data set {path!r}, split {split!r}: {str(e).partition(chr(10))[0]}",
+            f"cannot read the data set {path!r}, split {split!r}: {first_line(e)}",
             hint="check its name, its split and the connection",
         ) from e
     if rows and column not in rows[0]:

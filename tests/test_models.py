@@ -14,7 +14,10 @@ import torch
 from conftest import ARCHITECTURES, D_MODEL, N_CTX, N_HEADS, N_LAYERS, tiny_config, tiny_model, word_tokenizer
 
 from inversescope_nb.errors import BadPrompt, InvalidArgument, ModelLoadError, UnknownSite, UnsupportedModel
+from inversescope_nb.generator import TrainingConfig, load_generator
+from inversescope_nb.generator.backbones import make_backbone
 from inversescope_nb.models import LanguageModel, load_model
+from inversescope_nb.prompts import PromptDistribution
 
 BOS = 1
 
@@ -208,6 +211,71 @@ def test_a_model_that_cannot_be_fetched_fails_at_once_with_a_hint(monkeypatch):
     with pytest.raises(ModelLoadError, match=r"cannot fetch 'no-such/model'[^\n]*\n.*offline") as caught:
         load_model("no-such/model")
     assert isinstance(caught.value, OSError)
+
+
+def test_an_adapter_that_was_fetched_before_loads_offline(folder, tmp_path):
+    """Real caches and a real offline mode, in a process of its own."""
+    peft = pytest.importorskip("peft")
+    target = peft.get_peft_model(tiny_model("llama"), peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["o_proj"]))
+    target.peft_config["default"].base_model_name_or_path = "user/base"
+    commit = "0123456789" * 4
+    for name, fill in (
+        ("base", lambda place: shutil.copytree(folder, place)),
+        ("adapter", lambda place: target.save_pretrained(place)),
+    ):
+        repo = tmp_path / "hub" / f"models--user--{name}"
+        fill(repo / "snapshots" / commit)
+        (repo / "refs").mkdir()
+        (repo / "refs" / "main").write_text(commit)
+    code = (
+        "import inversescope_nb as isn\n"
+        "lm = isn.load_model('user/adapter')\n"
+        "print(type(lm.model).__name__, lm.encode('the cat').lengths.tolist(), hasattr(lm.model, 'peft_config'))\n"
+        "for call in (isn.load_model, isn.load_generator):\n"
+        "    try: call('user/other')\n"
+        "    except isn.errors.ModelLoadError as e: print(e.message[:12], bool(e.hint))\n"
+    )
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
+    assert done.stdout.split("\n")[:3] == [
+        "LlamaForCausalLM [3] True", "cannot fetch True", "cannot fetch True"
+    ], done.stderr  # fmt: skip
+
+
+def test_a_backbone_or_data_set_that_cannot_be_fetched_fails_at_once(lm, monkeypatch):
+    import huggingface_hub
+    import transformers
+
+    def unreachable(*_args, **_kwargs):
+        raise ConnectionError("Name or service not known")
+
+    def never(*_args, **_kwargs):
+        raise AssertionError("asked again and again")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", never)
+    with pytest.raises(ModelLoadError, match=r"backbone 'no-such/model': cannot fetch[^\n]*\n.*'small'"):
+        make_backbone(lm, TrainingConfig(backbone="no-such/model"), 8)
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets, "load_dataset", never)
+    with pytest.raises(ModelLoadError, match=r"cannot read the data set 'no-such/data'[^\n]*not known\n.*connection"):
+        PromptDistribution.from_dataset("no-such/data")
+
+
+@pytest.mark.parametrize("missing", ["/nope", "./nope", "~/nope", "a/b/c", "/x/nope.txt", "nope", ""])
+def test_a_generators_missing_folder_is_named_as_it_was_given(missing):
+    with pytest.raises(ModelLoadError) as raised:
+        load_generator(missing)
+    assert raised.value.message == f"no folder {missing!r}"
+    assert "user/name on the Hub" in raised.value.hint
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file.txt").write_text("")
+    for call in (load_generator, load_model):
+        with pytest.raises(ModelLoadError, match=r"/file\.txt' is a file"):
+            call(str(tmp_path / "file.txt"))
 
 
 def test_a_folder_without_weights_or_tokenizer_is_an_error_of_ours(tmp_path):

@@ -134,6 +134,8 @@ MISTAKES = {
     "token": (lambda lm, gen, p: isn.features.token_at("a"), "position='a' must be a whole number"),
     "regex": (lambda lm, gen, p: isn.features.regex(5), "no regular expression"),
     "slot": (lambda lm, gen, p: isn.features.slot("ioi", "subject"), "prompts is a str"),
+    "generator": (lambda lm, gen, p: isn.load_generator(5), "int"),
+    "target": (lambda lm, gen, p: isn.Generator.from_pretrained("user/x", target="gpt2"), "target is a str"),
     "file": (lambda lm, gen, p: isn.PromptDistribution.from_file(None), "NoneType"),
 }
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..architectures import text_config
 from ..errors import InvalidArgument, ModelLoadError
+from ..loading import first_line, hub_options, location
 from ..prompts import n_bos
 
 if TYPE_CHECKING:
@@ -93,10 +94,11 @@ def _fetched(name: str) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_pretrained(name).float()
+        where = location(name)
+        return AutoModelForCausalLM.from_pretrained(where, **hub_options(where)).float()
     except (OSError, ValueError, SafetensorError) as e:
         raise ModelLoadError(
-            f"cannot load the backbone {name!r}: {str(e).partition(chr(10))[0]}",
+            f"cannot load the backbone {name!r}: {first_line(e)}",
             hint="backbone='target', 'small', or a folder or Hub name of a causal language model",
         ) from e
 

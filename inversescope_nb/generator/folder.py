@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _files
+from .._arguments import check_model
 from ..errors import InvalidArgument, ModelLoadError, NotEnumerable
 from ..kernels import Kernel, SiteStatistics
-from ..loading import without_bars
+from ..loading import first_line, location, without_bars
 from ..prompts import PromptDistribution
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = 
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise InvalidArgument(f"{path.name} is a file", hint="give the name of a folder")
+        raise InvalidArgument(f"{path} is a file", hint="give the name of a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         folder = Path(temporary) / "folder"
@@ -103,12 +104,14 @@ def load(
     target: LanguageModel | None = None,
 ) -> Generator:
     """Reads a folder, or fetches it from the Hub; raises `ModelLoadError` where it is not whole."""
+    if target is not None:
+        check_model(target, "target")
     folder = _fetch(path_or_repo_id, revision)
     about = _files.read_json(folder / "generator.json")
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
         raise ModelLoadError(
-            f"{folder.name} has format {found}, this version reads {FORMAT}",
+            f"{path_or_repo_id} has format {found}, this version reads {FORMAT}",
             hint="upgrade inversescope-nb, or train the generator again",
         )
     tensors = _files.read_tensors(folder / "generator.safetensors")
@@ -117,11 +120,13 @@ def load(
         missing, unexpected = generator.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     except (KeyError, TypeError, RuntimeError) as e:
         raise ModelLoadError(
-            f"{folder.name} is not a whole generator: {str(e).partition(chr(10))[0]}", hint="fetch or save it again"
+            f"{path_or_repo_id} is not a whole generator: {first_line(e)}", hint="fetch or save it again"
         ) from e
     missing = [name for name in missing if not name.startswith("backbone.")]
     if missing or unexpected:
-        raise ModelLoadError(f"{folder.name} lacks {missing[:3]} and has unknown {unexpected[:3]}")
+        raise ModelLoadError(
+            f"{path_or_repo_id} lacks {missing[:3]} and has unknown {unexpected[:3]}", hint="fetch or save it again"
+        )
     return generator.to(target.device if generator.shares_target else device).eval()
 
 
@@ -148,21 +153,20 @@ def _assemble(
 
 
 def _fetch(path_or_repo_id: str | Path, revision: str | None) -> Path:
-    folder = Path(path_or_repo_id)
-    if folder.is_dir():
-        return folder
-    if isinstance(path_or_repo_id, Path) or str(path_or_repo_id).count("/") != 1:
-        raise ModelLoadError(
-            f"no folder {folder.name!r}", hint="a folder of save_pretrained(), or user/name on the Hub"
-        )
+    hint = "give a folder that save_pretrained() wrote, or user/name on the Hub"
+    where = location(path_or_repo_id, hint)
+    if Path(where).is_dir():
+        return Path(where)
+    if "/" not in where:
+        raise ModelLoadError(f"no folder {where!r}", hint=hint)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(path_or_repo_id), revision=revision))
+        return Path(snapshot_download(where, revision=revision))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as e:
         raise ModelLoadError(
-            f"cannot fetch the generator {str(path_or_repo_id)!r}: {str(e).splitlines()[0]}",
+            f"cannot fetch the generator {where!r}: {first_line(e)}",
             hint="check the name and the connection, or give a folder",
         ) from e
 
@@ -174,7 +178,7 @@ def _backbone(folder: Path, about: dict[str, Any], target: LanguageModel | None)
     if about["shares_target"]:
         if target is None:
             raise ModelLoadError(
-                f"the backbone of {folder.name} is its target model itself",
+                f"the backbone of {folder} is its target model itself",
                 hint="give it: Generator.from_pretrained(path, target=lm)",
             )
         from .backbones import twin
@@ -184,7 +188,9 @@ def _backbone(folder: Path, about: dict[str, Any], target: LanguageModel | None)
         with without_bars():
             backbone = AutoModelForCausalLM.from_pretrained(folder / "backbone", dtype=torch.float32)
     except (OSError, ValueError, SafetensorError) as e:
-        raise ModelLoadError(f"{folder.name} has no readable backbone: {str(e).splitlines()[0]}") from e
+        raise ModelLoadError(
+            f"{folder} has no readable backbone: {first_line(e)}", hint="fetch or save it again"
+        ) from e
     backbone.generation_config = GenerationConfig()
     return backbone
 
