@@ -129,6 +129,34 @@ def test_a_click_on_a_token_inverts_there(lab: Lab, capsys: pytest.CaptureFixtur
     assert all(text.split("\n")[0] for text in lab.inputs())
 
 
+def test_the_saved_picture_follows_and_the_widget_beside_it_is_not_drawn_again(lab: Lab):
+    root, picture = lab.page.locator(SCOPE), lab.page.locator("[class^=isn-picture-]")
+    root.evaluate("root => { root.isnIsTheSame = true; }")
+    for index in (3, 6):
+        before = lab.revision()
+        lab("button.isn-token").nth(index).click()
+        lab.settle(before)
+        token = lab("button.isn-token[aria-pressed=true]").inner_text()
+        lab.page.wait_for_function(
+            """token => document.querySelector("[class^=isn-picture-] span[style*=outline]")
+              .textContent.includes(token)""",
+            arg=token,
+        )
+        assert lab(".isn-verdict span").last.inner_text() in picture.text_content()
+    assert root.count() == picture.count() == 1
+    assert root.evaluate("root => root.isnIsTheSame")
+    assert not picture.is_visible()
+    assert picture.evaluate("picture => picture.closest('.jp-OutputArea-child').getBoundingClientRect().height") == 0
+    saved = lab.page.evaluate(
+        """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
+          .flatMap((cell) => cell.toJSON().outputs ?? [])
+          .map((output) => [output.data?.["text/html"] ?? ""].flat().join(""))
+          .filter((html) => html.includes("isn-picture-"))"""
+    )
+    assert len(saved) == 1
+    assert token in saved[0]
+
+
 def test_the_map_chooses_a_layer_and_a_head(lab: Lab):
     before = lab.revision()
     lab("button.isn-map-cell[title='blocks.0.hook_resid_post']").click()
