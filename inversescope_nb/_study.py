@@ -219,6 +219,7 @@ def sample_cells(
                         n=n_samples,
                         seed=own_seed,
                         noise_seed=own_seed if noised else None,
+                        progress=False,  # the study's own bar counts inversions
                         cancel=cancel,
                     )
                 except Cancelled as e:

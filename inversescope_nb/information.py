@@ -11,6 +11,7 @@ Axis names: n (inputs).
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._arguments import check_prompts, seed_number, whole_number
+from ._progress import Progress, reported
+from .errors import Cancelled
 from .inversion import cut, place_of
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from .models import LanguageModel
     from .prompts import Prompt, PromptDistribution
     from .sites import Site
+
+
+BATCH = 64
+"""Pairs scored between two looks at `cancel`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,9 @@ def channel_bits(
     prompts: PromptDistribution | None = None,
     n: int = 256,
     seed: int = 31_415,
+    on_progress: Progress | None = None,
+    progress: bool = True,
+    cancel: threading.Event | None = None,
 ) -> ChannelBits:
     """Mutual information of inputs and their noised activations at one site, in bits, as far as `gen` sees it.
 
@@ -61,6 +71,9 @@ def channel_bits(
         bandwidth: the noise, eps in standardised units per coordinate; None: the site's usual.
         prompts: P(X); the generator's own by default.
         n: noised pairs, drawn with `seed`.
+        on_progress: called with (pairs done, of, message).
+        progress: whether to show a bar when nothing else listens (only for work of more than a second).
+        cancel: looked at between batches; `Cancelled` is raised.
 
     >>> import inversescope_nb as isn
     >>> lm, gen = isn.load_model(), isn.load_generator()
@@ -72,10 +85,19 @@ def channel_bits(
     n, seed = whole_number("n", n, least=2, hint="256 pairs is the usual choice"), seed_number(seed)
     prompts = check_prompts(gen.prompts if prompts is None else prompts)
     statistics = gen.statistics(place.name)
-    inputs = prompts.draw(n, lm, seed=seed)
-    z = lm.activations(inputs, [place])[place.name]
-    v = gen.noised(place.name, z, bandwidth, seed=seed)
-    log_q = np.array([float(x.sum()) for x in gen.log_probs(inputs, gen.condition_on(place.name, v, bandwidth))])
+    with reported(on_progress, progress, "channel bits") as report:
+        inputs = prompts.draw(n, lm, seed=seed, cancel=cancel)
+        z = lm.activations(inputs, [place], on_progress=report, cancel=cancel)[place.name]
+        v = gen.noised(place.name, z, bandwidth, seed=seed)
+        condition, log_q = gen.condition_on(place.name, v, bandwidth), np.zeros(n)
+        for at in range(0, n, BATCH):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("scoring was stopped")
+            part = slice(at, at + BATCH)
+            found = gen.log_probs(inputs[part], condition.rows(part, len(inputs[part])))
+            log_q[part] = [float(x.sum()) for x in found]
+            if report is not None:
+                report(min(at + BATCH, n), n, "scoring inputs")
     scored = prompts.log_probs(inputs, lm)
     if scored is None:
         log_p = np.array([float(x.sum()) for x in gen.log_probs(inputs, gen.no_condition(1))])

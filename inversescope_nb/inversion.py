@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from ._arguments import (
     token_index,
     whole_number,
 )
+from ._progress import Progress, reported
 from .banks import SIZE, Bank
 from .errors import BadPrompt, Cancelled
 from .features import InputText
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Inversion", "Verdict", "cut", "invert"]
 
-Progress = Callable[[int, int, str], None]
 BATCH = 128
 """Samples drawn between two looks at `cancel`."""
 _SCORED = 32  # inputs of a bank that are scored at most
@@ -70,6 +70,7 @@ def invert(
     noise_seed: int | None = None,
     bank: int = SIZE,
     on_progress: Progress | None = None,
+    progress: bool = True,
     cancel: threading.Event | None = None,
 ) -> Inversion:
     """The inputs that the target cannot tell from the picked one at a site.
@@ -90,6 +91,7 @@ def invert(
         bank: inputs of P(X) in which near ones that the generator misses are looked for; they are drawn and run
             once for a generator. 0: do not look.
         on_progress: called with (done, total, message); a bank that is read for the first time counts by itself.
+        progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: looked at before every token; `Cancelled` is raised.
 
     Raises:
@@ -117,14 +119,15 @@ def invert(
         u_hat = gen.noised(place.name, z_hat[None], bandwidth, seed=noise_seed)[0].cpu()
         z_hat = statistics.restore(u_hat, z_hat)
     condition = gen.condition_on(place.name, u_hat[None], bandwidth)
-    samples, ended = _propose(gen, condition, n, seed, on_progress, cancel)
-    found = _weigh(
-        lm, gen, prior, samples, ended, condition, statistics, z_hat, cancel,
-        {"prompt_ids": ids, "site": place, "position": position, "bandwidth": bandwidth,
-         "proposal_bandwidth": bandwidth, "prompts_name": prior.name},
-    )  # fmt: skip
-    where = gen.bank(lm, prior, bank, on_progress=on_progress, cancel=cancel)
-    return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, on_progress, cancel)
+    with reported(on_progress, progress, "inverting") as report:
+        samples, ended = _propose(gen, condition, n, seed, report, cancel)
+        found = _weigh(
+            lm, gen, prior, samples, ended, condition, statistics, z_hat, cancel,
+            {"prompt_ids": ids, "site": place, "position": position, "bandwidth": bandwidth,
+             "proposal_bandwidth": bandwidth, "prompts_name": prior.name},
+        )  # fmt: skip
+        where = gen.bank(lm, prior, bank, on_progress=report, cancel=cancel)
+        return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, report, cancel)
 
 
 def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: float | None) -> tuple[Site, float]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ._arguments import check_generator, check_model, seed_number, whole_number
 from ._picks import GroupBy, Targets, pick_inputs
+from ._progress import Progress, reported
 from ._scoring import Labels, Study, report
 from ._statistics import group_codes
 from ._study import Cell, CellStore, generator_hash, sample_cells
@@ -62,7 +63,8 @@ def consistency(
     prior_texts: Sequence[str] | None = None,
     channel: bool = False,
     run_dir: str | Path | None = None,
-    on_progress: Callable[[int, int, str], None] | None = None,
+    on_progress: Progress | None = None,
+    progress: bool = True,
     cancel: threading.Event | None = None,
 ) -> ConsistencyReport:
     """The consistency of features at sites, over picked inputs.
@@ -85,6 +87,7 @@ def consistency(
         run_dir: keep the samples here, one file per site and bandwidth, and resume from them. Features may
             change in between; anything else raises.
         on_progress: called with (inversions done, of, message).
+        progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: checked between batches.
 
     Raises:
@@ -117,10 +120,11 @@ def consistency(
         "seed": seed,
         "channel": channel,
     }
-    cells = sample_cells(
-        lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
-        n_samples=n_samples, seed=seed, channel=channel, on_progress=on_progress, cancel=cancel,
-    )  # fmt: skip
+    with reported(on_progress, progress, "consistency") as report_progress:
+        cells = sample_cells(
+            lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
+            n_samples=n_samples, seed=seed, channel=channel, on_progress=report_progress, cancel=cancel,
+        )  # fmt: skip
     if prior_texts is None:
         drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed)
         prior_texts = [InputText.from_ids(ids, lm) for ids in drawn]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 from small import open_gates
 
 import inversescope_nb as isn
-from inversescope_nb.errors import BadPrompt, InvalidArgument, InverseScopeError
+from inversescope_nb import _progress
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, InverseScopeError
 from inversescope_nb.features import Feature
 from inversescope_nb.generator.building import build_generator
 
@@ -177,3 +179,37 @@ def test_a_number_that_cannot_be_is_refused_in_the_same_words_everywhere(lm, gen
         with pytest.raises(InvalidArgument, match=rf"^{name}=.* must be a whole number of at least 1") as raised:
             call()
         assert raised.value.hint
+
+
+WORK = {
+    "inverting": lambda lm, gen, p, **how: isn.invert(lm, gen, PICK, site=SITE, n=4, **how),
+    "consistency": lambda lm, gen, p, **how: study(lm, gen, **how),
+    "neighbours": lambda lm, gen, p, **how: isn.baselines.neighbours(lm, p, PICK, site=SITE, bank=4, **how),
+    "channel bits": lambda lm, gen, p, **how: isn.channel_bits(lm, gen, SITE, n=4, **how),
+    "exact posterior": lambda lm, gen, p, **how: isn.exact_posterior(lm, p, SITE, PICK, 0.1, **how),
+}
+
+
+@pytest.mark.parametrize("title", WORK)
+def test_slow_work_shows_one_bar_where_nobody_listens(lm, gen, prompts, title, capfd, monkeypatch) -> None:
+    call, heard = WORK[title], []
+    call(lm, gen, prompts)
+    assert capfd.readouterr().err == "", "quick work shows nothing"
+    monkeypatch.setattr(_progress, "DELAY", -1.0)
+    call(lm, gen, prompts)
+    shown = capfd.readouterr().err
+    assert title in shown
+    assert not [other for other in WORK if other != title and other in shown], "bars never nest"
+    call(lm, gen, prompts, progress=False)
+    call(lm, gen, prompts, on_progress=lambda *told: heard.append(told))
+    assert capfd.readouterr().err == ""
+    assert heard
+    assert all(0 < done <= total and message for done, total, message in heard)
+
+
+@pytest.mark.parametrize("title", WORK)
+def test_work_can_be_stopped(lm, gen, prompts, title) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        WORK[title](lm, gen, prompts, cancel=stop)

@@ -233,9 +233,10 @@ def calls(monkeypatch) -> list[tuple[str, tuple[int, ...], float, int]]:
     """Replaces invert() by exact draws; returns what it was called with."""
     made = []
 
-    def invert(lm, gen, prompt, *, site, bandwidth, n, seed, cancel, noise_seed=None):
+    def invert(lm, gen, prompt, *, site, bandwidth, n, seed, cancel, progress, noise_seed=None):
         if cancel is not None and cancel.is_set():
             raise Cancelled("inversion was stopped")
+        assert not progress, "bars never nest"
         made.append((site, tuple(prompt), bandwidth, seed))
         rng = np.random.default_rng(seed)
         own = site == RESID[0]

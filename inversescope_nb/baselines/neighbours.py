@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from .._arguments import check_kernel, check_model, check_prompts, seed_number, whole_number
+from .._progress import Progress, reported
 from .._statistics import effective_sample_size, normalise, pareto_khat
 from ..banks import draw_bank
 from ..features import InputText
@@ -131,7 +132,8 @@ def neighbours(
     bank: int = 2000,
     kernel: Kernel | None = None,
     seed: int = 0,
-    on_progress: Callable[[int, int, str], None] | None = None,
+    on_progress: Progress | None = None,
+    progress: bool = True,
     cancel: threading.Event | None = None,
 ) -> Neighbours:
     """The inputs of a bank drawn from P(X) whose activations are nearest to the picked one's.
@@ -147,6 +149,7 @@ def neighbours(
         kernel: metric and shape; the usual ones by default.
         seed: of the draws.
         on_progress: called with (inputs run, bank, message).
+        progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: looked at between batches; `Cancelled` is raised.
 
     Raises:
@@ -165,8 +168,9 @@ def neighbours(
     bandwidth = check_bandwidth(bandwidth, (1e-6, 1e6))
     place = lm.site(site)
     ids, at = cut(lm, target, position)
-    drawn = draw_bank(lm, prompts, bank, seed=seed, on_progress=on_progress, cancel=cancel)
-    z = drawn.activations(place.name, on_progress=on_progress, cancel=cancel)
+    with reported(on_progress, progress, "neighbours") as report:
+        drawn = draw_bank(lm, prompts, bank, seed=seed, on_progress=report, cancel=cancel)
+        z = drawn.activations(place.name, on_progress=report, cancel=cancel)
     z_hat = lm.activations([ids], [place])[place.name]
     statistics = site_statistics(z, kernel=kernel)
     d = statistics.distance(z, z_hat)
