@@ -66,6 +66,16 @@ def test_a_training_is_kept_and_found_the_next_time(make, lm, tmp_path):
     assert second.inversion.samples == first.inversion.samples
 
 
+def test_a_training_brings_its_own_range_of_bandwidths(make):
+    config = isn.TrainingConfig(**{**SHORT, "steps": 3, "bandwidths": (0.01, 0.3)})
+    widget = make(training=config)  # begins at a bandwidth of 1
+    ask(widget, "train", widget.sent)
+    settle(widget, 120)
+    assert widget.error is None
+    assert (widget.bandwidth_range, widget.bandwidth) == ([0.01, 0.3], 0.3)
+    assert widget.inversion.bandwidth == 0.3
+
+
 def test_a_generator_of_another_p_is_not_taken_from_the_folder(make):
     first = make()
     ask(first, "train", first.sent)

@@ -207,8 +207,7 @@ class Backend:
         folder, done = _short(kept.folder(site, prompts)), kept.steps_done(site, prompts)
         if done:
             return f"{done} of {kept.steps} steps of a training are kept in {folder}.", "Go on with the training"
-        words = f"A training is kept in {folder}; after a Stop it can go on there."
-        return words, "Train a generator here"
+        return f"One that is trained here is kept in {folder}, also after a Stop.", "Train a generator here"
 
     def training_seconds(self, prompt: str, site: str, job: Job) -> float:
         """Seconds that `train` would take, or raises what `train` would raise."""

@@ -192,10 +192,12 @@ class PickJobs(MessageWidget):
             try:
                 self._backend.train(asked.prompt, site=asked.site, job=job)
             except Cancelled:
-                self._offer_training(asked.prompt, asked.site)
+                if self.site == asked.site:
+                    self._offer_training(asked.prompt, asked.site)
                 raise
             self.site_map = self._backend.site_map()
             self._refresh_site()
-            self._invert(job, asked)
+            low, high = self._backend.bandwidths(asked.site)  # those of the new generator
+            self._invert(job, asked._replace(bandwidth=min(max(asked.bandwidth, low), high)))
 
         self._submit("train", work, "training")

@@ -52,7 +52,7 @@ class Trainings:
         self.lm = lm
         self._config = config
         self.place = Path(place).expanduser() if place is not None else default_place()
-        self._seconds: dict[tuple[str, str], tuple[float, float]] = {}
+        self._seconds: dict[str, tuple[float, float]] = {}
 
     @property
     def config(self) -> TrainingConfig:
@@ -113,13 +113,15 @@ class Trainings:
     # -- how long it takes ----------------------------------------------------------------------
 
     def seconds_left(self, site: str, prompts: PromptDistribution, cancel: threading.Event) -> float:
-        """Seconds that `train` would take, from a few real draws and steps; measured once, then remembered.
+        """Seconds that `train` would take, from a few real draws and steps.
+
+        Measured once for a P(X), at the first site that is asked about; other sites differ little.
 
         Raises:
             Cancelled: `cancel` was set.
             InverseScopeError: what `train` would raise too.
         """
-        key = (site, prompts.fingerprint)
+        key = prompts.fingerprint
         if key not in self._seconds:
             self._seconds[key] = self._set_up(site, prompts, cancel), self._step(site, prompts, cancel)
         set_up, step = self._seconds[key]
