@@ -12,6 +12,7 @@ import numpy as np
 from ._agreement import Sampled, agreement, effective_samples, permutation_test, rate
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
+from .inverted import Verdict
 from .reports import ConsistencyReport
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ PERMUTATIONS_PER_ROW = 20
 """At least this many permutations for each row of a sweep, so that a corrected p-value can be small."""
 NEARLY_CONSTANT = 0.99
 """Above this chance level a feature hardly varies, and correcting for chance divides by almost nothing."""
+MANY = 0.25
+"""From this share of the picks on, inversions that are not to be believed are named."""
+DOUBTFUL = {v.value for v in Verdict} - {Verdict.RELIABLE, Verdict.NO_INFORMATION}
 FEW_GROUPS = 10
 """Below this number of groups an interval over groups is rough."""
 
@@ -224,7 +228,7 @@ def _row(
         "q_value": float("nan"),
         **_quality(cell, sampled),
     }
-    return {**row, "notes": _notes(row, permutations)}
+    return {**row, "notes": _notes(row, permutations, _doubtful(cell))}
 
 
 def _pick_rows(study: Study, scored: _Scored, names: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -256,14 +260,24 @@ def _quality(cell: Cell, sampled: Sampled) -> dict[str, Any]:
         "ess_median": ess,
         "ess_ratio": ess / max(sampled.drawn.shape[1], 1),
         "bits": _mean(np.array([pick.bits for pick in cell.picks])),
+        "bits_bound": cell.bits_bound,
         "copy_share": float((truncate(sampled.weights) * copies).sum(-1).mean()),
         "verdict_counts": ", ".join(f"{name}: {count}" for name, count in counts.most_common()),
     }
 
 
-def _notes(row: Mapping[str, Any], permutations: int) -> str:
+def _doubtful(cell: Cell) -> str:
+    """How many of the inversions are not to be believed, by verdict; nothing where they are few."""
+    counts = Counter(pick.verdict for pick in cell.picks if pick.verdict in DOUBTFUL)
+    if counts.total() < MANY * len(cell.picks):
+        return ""
+    named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    return f"Not to be relied on: {named} of {len(cell.picks)} inversions."
+
+
+def _notes(row: Mapping[str, Any], permutations: int, doubtful: str) -> str:
     """What to beware of, in sentences."""
-    notes = []
+    notes = [doubtful] if doubtful else []
     if row["n_undefined"] == row["n_targets"]:
         notes.append("The feature is undefined for every picked input.")
     elif np.isnan(row["fcr"]):

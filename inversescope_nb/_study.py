@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -89,6 +90,8 @@ class Cell:
     """Width of the kernel."""
     picks: tuple[PickSamples, ...]
     """One per picked input, in the study's order."""
+    bits_bound: float = math.nan
+    """Bits that any activation of the site can say at most through noise of this width; NaN where that is not known."""
 
     @classmethod
     def of(cls, inversions: Sequence[Inversion], noised: Sequence[Inversion] = ()) -> Cell:
@@ -96,7 +99,8 @@ class Cell:
         site, bandwidth = inversions[0].site, float(inversions[0].bandwidth)
         pairs = zip(inversions, noised or [None] * len(inversions), strict=True)
         picks = tuple(PickSamples.of(inversion, seen) for inversion, seen in pairs)
-        return cls(site.name, site.layer, site.kind, site.head, bandwidth, picks)
+        bound = float(getattr(inversions[0], "bits_bound", math.nan))  # neighbours have none
+        return cls(site.name, site.layer, site.kind, site.head, bandwidth, picks, bound)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Cell:
@@ -114,7 +118,15 @@ class Cell:
             )
             for pick in found["picks"]
         )
-        return cls(found["site"], found["layer"], found["kind"], found["head"], found["bandwidth"], picks)
+        return cls(
+            found["site"],
+            found["layer"],
+            found["kind"],
+            found["head"],
+            found["bandwidth"],
+            picks,
+            number(found["bits_bound"]),
+        )
 
 
 def generator_hash(gen: Generator) -> str:

@@ -236,7 +236,7 @@ class Inversion(Nearby):
 
     @cached_property
     def bank_share(self) -> Float[np.ndarray, " m"]:
-        """k(d) / (m Z): what of the posterior each of the bank's inputs stands for, Z from the samples; 0 for the pick."""
+        """k(d) / (m Z): what of the posterior each of the bank's inputs stands for, Z from the samples; the pick 0."""
         if not len(self.prior_d) or not self.weight.any():
             return np.zeros(len(self.prior_d))
         log_k = self.law.log(self.prior_d, self.bandwidth)
@@ -398,11 +398,16 @@ class Inversion(Nearby):
             )
         return found
 
+    def _bound(self) -> str:
+        """What the bits can be at most, in words; nothing where that is not known."""
+        known = math.isfinite(self.bits_bound) and self.bandwidth == self.proposal_bandwidth and not self.is_constant
+        return f"\n  at most {self.bits_bound:.1f} bits on average at this bandwidth" if known else ""
+
     def summary(self) -> str:
         """A few plain lines."""
         prior = self.prompts_name if self.prior_is_exact else f"the generator's own prior, for {self.prompts_name}"
         return (
-            f"{self._head()}{prior}\n"
+            f"{self._head()}{prior}{self._bound()}\n"
             f"  {self.n} samples: {self.distinct_share:.0%} distinct, {self.copy_share:.0%} copies of the picked "
             f"input, {self.off_support_share:.0%} that the prompt distribution cannot make"
             + "".join(f"\n  {remark}" for remark in self.remarks)

@@ -47,6 +47,7 @@ ROW_COLUMNS = {
     "ess_median": "median effective sample size of the inversions",
     "ess_ratio": "that over the number of samples",
     "bits": "mean resolution bits of the inversions",
+    "bits_bound": "bits that any activation of the site can say at most, on average, through noise of this width",
     "copy_share": "mean weight of copies of the pick among its samples",
     "verdict_counts": "verdicts of the inversions",
     "notes": "what to beware of",
@@ -182,7 +183,7 @@ class ConsistencyReport:
         """
         if isinstance(source, Path):
             if not source.is_file():
-                raise ModelLoadError(f"no such file: {source.name}", hint="give a file that to_json wrote")
+                raise ModelLoadError(f"no such file: {source}", hint="give a file that to_json wrote")
             source = source.read_text(encoding="utf-8")
         try:
             found = json.loads(source)
@@ -221,4 +222,5 @@ def _frame(rows: tuple[Mapping[str, Any], ...], columns: Mapping[str, str]) -> p
 
 def _row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """One row read back: null is NaN in columns of numbers and None elsewhere."""
+    row = {"bits_bound": None, **row}  # reports of earlier versions have none
     return {c: row[c] if c in _TEXT | _WHOLE else number(row[c]) for c in columns}

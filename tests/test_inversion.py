@@ -277,6 +277,8 @@ def test_a_bank_answers_for_the_bandwidths_it_was_scored_for() -> None:
 def test_remarks_say_what_the_numbers_do_not() -> None:
     here = {"bandwidth": 0.1, "proposal_bandwidth": 0.1}
     assert many(**here).remarks == []
+    assert "at most 4.2 bits on average at this bandwidth" in many(**here, bits_bound=4.2).summary()
+    assert "at most" not in many(**here).summary() + many(**here, bits_bound=4.2).reweight(0.2).summary()
     (coarse,) = many(**here, top_share=0.91, bits_bound=4.2).remarks
     assert "91%" in coarse
     assert "4.2 bits" in coarse

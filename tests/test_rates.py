@@ -47,6 +47,7 @@ class FakeInversion:
     bandwidth: float = 0.1
     ess: float = 10.0
     bits: float = 3.0
+    bits_bound: float = 5.5
     verdict: str = "RELIABLE"
     prompt_ids: list[int] = field(init=False)
     tokens: tuple[str, ...] = field(init=False)
@@ -182,6 +183,24 @@ def test_more_permutations_are_made_for_more_rows() -> None:
     assert report.to_frame()["p_value"].isna().all()
 
 
+@pytest.mark.parametrize(("n_bad", "noted"), [(0, False), (1, False), (2, True), (8, True)])
+def test_doubtful_inversions_are_counted_in_the_notes(n_bad, noted) -> None:
+    verdicts = ["LOW_ESS", "INVERTER_FAILED", *["LOW_ESS"] * 6][:n_bad]
+    verdicts += ["RELIABLE", "NO_INFORMATION", "NEIGHBOURS", *["RELIABLE"] * 5][: 8 - n_bad]
+    picks = [
+        inversion(f"{name} {verb}", ["Ann left", "Bob stayed", "Cid ."], verdict=verdict)
+        for (name, verb), verdict in zip(
+            [(a, b) for a in ("Ann", "Bob", "Cid") for b in ("left", "stayed", ".")][:8], verdicts, strict=True
+        )
+    ]
+    report = consistency_of(picks, NAME, permutations=0)
+    row = report.rows[0]
+    assert ("Not to be relied on: " in row["notes"]) == noted
+    assert ("Not to be relied on: " in report.summary()) == noted
+    if n_bad == 8:
+        assert "7 LOW_ESS, 1 INVERTER_FAILED of 8 inversions" in row["notes"]
+
+
 # -- whole studies, with a stand-in for invert() ---------------------------------------------------
 
 
@@ -260,6 +279,7 @@ def test_a_site_that_holds_a_feature_is_told_from_one_that_does_not(calls) -> No
     holds, lacks = frame.loc[(RESID[0], "name")], frame.loc[(RESID[1], "name")]
     assert (holds["fcr"], holds["fcr_star"]) == pytest.approx((1, 1))
     assert holds["q_value"] < 0.05
+    assert set(frame["bits_bound"]) == {5.5}
     assert holds["fcr_low"] < 0.9, "near 1 the interval is Wilson's, not a point"
     assert lacks["q_value"] > 0.05
     assert abs(lacks["fcr_star"]) < 0.15
@@ -424,6 +444,10 @@ def test_a_report_survives_a_round_trip_through_json(calls, tmp_path) -> None:
         ConsistencyReport.from_json("[]")
     with pytest.raises(ModelLoadError, match="no such file"):
         ConsistencyReport.from_json(tmp_path / "other.json")
+    older = json.loads(text)
+    for row in older["rows"]:
+        del row["bits_bound"]
+    assert ConsistencyReport.from_json(json.dumps(older)).to_frame()["bits_bound"].isna().all()
 
 
 def test_an_empty_report_has_its_columns() -> None:
