@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
+from collections.abc import Hashable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidArgument
@@ -43,7 +46,29 @@ def draw_count(n: Any) -> int:
 
 def seed_number(seed: Any, name: str = "seed") -> int:
     """A seed."""
-    return whole_number(name, seed, least=0, hint="the same seed gives the same result; 0 is the usual one")
+    hint = "the same seed gives the same result; 0 is the usual one"
+    number = whole_number(name, seed, least=0, hint=hint)
+    if number >= 2**63:
+        raise InvalidArgument(f"{name}={number} is too large", hint=f"less than 2**63; {hint}")
+    return number
+
+
+def groups_of(values: Any, name: str) -> list[Hashable]:
+    """One value per input, by which inputs are grouped; a bare text is not several."""
+    hint = "give one value per input: a str, a number, or a tuple of those"
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidArgument(f"{name} is a {type(values).__name__}", hint=hint)
+    groups = list(values)
+    if not all(isinstance(group, Hashable) for group in groups):
+        raise InvalidArgument(f"{name} gives what cannot be compared", hint=hint)
+    return groups
+
+
+def folder_path(path: Any, name: str) -> Path:
+    """A path to write to."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"{name} is a {type(path).__name__}", hint="give the name of a folder")
+    return Path(path).expanduser()
 
 
 def token_index(position: Any, length: int, what: str = "the prompt") -> int:

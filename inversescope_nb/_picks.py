@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import token_index
+from ._arguments import groups_of, token_index
 from ._statistics import group_codes
 from .errors import InvalidArgument, NotEnumerable, suggest
 from .prompts import Prompt, PromptDistribution
@@ -103,9 +103,7 @@ def _groups(prompts: Sequence[Any], inputs: Sequence[Hashable], group_by: GroupB
             f"group_by={group_by!r:.60} groups nothing",
             hint="give a label of the prompts, a function of a prompt, or one value per target",
         )
-    groups = [group_by(p) for p in prompts] if callable(group_by) else list(group_by)
-    if not all(isinstance(group, Hashable) for group in groups):
-        raise InvalidArgument("group_by gives what cannot be compared", hint="a str, a number or a tuple of those")
+    groups = groups_of([group_by(p) for p in prompts] if callable(group_by) else group_by, "group_by")
     if len(groups) != len(prompts):
         raise InvalidArgument(f"{len(groups)} groups for {len(prompts)} targets", hint="give one group per target")
     return groups

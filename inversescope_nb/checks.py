@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .models import LanguageModel
 
 
+_UNCHECKED = "load_model(..., check=False) loads it unchecked: what its sites hold is then not known"
+
+
 def check_architecture(lm: LanguageModel, n_layers: int | None = None) -> None:
     """Raise :class:`UnsupportedModel` unless the parts of every block, or of the first few, add up."""
     n_layers = lm.n_layers if n_layers is None else n_layers
@@ -74,10 +77,10 @@ def _run(lm: LanguageModel, n_layers: int) -> dict[str, Float[Tensor, "n pos d"]
         ):
             lm.model(**forward_inputs(lm, token_ids, lengths))
     except (AttributeError, RuntimeError, TypeError, IndexError) as error:
-        raise UnsupportedModel(f"{lm.name} could not be run to check its sites: {error}") from error
+        raise UnsupportedModel(f"{lm.name} could not be run to check its sites: {error}", hint=_UNCHECKED) from error
     missing = [name for name in names if name not in seen]
     if missing:
-        raise UnsupportedModel(f"{missing[0]} of {lm.name} is never computed in a forward pass")
+        raise UnsupportedModel(f"{missing[0]} of {lm.name} is never computed in a forward pass", hint=_UNCHECKED)
     return seen
 
 

@@ -38,7 +38,7 @@ def fetch(source: Any, tokenizer: Any, placement: Placement) -> tuple[Any, Any, 
     """The model object, its tokenizer and a name for it; see :func:`inversescope_nb.models.load_model`."""
     if isinstance(source, tuple):
         if len(source) != 2:
-            raise InvalidArgument(f"a tuple of {len(source)} is not a (model, tokenizer) pair")
+            raise InvalidArgument(f"a tuple of {len(source)} is not a (model, tokenizer) pair", hint="give both")
         source, tokenizer = source
     if source is None or isinstance(source, (str, Path)):
         where = location(PACKAGED_TARGET if source is None else source)
@@ -58,6 +58,8 @@ def fetch(source: Any, tokenizer: Any, placement: Placement) -> tuple[Any, Any, 
         tokenizer = _fetch_tokenizer([where, _name_or_path(model)], placement)
     elif isinstance(tokenizer, (str, Path)):
         tokenizer = _fetch_tokenizer([location(tokenizer)], placement)
+    elif not hasattr(tokenizer, "convert_ids_to_tokens"):
+        raise InvalidArgument(f"a {type(tokenizer).__name__} is no tokenizer", hint=_TOKENIZER_HINT)
     return model, tokenizer, name
 
 
@@ -127,7 +129,7 @@ def _fetch_model(where: str, placement: Placement) -> Any:
             offload_folder=placement.offload_folder,
             **options,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"cannot load the model {where!r}: {first_line(error)}", hint=_HINT) from error
 
 

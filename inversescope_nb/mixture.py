@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import numbers
 import random
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -29,7 +30,7 @@ class Mixture(PromptDistribution):
         if (
             not parts
             or len(parts) != len(weights)
-            or not all(math.isfinite(w) and w >= 0 for w in weights)
+            or not all(isinstance(w, numbers.Real) and math.isfinite(w) and w >= 0 for w in weights)
             or sum(weights) <= 0
         ):
             raise InvalidArgument(

@@ -116,7 +116,9 @@ class ModelPrompts(PromptDistribution):
 
     def _check(self, lm: LanguageModel) -> None:
         if lm.fingerprint != self.lm.fingerprint:
-            raise InvalidArgument(f"these prompts are samples of {self.lm.name}, not of {lm.name}")
+            raise InvalidArgument(
+                f"these prompts are samples of {self.lm.name}, not of {lm.name}", hint="from_model(lm) again"
+            )
 
     def to_spec(self) -> dict[str, Any]:
         raise NotEnumerable(

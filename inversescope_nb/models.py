@@ -21,7 +21,7 @@ from .activations import BySite, activations_of_ids, forward_inputs
 from .architectures import Architecture, candidates, takes_position_ids, text_config
 from .checks import check_architecture
 from .encoding import EncodedPrompts, own_positions
-from .errors import Cancelled, UnsupportedModel
+from .errors import Cancelled, InvalidArgument, UnsupportedModel
 from .hooks import evaluation_mode
 from .loading import Placement, fetch
 from .sites import Site
@@ -117,6 +117,10 @@ class LanguageModel:
         Raises:
             UnknownSite: nothing matches.
         """
+        if not isinstance(pattern, str) or isinstance(kinds, str) or not isinstance(kinds, Collection | None):
+            raise InvalidArgument(
+                f"sites({pattern!r:.40}, kinds={kinds!r:.40})", hint="give a glob, and a list of kinds such as ['z']"
+            )
         return sites.list_sites(self, pattern, kinds)
 
     def site(self, spec: str | Site) -> Site:
@@ -271,4 +275,4 @@ def _resolve(model: Any, tokenizer: Any, name: str, check: bool) -> LanguageMode
             return lm
     if failures:
         raise failures[0]
-    raise UnsupportedModel(f"no attention and MLP found in the blocks of {name}")
+    raise UnsupportedModel(f"no attention and MLP found in the blocks of {name}", hint="use another model")

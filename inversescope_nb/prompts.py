@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import check_model, whole_number
 from .errors import Cancelled, InvalidArgument, NotEnumerable
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class PromptDistribution:
 
         What takes its time (a model that writes) looks at `cancel` before every token; `Cancelled` is raised.
         """
+        check_model(lm)
         rng = random.Random(seed)
         prompts = self.sample(n, seed=rng.randrange(2**31))
         if not prompts:
@@ -155,6 +157,8 @@ class PromptDistribution:
 
     def check_size(self, lm: LanguageModel, limit: int) -> None:
         """Raises `NotEnumerable` where it is certain that there are more than `limit` inputs."""
+        check_model(lm)
+        limit = whole_number("limit", limit, least=1, hint="2,000,000 is the usual choice")
         known = self.at_least(lm)
         if known > limit:
             shown = f"{known:,}" if known < 10**12 else f"{known:.2g}"
@@ -219,7 +223,7 @@ class PromptDistribution:
 
     def to_spec(self) -> dict[str, Any]:
         """JSON that :meth:`from_spec` rebuilds the distribution from; kept in every run card."""
-        raise NotEnumerable(f"{self.name} has no specification")
+        raise NotEnumerable(f"{self.name} has no specification", hint="pass it again where it is needed, as prior=")
 
     @property
     def fingerprint(self) -> str:
@@ -298,8 +302,12 @@ class PromptDistribution:
         """One of several distributions, chosen with the given weights (equal by default)."""
         from .mixture import Mixture
 
-        if not isinstance(parts, Sequence):
-            raise InvalidArgument(f"parts is a {type(parts).__name__}", hint="give a list of PromptDistributions")
+        if not isinstance(parts, Sequence) or not isinstance(weights, Sequence | None):
+            wrong = ("parts", parts) if not isinstance(parts, Sequence) else ("weights", weights)
+            raise InvalidArgument(
+                f"{wrong[0]} is a {type(wrong[1]).__name__}",
+                hint="give a list of PromptDistributions, and one of weights",
+            )
         return Mixture(tuple(parts), tuple(weights) if weights is not None else (1.0,) * len(parts), name)
 
     @classmethod

@@ -15,11 +15,11 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._arguments import check_generator, check_model, seed_number, whole_number
+from ._arguments import check_generator, check_model, folder_path, groups_of, seed_number, whole_number
 from ._picks import GroupBy, Targets, pick_inputs
 from ._progress import Progress, reported
 from ._scoring import Labels, Study, report
@@ -109,7 +109,8 @@ def consistency(
     n_targets = whole_number("n_targets", n_targets, least=1, hint="64 is the usual choice")
     n_samples = whole_number("n_samples", n_samples, least=1, hint="64 is the usual choice")
     permutations, seed = _permutations(permutations), seed_number(seed)
-    prior_texts = None if prior_texts is None else _several("prior_texts", prior_texts, "give a list of texts")
+    prior_texts = None if prior_texts is None else _texts(prior_texts)
+    run_dir = None if run_dir is None else folder_path(run_dir, "run_dir")
     names = resolve_sites(lm, gen, sites)
     picks = pick_inputs(lm, targets, n_targets=n_targets, position=position, slot=slot, group_by=group_by, seed=seed)
     parameters = {
@@ -177,8 +178,8 @@ def consistency_of(
     found, within, permutations, seed = (
         as_features(features), _within(within), _permutations(permutations), seed_number(seed),
     )  # fmt: skip
-    prior_texts = _several("prior_texts", prior_texts, "give a list of texts")
-    groups = None if groups is None else _several("groups", groups, "give one group per inversion")
+    prior_texts = _texts(prior_texts)
+    groups = None if groups is None else groups_of(groups, "groups")
     if groups is not None and len(groups) != len(inversions):
         raise InvalidArgument(
             f"{len(groups)} groups for {len(inversions)} inversions", hint="give one group per inversion"
@@ -246,11 +247,11 @@ def _within(within: Feature | None) -> Feature | None:
     return None if within is None else as_features((within,))[0]
 
 
-def _several(name: str, values: Any, hint: str) -> list[Any]:
-    """The values as a list; a bare text is not several."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidArgument(f"{name} is a {type(values).__name__}", hint=hint)
-    return list(values)
+def _texts(prior_texts: Sequence[str]) -> list[str]:
+    """Texts as a list; a bare one is not several."""
+    if isinstance(prior_texts, str) or not isinstance(prior_texts, Iterable):
+        raise InvalidArgument(f"prior_texts is a {type(prior_texts).__name__}", hint="give a list of texts")
+    return list(prior_texts)
 
 
 def _bandwidths(bandwidth: float | Sequence[float]) -> list[float]:

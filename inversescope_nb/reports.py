@@ -170,7 +170,12 @@ class ConsistencyReport:
         content = {"format": 1, "settings": dict(self.settings), "rows": self.rows, "picks": self.picks}
         text = json.dumps(plain(content), allow_nan=False)
         if path is not None:
-            write_text(Path(path), text)
+            try:
+                write_text(Path(path), text)
+            except OSError as e:
+                raise InvalidArgument(
+                    f"cannot write {path}: {e.strerror}", hint="give a file in a folder that is there"
+                ) from e
         return text
 
     @classmethod

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import numbers
 import random
 import re
 import threading
@@ -20,7 +21,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import draw_count
+from ._arguments import check_model, draw_count
 from ._template_tokens import compiled_for
 from ._template_walk import SLOT, Compiled, Reading
 from .errors import InvalidArgument, NotEnumerable, suggest
@@ -85,6 +86,11 @@ class Template:
     """How likely it is beside the other templates."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not all(isinstance(slot, Slot) for slot in _as_tuple(self.slots)):
+            raise InvalidArgument(
+                f"Template({self.text!r:.40}, {self.slots!r:.40})",
+                hint="give Template('{A} likes tea', (Slot('A', names),))",
+            )
         named = SLOT.findall(self.text)
         known = [slot.name for slot in self.slots]
         if [n for n in known if n in named] != named or len(set(known)) < len(known):
@@ -94,13 +100,18 @@ class Template:
                 "Slot('A2', lambda slots: [slots['A']])",
             )
         if not self.text.strip() or "  " in self.text or self.text != self.text.strip():
-            raise InvalidArgument(f"template {self.text!r} needs words separated by single spaces")
+            raise InvalidArgument(
+                f"template {self.text!r} needs words separated by single spaces", hint="{A} likes {B} ."
+            )
         if set("{}") & set(SLOT.sub("", self.text)):
             raise InvalidArgument(f"template {self.text!r} has a brace that is no slot", hint="slots look like {NAME}")
         for i, slot in enumerate(self.slots):
             unknown = set(slot.distinct_from) - set(known[:i])
             if unknown:
-                raise InvalidArgument(f"slot {slot.name!r} must differ from {sorted(unknown)}, not filled before it")
+                raise InvalidArgument(
+                    f"slot {slot.name!r} must differ from {sorted(unknown)}, not filled before it",
+                    hint="name slots before it",
+                )
 
     @property
     def visible(self) -> tuple[str, ...]:
@@ -114,7 +125,10 @@ class Template:
             values = slot.values(assignment) if callable(slot.values) else slot.values
             taken = {assignment[name] for name in slot.distinct_from}
             if not any(v not in taken for v in values):
-                raise InvalidArgument(f"slot {slot.name!r} of {self.text!r} has no value left after {assignment}")
+                raise InvalidArgument(
+                    f"slot {slot.name!r} of {self.text!r} has no value left after {assignment}",
+                    hint="give it more values",
+                )
             value = rng.choice(values)
             while value in taken:
                 value = rng.choice(values)
@@ -153,12 +167,16 @@ class TemplatePrompts(PromptDistribution):
     def __init__(
         self, templates: Sequence[Template], *, name: str, cut: str, spec: Mapping[str, Any] | None = None
     ) -> None:
-        if not templates or not all(math.isfinite(t.weight) and t.weight > 0 for t in templates):
-            raise InvalidArgument(f"{name}: needs at least one template, each with a weight > 0")
+        weights = [t.weight for t in templates]
+        if not weights or not all(isinstance(w, numbers.Real) and math.isfinite(w) and w > 0 for w in weights):
+            raise InvalidArgument(f"{name}: needs at least one template, each with a weight > 0", hint="1.0 is usual")
         self.templates, self.name, self.cut = tuple(templates), name, check_cut(cut)
         lacking = [t for t in templates if cut.startswith("slot:") and cut[5:] not in t.visible]
         if lacking:
-            raise InvalidArgument(f"{name}: template {lacking[0].text!r} has no slot {cut[5:]!r} to be cut at")
+            raise InvalidArgument(
+                f"{name}: template {lacking[0].text!r} has no slot {cut[5:]!r} to be cut at",
+                hint=f"its slots: {', '.join(lacking[0].visible) or 'none'}",
+            )
         self._spec = dict(spec) if spec is not None else None
         self._compiled: dict[str, Compiled | None] = {}
         self._parsed = functools.lru_cache(maxsize=16_384)(super().parse)  # several features read one text
@@ -179,6 +197,8 @@ class TemplatePrompts(PromptDistribution):
                 continue
             if not isinstance(template, str):
                 raise InvalidArgument(f"a template cannot be a {type(template).__name__}", hint="'{A} likes {B} .'")
+            if not isinstance(slots, Mapping):
+                raise InvalidArgument(f"slots is a {type(slots).__name__}", hint="slots={'NAME': ['a', 'b']}")
             names = SLOT.findall(template)
             missing = [n for n in names if n not in slots]
             if missing:
@@ -223,6 +243,7 @@ class TemplatePrompts(PromptDistribution):
 
     def compiled(self, lm: LanguageModel) -> Compiled | None:
         """The templates in this model's ids; None where words cannot be tokenized one by one."""
+        check_model(lm)
         if lm.tokenizer_hash not in self._compiled:
             self._compiled[lm.tokenizer_hash] = compiled_for(self.templates, lm)
         return self._compiled[lm.tokenizer_hash]

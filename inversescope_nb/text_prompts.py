@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ._arguments import draw_count, whole_number
+from ._arguments import check_model, draw_count, whole_number
 from .errors import BadPrompt, InvalidArgument, ModelLoadError, suggest
 from .prompts import Prompt, PromptDistribution, check_cut
 
@@ -56,6 +56,7 @@ class TextPrompts(PromptDistribution):
 
     def _known(self, lm: LanguageModel) -> dict[tuple[int, ...], float]:
         """All inputs, listed once a tokenizer."""
+        check_model(lm)
         if lm.tokenizer_hash not in self._inputs:
             self._inputs[lm.tokenizer_hash] = self.inputs(lm)
         return self._inputs[lm.tokenizer_hash]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _files
-from .._arguments import check_model
+from .._arguments import check_model, folder_path
 from ..errors import InvalidArgument, ModelLoadError, NotEnumerable
 from ..kernels import Kernel, SiteStatistics
 from ..loading import first_line, location, without_bars
@@ -40,10 +40,13 @@ def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = 
 
     The folder is written beside its place and moved there, so that a broken write leaves nothing.
     """
-    path = Path(path)
+    path = folder_path(path, "path")
     if path.exists() and not path.is_dir():
         raise InvalidArgument(f"{path} is a file", hint="give the name of a folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InvalidArgument(f"cannot make the folder {path.parent}: {e.strerror}", hint="give another folder") from e
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         folder = Path(temporary) / "folder"
         folder.mkdir()
@@ -106,6 +109,10 @@ def load(
     """Reads a folder, or fetches it from the Hub; raises `ModelLoadError` where it is not whole."""
     if target is not None:
         check_model(target, "target")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as e:
+        raise InvalidArgument(f"device={device!r} cannot be used: {first_line(e)}", hint="'cpu' always can") from e
     folder = _fetch(path_or_repo_id, revision)
     about = _files.read_json(folder / "generator.json")
     found = about.get("format") if isinstance(about, dict) else None
