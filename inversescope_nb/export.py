@@ -131,7 +131,7 @@ def picker_fragment(picker: TokenPicker) -> str:
     shaded = zip(picker.tokens, values, strict=False)  # while a prompt is edited, its values are still the last one's
     tokens = "".join(_token(t, v, top, picked=i == picker.index) for i, (t, v) in enumerate(shaded))
     steps = (-1, -0.5, 0.5, 1) if picker.diverging else (0.5, 1)
-    scale = "".join(_token(f"{v * top:{'+' if picker.diverging else ''}.3g}", v * top, top) for v in steps)
+    scale = "".join(_token(f"{v * top:{'+' if picker.diverging else ''}.2g}", v * top, top) for v in steps)
     words = f"{html.escape(picker.values_label)} {scale} {html.escape(picker.values_unit)}"
     return _page(f"<p>{tokens}</p>", f"<p>{words}</p>" if picker.values else "")
 

@@ -192,3 +192,19 @@ def test_where_nothing_can_be_trained_the_offer_says_why(tmp_path):
     assert widget.offer["train"] is None
     assert widget.offer["search"]
     assert "None can be trained here: the tokenizer of" in widget.offer["message"]
+
+
+def test_stop_is_quick_while_a_step_is_timed_and_the_offer_stays(make, lm):
+    config = isn.TrainingConfig(**{**SHORT, "batch_size": 4096})
+    widget = make(training=config, prompts=PromptDistribution.from_model(lm, max_tokens=30))
+    widget.invert()
+    deadline = time.monotonic() + 60
+    while widget.offer is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert widget.busy
+    before = time.monotonic()
+    press(widget, "stop")
+    settle(widget, 30)
+    assert time.monotonic() - before < 2
+    assert widget.error is None
+    assert widget.offer["train"] == "Train a generator here"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 """What `train_generator` calls it."""
-_FEW, _MANY = 16, 256  # inputs drawn to see how long that takes
-_QUICK_S = 3.0  # a longer probe is made only where it takes no longer than this
+_FEW, _MANY = 16, 256  # inputs of the smallest and the largest probe of what an input costs
+_QUICK_S = 3.0  # seconds that a probe should take at most
 _LARGEST = 200_000_000  # parameters up to which a copy of the target is made for the sake of an estimate
 
 
@@ -134,23 +134,20 @@ class Trainings:
         def draw(n: int) -> None:
             inputs[:] = prompts.draw(n, self.lm, seed=0, cancel=cancel)
 
-        draw(1)  # the first look at a distribution may compile it
-        a_draw = _each(draw, _FEW, _MANY)
-        a_look = _each(lambda n: self.lm.activations(inputs[:n], [site], cancel=cancel), _FEW, len(inputs))
+        a_draw = _each(draw, _MANY)
+        a_look = _each(lambda n: self.lm.activations(inputs[:n], [site], cancel=cancel), len(inputs))
         drawn, seen = self.config.statistics_samples + self.config.held_out, self.config.statistics_samples
         return drawn * a_draw + seen * a_look
 
     def _step(self, site: str, prompts: PromptDistribution, cancel: threading.Event) -> float:
-        """Seconds of one step: of a real one, in the real size if that is quick, else in a small one.
+        """Seconds of one step: of a real one, in the real size if that is quick, else of a smaller one.
 
         A large target is not copied for this: there a step counts as four forward passes.
         """
         size = self.config.batch_size
         if sum(p.numel() for p in self.lm.model.parameters()) > _LARGEST:
             return size * self._four_passes(prompts, cancel)
-        few = min(_FEW, size)
-        seconds = self._timed_step(site, prompts, few, cancel) * size / few
-        return seconds if few == size or seconds > _QUICK_S else self._timed_step(site, prompts, size, cancel)
+        return size * _grown(lambda n: self._timed_step(site, prompts, n, cancel) / n, size)
 
     def _four_passes(self, prompts: PromptDistribution, cancel: threading.Event) -> float:
         """Seconds of one input's draw and of four forward passes."""
@@ -158,19 +155,19 @@ class Trainings:
         inputs = prompts.draw(_FEW, self.lm, seed=0, cancel=cancel)
         a_draw = (time.perf_counter() - started) / _FEW
         deepest = self.lm.sites("blocks.*.hook_resid_post")[-1]
-        return a_draw + 4 * _each(lambda n: self.lm.activations(inputs[:n], [deepest], cancel=cancel), 1, _FEW)
+        return a_draw + 4 * _each(lambda n: self.lm.activations(inputs[:n], [deepest], cancel=cancel), _FEW)
 
     def _timed_step(self, site: str, prompts: PromptDistribution, size: int, cancel: threading.Event) -> float:
         """Seconds of the second step of a training that is given up then; the first warms up."""
         from ..generator import train_generator
 
-        enough = threading.Event()
+        enough = _Also(cancel)
         times: list[float] = []
 
         def look(done: int, _total: int, _message: str) -> None:
             if done > 0:
                 times.append(time.perf_counter())
-            if len(times) == 2 or cancel.is_set():
+            if len(times) == 2:
                 enough.set()
 
         small = replace(
@@ -185,13 +182,34 @@ class Trainings:
         return times[1] - times[0]
 
 
-def _each(work: Callable[[int], object], few: int, many: int) -> float:
-    """Seconds of `work(n)` for each of the n: at `many` where that is quick, else at `few`."""
+class _Also(threading.Event):
+    """An event that is set as well once another one is."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+
+def _each(work: Callable[[int], object], most: int) -> float:
+    """Seconds of `work(n)` for each of the n, at n as large as is quick, `most` at most."""
 
     def timed(n: int) -> float:
         started = time.perf_counter()
         work(n)
         return (time.perf_counter() - started) / n
 
-    seconds = timed(few)
-    return seconds if many <= few or seconds * many > _QUICK_S else timed(many)
+    timed(1)  # the first time may compile something
+    return _grown(timed, most)
+
+
+def _grown(seconds_each: Callable[[int], float], most: int) -> float:
+    """`seconds_each(n)` at the largest n that is quick: a few say little, since a large batch costs less for each."""
+    n = min(_FEW, most)
+    found = seconds_each(n)
+    while n < most and found * min(4 * n, most) < _QUICK_S:
+        n = min(4 * n, most)
+        found = seconds_each(n)
+    return found
