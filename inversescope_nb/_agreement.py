@@ -52,6 +52,11 @@ class Sampled:
     groups: Int[np.ndarray, " m"]
     """Which picks belong together (one prompt, one entity), as codes."""
 
+    @property
+    def truncated(self) -> Float[np.ndarray, "m n"]:
+        """The weights, truncated and normalised pick by pick: what other picks drew does not matter."""
+        return truncate(self.weights, self.drawn.sum(-1))
+
     def select(self, picks: np.ndarray) -> Sampled:
         """The same for some of the picks."""
         return Sampled(*(getattr(self, name)[picks] for name in self.__dataclass_fields__))
@@ -86,7 +91,7 @@ def agreement(
         weighted: with importance weights (truncated) rather than all samples alike.
         copies: count samples that equal the picked input.
     """
-    weights = truncate(sampled.weights) if weighted else normalise(sampled.drawn)
+    weights = sampled.truncated if weighted else normalise(sampled.drawn)
     matrix = shares(labels, sample_labels, weights)
     left = np.broadcast_to(weights.sum(-1), matrix.shape)  # 1, or 0 for a pick without samples
     if not copies:
@@ -101,7 +106,7 @@ def agreement(
 
 def effective_samples(sampled: Sampled) -> Float[np.ndarray, " m"]:
     """The effective sample size of each pick without its copies, for intervals of single picks."""
-    weights = np.where(sampled.inputs == sampled.pick_inputs[:, None], 0.0, truncate(sampled.weights))
+    weights = np.where(sampled.inputs == sampled.pick_inputs[:, None], 0.0, sampled.truncated)
     return effective_sample_size(weights)
 
 

@@ -261,7 +261,7 @@ def _quality(cell: Cell, sampled: Sampled) -> dict[str, Any]:
         "ess_ratio": ess / max(sampled.drawn.shape[1], 1),
         "bits": _mean(np.array([pick.bits for pick in cell.picks])),
         "bits_bound": cell.bits_bound,
-        "copy_share": float((truncate(sampled.weights) * copies).sum(-1).mean()),
+        "copy_share": float((sampled.truncated * copies).sum(-1).mean()),
         "verdict_counts": ", ".join(f"{name}: {count}" for name, count in counts.most_common()),
     }
 

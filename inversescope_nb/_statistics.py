@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 KHAT_UNRELIABLE = 0.7
 """Above this k-hat, importance-weighted averages are not to be trusted (Vehtari et al.)."""
@@ -36,15 +36,19 @@ def normalise(weights: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "... n"]
     return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
 
 
-def truncate(weights: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "... n"]:
+def truncate(
+    weights: Float[np.ndarray, "... n"], n: Int[np.ndarray, " ..."] | None = None
+) -> Float[np.ndarray, "... n"]:
     """Weights cut at mean * sqrt(n), then normalised: a little bias for a bounded variance.
+
+    `n`: how many were drawn, where rows are filled up with weights of 0.
 
     >>> truncate(np.array([6.0, 1.0, 1.0, 0.0])).tolist()  # mean 2, so nothing above 4
     [0.6666666666666666, 0.16666666666666666, 0.16666666666666666, 0.0]
     """
     weights = np.asarray(weights, dtype=np.float64)
-    n = max(weights.shape[-1], 1)
-    cap = weights.sum(-1, keepdims=True) / n * np.sqrt(n)
+    n = np.maximum(weights.shape[-1] if n is None else np.asarray(n)[..., None], 1)
+    cap = weights.sum(-1, keepdims=True) / np.sqrt(n)
     return normalise(np.minimum(weights, cap))
 
 

@@ -25,7 +25,7 @@ from ._progress import Progress, reported
 from ._scoring import Labels, Study, report
 from ._statistics import group_codes
 from ._study import Cell, CellStore, generator_hash, sample_cells
-from .errors import InvalidArgument, UnknownSite, suggest
+from .errors import InvalidArgument, NotEnumerable, UnknownSite, suggest
 from .features import Feature, InputText, as_features
 from .kernels import check_bandwidth
 from .reports import ConsistencyReport
@@ -105,7 +105,8 @@ def consistency(
     """
     check_model(lm)
     check_generator(gen)
-    found, bandwidths, within = as_features(features), _bandwidths(bandwidth), _within(within)
+    found, within = as_features(features), _within(within)
+    bandwidths = _bandwidths(bandwidth, gen.config.bandwidths)
     n_targets = whole_number("n_targets", n_targets, least=1, hint="64 is the usual choice")
     n_samples = whole_number("n_samples", n_samples, least=1, hint="64 is the usual choice")
     permutations, seed = _permutations(permutations), seed_number(seed)
@@ -121,14 +122,13 @@ def consistency(
         "seed": seed,
         "channel": channel,
     }
+    if prior_texts is None:
+        prior_texts = _prior_texts(lm, gen, seed)
     with reported(on_progress, progress, "consistency") as report_progress:
         cells = sample_cells(
             lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
             n_samples=n_samples, seed=seed, channel=channel, on_progress=report_progress, cancel=cancel,
         )  # fmt: skip
-    if prior_texts is None:
-        drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed)
-        prior_texts = [InputText.from_ids(ids, lm) for ids in drawn]
     settings = {
         "prompts": f"{gen.prompts.name}, cut at {gen.prompts.cut}",
         "target_model": lm.name,
@@ -247,6 +247,15 @@ def _within(within: Feature | None) -> Feature | None:
     return None if within is None else as_features((within,))[0]
 
 
+def _prior_texts(lm: LanguageModel, gen: Generator, seed: int) -> list[InputText]:
+    """Draws from the generator's P(X); of one that is known by name only, what was kept from its training."""
+    try:
+        drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed)
+    except NotEnumerable:
+        drawn = gen.bank_inputs
+    return [InputText.from_ids(ids, lm) for ids in drawn]
+
+
 def _texts(prior_texts: Sequence[str]) -> list[str]:
     """Texts as a list; a bare one is not several."""
     if isinstance(prior_texts, str) or not isinstance(prior_texts, Iterable):
@@ -254,9 +263,9 @@ def _texts(prior_texts: Sequence[str]) -> list[str]:
     return list(prior_texts)
 
 
-def _bandwidths(bandwidth: float | Sequence[float]) -> list[float]:
-    """One or several bandwidths, each once; whether the generator was trained there, invert() checks."""
+def _bandwidths(bandwidth: float | Sequence[float], allowed: tuple[float, float]) -> list[float]:
+    """One or several bandwidths, each once."""
     given = [bandwidth] if np.ndim(bandwidth) == 0 else list(bandwidth)
     if not given:
         raise InvalidArgument("no bandwidth was given", hint="0.1 is the usual choice")
-    return list(dict.fromkeys(check_bandwidth(b) for b in given))
+    return list(dict.fromkeys(check_bandwidth(b, allowed) for b in given))

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from inversescope_nb.errors import (
     UnknownSite,
 )
 from inversescope_nb.features import Feature, InputText
+from inversescope_nb.generator import TrainingConfig, load_generator, train_generator
 from inversescope_nb.kernels import Kernel
 from inversescope_nb.prompts import Prompt, PromptDistribution
 from inversescope_nb.rates import ConsistencyReport, consistency, consistency_of, resolve_sites
@@ -238,6 +240,7 @@ class FakeGenerator(torch.nn.Module):
     """Two sites: the first holds the name, the second nothing."""
 
     sites, kernel = tuple(RESID), Kernel()
+    config = SimpleNamespace(bandwidths=(0.02, 1.0))
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -507,3 +510,19 @@ def test_the_embedding_of_the_last_word_holds_that_word_and_nothing_else(lm, tmp
     assert frame.loc["C", "fcr_channel"] > 0.98
     # copies belong to the channel's samples: what the activation does not hold agrees as often as in P(X)
     assert frame.loc["A", "fcr_channel"] == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_bandwidths_are_those_of_the_generator_and_priors_may_be_known_by_name_only(lm, tmp_path) -> None:
+    P = PromptDistribution.from_model(lm, max_tokens=4)
+    config = TrainingConfig(
+        steps=2, batch_size=8, width=16, n_tokens=2, n_blocks=1, n_heads=2, statistics_samples=32, held_out=16,
+        bandwidths=(0.5, 2.0),
+    )  # fmt: skip
+    train_generator(lm, "resid_post.1", P, config=config).save_pretrained(tmp_path / "gen")
+    gen = load_generator(tmp_path / "gen")
+    has_the = Feature("the", lambda text: "the" in text)
+    study = {"targets": ["the cat", "a dog is"], "sites": "resid_post.1", "features": [has_the]}
+    found = consistency(lm, gen, **study, bandwidth=1.5, n_samples=4, permutations=0)
+    assert len(found.to_frame()) == 1
+    with pytest.raises(InvalidArgument, match="outside the range"):
+        consistency(lm, gen, **study, bandwidth=0.1, n_samples=4)

@@ -317,6 +317,17 @@ def test_permutation_p_values_by_hand() -> None:
     )
 
 
+def test_a_pick_is_cut_as_if_it_stood_alone() -> None:
+    """Beside picks with more samples, a row is filled up with weights of 0 that were never drawn."""
+    weights = np.array([8.0, 1.0, 1.0, 1.0])
+    alone = truncate(weights)
+    filled = truncate(np.stack([np.r_[weights, np.zeros(60)], np.ones(64)]), np.array([4, 64]))
+    np.testing.assert_allclose(filled[0, :4], alone)
+    assert not filled[0, 4:].any()
+    np.testing.assert_allclose(filled[1], 1 / 64)
+    assert truncate(np.r_[weights, np.zeros(60)])[0] != pytest.approx(alone[0])
+
+
 def test_tied_permutations_give_uniform_p_values() -> None:
     p = [permutation_test(np.ones((4, 4)), np.zeros(4, int), np.arange(4), permutations=99, seed=s) for s in range(300)]
     assert np.mean(p) == pytest.approx(0.5, abs=0.06)
