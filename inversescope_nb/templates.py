@@ -86,7 +86,8 @@ class Template:
     """How likely it is beside the other templates."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not all(isinstance(slot, Slot) for slot in _as_tuple(self.slots)):
+        are_slots = isinstance(self.slots, Sequence) and all(isinstance(slot, Slot) for slot in self.slots)
+        if not isinstance(self.text, str) or not are_slots:
             raise InvalidArgument(
                 f"Template({self.text!r:.40}, {self.slots!r:.40})",
                 hint="give Template('{A} likes tea', (Slot('A', names),))",

@@ -140,6 +140,7 @@ MISTAKES = {
     "no weights": (lambda lm, gen, p: isn.PromptDistribution.mixture([p, p], 5), "weights is a int"),
     "slot values": (lambda lm, gen, p: isn.PromptDistribution.from_templates(["{A}"], 5), "slots is a int"),
     "template slots": (lambda lm, gen, p: isn.Template("{A}", ["A"]), "Template('{A}', ['A'])"),
+    "template, a number": (lambda lm, gen, p: isn.Template("{A}", 5), "Template('{A}', 5)"),
     "template weight": (
         lambda lm, gen, p: isn.PromptDistribution.from_templates([isn.Template("a", (), weight="b")]),
         "weight > 0",
