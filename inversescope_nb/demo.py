@@ -216,7 +216,16 @@ def _tell(
     position = len(tokens) - 1 - tokens[::-1].index(story.token)
     report(0, "inverting")
     inversion = invert(
-        lm, gen, ids, site=story.site, position=position, bandwidth=story.bandwidth, n=n, seed=seed, cancel=cancel
+        lm,
+        gen,
+        ids,
+        site=story.site,
+        position=position,
+        bandwidth=story.bandwidth,
+        n=n,
+        seed=seed,
+        cancel=cancel,
+        progress=False,
     )
     task = get_task(story.task)
     rates = consistency(

@@ -486,6 +486,13 @@ def test_a_tokenizer_whose_bos_texts_do_not_get_trains_like_any(tmp_path) -> Non
         {"trainable": "ful"}, {"mixed_precision": "fp8"}, {"backbone": ""},
     ],
 )  # fmt: skip
+def test_prompts_that_are_no_distribution_are_refused(lm) -> None:
+    with pytest.raises(InvalidArgument, match="list"):
+        train_generator(lm, SITES, TEXTS, config=config())
+    with pytest.raises(InvalidArgument, match="str"):
+        train_generator("gpt2", SITES, prompts(), config=config())
+
+
 def test_configurations_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(InvalidArgument, match=next(iter(wrong))):
         config(**wrong)

@@ -57,7 +57,9 @@ class GapProbe:
         try:
             for site in chosen if limit else ():
                 moments = generator.statistics(site)
-                table = activation_table(lm, prompts, site, statistics=moments, limit=limit, cancel=cancel)
+                table = activation_table(
+                    lm, prompts, site, statistics=moments, limit=limit, cancel=cancel, progress=False
+                )
                 self.tables.append(table)
         except NotEnumerable:
             self.tables = []

@@ -85,7 +85,9 @@ def measure_quality(
     cells = [(s, e) for s in sites for e in bandwidths]
     for i, (site, bandwidth) in enumerate(cells):
         found = [
-            invert(lm, generator, x, site=site, bandwidth=bandwidth, n=n_samples, seed=seed, cancel=cancel)
+            invert(
+                lm, generator, x, site=site, bandwidth=bandwidth, n=n_samples, seed=seed, cancel=cancel, progress=False
+            )
             for x in picks
         ]
         median = {

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import _files, banks
+from .._arguments import check_model, check_prompts
 from .._progress import reported
 from .._version import __version__
 from ..errors import Cancelled, CheckpointMismatch, InvalidArgument
@@ -87,7 +88,8 @@ def train_generator(
         >>> import inversescope_nb as isn                                        # doctest: +SKIP
         >>> gen = isn.train_generator(lm, "resid_post.2", prompts)               # doctest: +SKIP
     """
-    config = config or TrainingConfig()
+    check_model(lm)
+    prompts, config = check_prompts(prompts), config or TrainingConfig()
     with reported(on_progress, progress, "training") as report:
         if report is not None:
             report(0, config.prior_steps + config.steps, "drawing inputs and measuring the sites")
