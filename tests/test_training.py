@@ -486,13 +486,6 @@ def test_a_tokenizer_whose_bos_texts_do_not_get_trains_like_any(tmp_path) -> Non
         {"trainable": "ful"}, {"mixed_precision": "fp8"}, {"backbone": ""},
     ],
 )  # fmt: skip
-def test_prompts_that_are_no_distribution_are_refused(lm) -> None:
-    with pytest.raises(InvalidArgument, match="list"):
-        train_generator(lm, SITES, TEXTS, config=config())
-    with pytest.raises(InvalidArgument, match="str"):
-        train_generator("gpt2", SITES, prompts(), config=config())
-
-
 def test_configurations_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(InvalidArgument, match=next(iter(wrong))):
         config(**wrong)
@@ -551,3 +544,10 @@ def test_the_first_steps_are_spent_on_the_first_sites(lm) -> None:
     assert seen == [["blocks.1.hook_resid_post"], sites]
     with pytest.raises(InvalidArgument, match="match none of the sites"):
         _Run(lm, sites, prompts, TrainingConfig(first_sites=("blocks.9.*",), first_steps=1, **small), None, True)
+
+
+def test_prompts_that_are_no_distribution_are_refused(lm) -> None:
+    with pytest.raises(InvalidArgument, match="list"):
+        train_generator(lm, SITES, TEXTS, config=config())
+    with pytest.raises(InvalidArgument, match="str"):
+        train_generator("gpt2", SITES, prompts(), config=config())
