@@ -468,7 +468,13 @@ def test_what_is_packaged_loads_without_a_progress_bar(capfd) -> None:
 
     from inversescope_nb.generator import load_generator
 
-    load_model()
-    load_generator()
-    assert "Loading" not in capfd.readouterr().err
-    assert logging.is_progress_bar_enabled()
+    was = logging.is_progress_bar_enabled()
+    try:
+        for switch, shown in ((logging.enable_progress_bar, True), (logging.disable_progress_bar, False)):
+            switch()
+            load_model()
+            load_generator()
+            assert "Loading" not in capfd.readouterr().err
+            assert logging.is_progress_bar_enabled() == shown
+    finally:
+        (logging.enable_progress_bar if was else logging.disable_progress_bar)()
