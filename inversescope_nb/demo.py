@@ -50,12 +50,13 @@ class Story:
 
 STORIES = (
     Story(
-        "Before the answer: which words of the story has the last token gathered?",
+        "Before the answer: which words of the story has the first layer's attention gathered?",
         "ioi",
         "When Mary and John had a talk at the park , John passed the book to",
         "to",
-        "mlp_out.0",
+        "resid_mid.0",
         ("indirect_object", "subject", "object", "place", "order"),
+        bandwidth=0.2,
     ),
     Story(
         "At the equals sign: which digits have arrived after one layer?",

@@ -34,7 +34,7 @@ def run(code: str) -> tuple[dict, pd.DataFrame]:
 def test_example_prompts_lie_inside_the_prompt_distribution(scope):
     prompts = scope.generator.prompts
     texts = [example["text"] for example in scope.picker.examples]
-    assert scope.prompt == texts[0]
+    assert scope.prompt == min(texts, key=len)
     assert len(texts) == 6
     for text in texts:
         ids = scope.lm.encode(text).token_ids[0].tolist()
@@ -44,8 +44,8 @@ def test_example_prompts_lie_inside_the_prompt_distribution(scope):
 def test_what_is_seen_first_is_inside_p_and_has_hypotheses(scope):
     scope.invert().wait(60)
     assert scope.inversion.picked_on_support
-    assert scope.inversion.verdict != "OUTSIDE_PROMPT_DISTRIBUTION"
-    assert {feature["name"] for feature in scope.panel.features} >= {"subject", "indirect_object", "place"}
+    assert scope.inversion.verdict == "RELIABLE"
+    assert {feature["name"] for feature in scope.panel.features} >= {"hundreds", "tens", "ones"}
     assert scope.panel.chance_note == ""
 
 

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Cancelled
 from ..inversion import invert
-from .data import last_activations
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -27,6 +25,8 @@ BANDWIDTHS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Bandwidths that a site's usual one is chosen from."""
 OWN_SHARE = 0.05
 """What the picked input itself should have of the posterior at most."""
+DRAWS = 32
+"""Samples that the share is estimated from."""
 SMALL = 0.01
 """A P(X) is small if a typical input has more of it than this."""
 
@@ -39,25 +39,27 @@ def usual_bandwidths(
 ) -> dict[str, float]:
     """For each site, 0.1 or the smallest bandwidth at which an input itself has at most 5 % of its posterior.
 
-    The share is q(x_hat | z_hat) at the clean activation, the median over `inputs`; bandwidths within the trained
-    range. Sites where no bandwidth is wide enough get the widest; where P(X) is so small that an input has 1 % of
-    it before anything is known, all keep 0.1.
+    The share is P(x_hat) / Z with Z from `DRAWS` samples, the median over `inputs`; where the generator misses what is
+    near, Z is found too small and a wider bandwidth chosen. Bandwidths within the trained range; sites where none is
+    wide enough get the widest. Where P(X) is so small that an input has 1 % of it before anything is known, all keep
+    0.1.
     """
     low, high = generator.config.bandwidths
     allowed = [e for e in BANDWIDTHS if low <= e <= high] or [min(max(BANDWIDTHS[0], low), high)]
-    prior = [float(x.sum()) for x in generator.log_probs(inputs, generator.no_condition(1))]
+    prior = generator.prompts.log_probs(inputs, lm)
+    if prior is None:
+        prior = [float(x.sum()) for x in generator.log_probs(inputs, generator.no_condition(1))]
     if np.exp(np.median(prior)) > SMALL:
         return dict.fromkeys(generator.sites, allowed[0])
-    activations = last_activations(lm, inputs, generator.sites, cancel=cancel)
     usual: dict[str, float] = {}
-    for site, z in activations.items():
-        u = generator.statistics(site).standardise(z)
+    for site in generator.sites:
         for bandwidth in allowed:
-            if cancel is not None and cancel.is_set():
-                raise Cancelled("measuring the usual bandwidths was stopped")
             usual[site] = bandwidth
-            log_q = [float(x.sum()) for x in generator.log_probs(inputs, generator.condition_on(site, u, bandwidth))]
-            if np.exp(np.median(log_q)) <= OWN_SHARE:
+            found = [
+                invert(lm, generator, x, site=site, bandwidth=bandwidth, n=DRAWS, bank=0, cancel=cancel, progress=False)
+                for x in inputs
+            ]
+            if np.median([1.0 if np.isnan(v.picked_share) else v.picked_share for v in found]) <= OWN_SHARE:
                 break
     return usual
 

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 _CHECKPOINT = "checkpoint.safetensors"
+USUAL_PICKS = 8
+"""Held-out inputs behind the usual bandwidths."""
 # settings that may change between a run and its resumption
 _FREE = ("eval_every", "save_every", "gap_inputs")
 # what is kept of the run card of a generator that training goes on from
@@ -209,7 +211,7 @@ class _Run:
             "config": config,
             "examples_seen": self.config.batch_size * self.config.steps + earlier.get("examples_seen", 0),
             "went_on_from": {k: earlier[k] for k in _KEPT if k in earlier},
-            "usual_bandwidths": usual_bandwidths(self.lm, self.generator, self.held_out[:64], cancel),
+            "usual_bandwidths": usual_bandwidths(self.lm, self.generator, self.held_out[:USUAL_PICKS], cancel),
             "parameters": sum(p.numel() for p in self.generator.parameters()),
             "parameters_trained": sum(p.numel() for _, p in self.trained),
             "seconds": round(self.seconds, 1),

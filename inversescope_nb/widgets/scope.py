@@ -104,7 +104,7 @@ class InverseScopeWidget(PickJobs):
             bandwidth = 0.1 if generator is None else generator.default_bandwidth(site)
         examples = backend.inputs.examples(generator)
         if not prompt and examples:
-            first = next(iter(examples.values()))
+            first = min(examples.values(), key=lambda example: len(example.text))  # the easiest to read
             prompt = first.text
             position = backend.inputs.position_of(first, generator) if position == -1 else position
         super().__init__(backend, prompt=prompt, site=site, bandwidth=bandwidth, n=n, model_name=backend.name)
