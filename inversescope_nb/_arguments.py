@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Hashable, Iterable
@@ -37,6 +38,14 @@ def whole_number(name: str, value: Any, *, hint: str, least: int | None = None) 
 def sample_count(n: Any) -> int:
     """How many inputs to propose for one activation."""
     return whole_number("n", n, least=1, hint="64 is quick, 1000 is exact")
+
+
+def unit_of_information(unit: Any) -> float:
+    """What a number in nats is multiplied with to be in this unit."""
+    units = {"nats": 1.0, "bits": 1 / math.log(2)}
+    if unit not in units:
+        raise InvalidArgument(f"unit={unit!r} is no unit of information", hint="allowed: nats, bits")
+    return units[unit]
 
 
 def draw_count(n: Any) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._arguments import check_prompts, seed_number, whole_number
+from ._arguments import check_prompts, seed_number, unit_of_information, whole_number
 from ._progress import Progress, reported
 from .errors import Cancelled
 from .inversion import cut, place_of
@@ -118,16 +118,18 @@ def token_information(
     site: str | Site,
     position: int = -1,
     bandwidth: float | None = None,
+    unit: str = "nats",
 ) -> list[float]:
-    """What the activation at a position says about each token up to it: log q(x_t | z) - log q(x_t | nothing), nats.
+    """What the activation at a position says about each token up to it: log q(x_t | z) - log q(x_t | nothing).
 
-    A shading of the picked input, not a measurement. One number a token of ``ids[:position + 1]``; BOS has 0.
-    Without `bandwidth`, at the site's usual one.
+    A shading of the picked input, not a measurement; in nats or bits. One number a token of ``ids[:position + 1]``;
+    BOS has 0. Without `bandwidth`, at the site's usual one.
     """
+    factor = unit_of_information(unit)
     place, bandwidth = place_of(lm, gen, site, bandwidth)
     ids, _ = cut(lm, prompt, position)
     u = gen.statistics(place.name).standardise(lm.activations([ids], [place])[place.name])
     (given,) = gen.log_probs([ids], gen.condition_on(place.name, u, bandwidth))
     (without,) = gen.log_probs([ids], gen.no_condition(1))
     frame = int(gen.config.has_bos)
-    return [0.0] * frame + (given - without)[: len(ids) - frame].tolist()
+    return [0.0] * frame + (factor * (given - without))[: len(ids) - frame].tolist()

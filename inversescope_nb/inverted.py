@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _statistics
+from ._arguments import unit_of_information
 from .features import InputText
 from .kernels import Kernel, check_bandwidth
 from .sites import Site
@@ -321,15 +322,15 @@ class Inversion(Nearby):
 
     # -- views ----------------------------------------------------------------------------------
 
-    def token_information(self) -> list[list[float]]:
-        """What the activation says about each token of each sample: log q(x_t | z_hat) - log q(x_t | nothing), nats.
+    def token_information(self, unit: str = "nats") -> list[list[float]]:
+        """What the activation says about each token of each sample: log q(x_t | z_hat) - log q(x_t | nothing).
 
-        A shading, not a measurement. One list a sample, one number a token; tokens in front of the first
-        that the generator writes (BOS) have 0, and so have all of a sample that could not be run.
+        A shading, not a measurement; in nats or bits. One list a sample, one number a token; tokens in front of the
+        first that the generator writes (BOS) have 0, and so have all of a sample that could not be run.
         """
-        out = []
+        out, factor = [], unit_of_information(unit)
         for ids, given, prior in zip(self.samples, self.token_log_q, self.token_log_no_condition, strict=True):
-            behind = (given - prior)[: max(0, len(ids) - self.frame)].tolist()
+            behind = (factor * (given - prior))[: max(0, len(ids) - self.frame)].tolist()
             out.append(([0.0] * self.frame + behind + [0.0] * len(ids))[: len(ids)])
         return out
 
@@ -343,7 +344,7 @@ class Inversion(Nearby):
         return replace(self, bandwidth=new)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a sample, in order of drawing; log_q and log_prior in nats.
+        """One row a sample, in order of drawing; logarithms in nats, `log_no_condition` is log q(x | nothing).
 
         ``bits`` is log2 q(x | z_hat) / q(x | nothing): how much likelier the activation makes this very input, its end
         included. A shading, as :meth:`token_information`; what the activation says is the inversion's :attr:`bits`.
@@ -355,6 +356,7 @@ class Inversion(Nearby):
                 "token_ids": self.samples,
                 "text": [str(t) for t in self.texts],
                 "log_q": self.log_q,
+                "log_no_condition": self.log_no_condition,
                 "log_prior": self.log_prior,
                 "prior_is_exact": self.prior_is_exact,
                 "d": self.d,

@@ -471,11 +471,15 @@ def test_every_sample_is_run_again_and_scored_as_it_was_drawn(lm, trained) -> No
     information = found.token_information()
     assert [len(row) for row in information] == [len(x) for x in found.samples]
     assert all(row[0] == 0 for row in information)
+    in_bits = found.token_information(unit="bits")
+    assert [math.log(2) * x for row in in_bits for x in row] == pytest.approx([x for row in information for x in row])
+    with pytest.raises(InvalidArgument, match="allowed: nats, bits"):
+        found.token_information(unit="shannon")
     frame = found.to_frame()
     assert len(frame) == 150
     assert list(frame.columns) == [
-        "token_ids", "text", "log_q", "log_prior", "prior_is_exact", "d", "relative_norm", "cosine", "in_ball",
-        "kernel", "weight", "bits", "is_copy", "on_support",
+        "token_ids", "text", "log_q", "log_no_condition", "log_prior", "prior_is_exact", "d", "relative_norm",
+        "cosine", "in_ball", "kernel", "weight", "bits", "is_copy", "on_support",
     ]  # fmt: skip
     nats = [
         given.sum() - none.sum() for given, none in zip(found.token_log_q, found.token_log_no_condition, strict=True)
