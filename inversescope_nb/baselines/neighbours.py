@@ -94,7 +94,7 @@ class Neighbours(Nearby):
     off_support_share = 0.0
     prior_is_exact = True
 
-    def token_information(self, unit: str = "nats") -> list[list[float]]:  # noqa: ARG002
+    def token_information(self, unit: str = "nats") -> list[list[float]]:
         """Nothing for each input: bits per token need a generator."""
         return [[] for _ in self.samples]
 
