@@ -21,7 +21,7 @@ import numpy as np
 from ._arguments import check_prompts, seed_number, unit_of_information, whole_number
 from ._progress import Progress, reported
 from .errors import Cancelled
-from .inversion import cut, place_of
+from .inversion import check_length, cut, place_of
 
 if TYPE_CHECKING:
     from .generator import Generator
@@ -128,6 +128,7 @@ def token_information(
     factor = unit_of_information(unit)
     place, bandwidth = place_of(lm, gen, site, bandwidth)
     ids, _ = cut(lm, prompt, position)
+    check_length(gen, ids)
     u = gen.statistics(place.name).standardise(lm.activations([ids], [place])[place.name])
     (given,) = gen.log_probs([ids], gen.condition_on(place.name, u, bandwidth))
     (without,) = gen.log_probs([ids], gen.no_condition(1))

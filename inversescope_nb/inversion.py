@@ -110,6 +110,7 @@ def invert(
     prior = check_prompts(gen.prompts if prior is None else prior, "prior")
     statistics = gen.statistics(place.name)
     ids, position = cut(lm, prompt, position)
+    check_length(gen, ids)
     if gen.config.has_bos and ids == [gen.config.start_id]:
         raise BadPrompt("only BOS is picked: nothing stands in front of it", hint="pick a later token")
     z_hat = lm.activations([ids], [place])[place.name][0]
@@ -140,6 +141,15 @@ def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: flo
     place = lm.site(site)
     gen.statistics(place.name)
     return place, gen.default_bandwidth(place.name) if bandwidth is None else bandwidth
+
+
+def check_length(gen: Generator, ids: Sequence[int]) -> None:
+    """Raises `BadPrompt` where the picked input is longer than what the generator's backbone can read."""
+    if len(ids) > gen.longest_input:
+        raise BadPrompt(
+            f"the picked input has {len(ids)} tokens, this generator reads at most {gen.longest_input}",
+            hint="pick an earlier token, or train a generator on longer prompts",
+        )
 
 
 def cut(lm: LanguageModel, prompt: str | Prompt | Sequence[int], position: int) -> tuple[list[int], int]:

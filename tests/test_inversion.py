@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from inversescope_nb.exact import ActivationTable, activation_table
 from inversescope_nb.features import InputText
 from inversescope_nb.generator import TrainingConfig, train_generator
 from inversescope_nb.generator.building import build_generator
+from inversescope_nb.information import token_information
 from inversescope_nb.inversion import Inversion, Verdict, invert
 from inversescope_nb.kernels import Kernel, check_bandwidth
 from inversescope_nb.models import load_model
@@ -56,7 +58,7 @@ class TableGenerator:
 
     def __init__(self, table: ActivationTable, prompts: PromptDistribution, propose) -> None:
         self.table, self.prompts, self.propose = table, prompts, propose
-        self.sites = (table.site.name,)
+        self.sites, self.longest_input = (table.site.name,), math.inf
         self.config = SimpleNamespace(bandwidths=(1e-3, 10.0), has_bos=True, start_id=table.inputs[0][0])
         self.rows = {tuple(x): i for i, x in enumerate(table.inputs)}
 
@@ -670,6 +672,16 @@ def test_bad_input_is_explained(lm, gen, changes, error, says) -> None:
     with pytest.raises(error, match=says) as raised:
         invert(lm, gen, arguments.pop("prompt"), **arguments)
     assert raised.value.hint, "what is allowed, or what to do"
+
+
+def test_a_pick_that_is_too_long_for_the_generator_is_refused(lm) -> None:
+    short = build_generator(lm, SITE, PromptDistribution.from_texts(["the dog"]), replace(SMALL, backbone="small"))
+    room = short.longest_input
+    words = " ".join(["the dog"] * 10)
+    assert room < len(lm.encode(words).rows()[0])
+    for what in (invert, token_information):
+        with pytest.raises(BadPrompt, match=f"reads at most {room}"):
+            what(lm, short, words, site=SITE)
 
 
 def test_a_generator_of_another_model_is_refused(gen) -> None:
