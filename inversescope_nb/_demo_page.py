@@ -218,7 +218,7 @@ def _rates(told: Told) -> str:
         "How often inputs that share an activation agree on a feature, over "
         f"{int(rows[0]['n_targets'])} other prompts, copies left out: "
         ' <span class="accent">●</span> rate with its 95&nbsp;% interval, '
-        '<span class="chance">▏</span>chance.'
+        f'<span class="chance">▏</span>chance. ({html.escape(told.how_good)})'
     )
     return _figure("What it holds", bottom + 20, marks, caption)
 

@@ -56,7 +56,6 @@ STORIES = (
         "to",
         "resid_mid.0",
         ("indirect_object", "subject", "object", "place", "order"),
-        bandwidth=0.2,
     ),
     Story(
         "At the equals sign: which digits have arrived after one layer?",
@@ -119,6 +118,11 @@ class Told:
     def is_reached(self) -> bool:
         """Whether the samples reach what lies nearest to the picked activation."""
         return self.inversion.verdict not in ("INVERTER_FAILED", "OUTSIDE_PROMPT_DISTRIBUTION")
+
+    @property
+    def how_good(self) -> str:
+        """What became of the inversions behind the rates, by verdict."""
+        return f"inversions behind these rates: {self.report['verdict_counts'].iloc[0]}"
 
     @property
     def bits_in_words(self) -> str:
@@ -275,6 +279,7 @@ def as_text(told: Told, *, number: int, limit: int = 5, width: int = 100) -> str
     lines += ["", f"   {'do they agree on the ...':<26}{'rate':>6}   {'95 % interval':<15}{'chance':>6}"]
     for name, row in zip(names, told.report.to_dict("records"), strict=True):
         lines.append(f"   {name:<26}" + _rate(row))
+    lines.append(f"   ({told.how_good})")
     return "\n".join(lines)
 
 
