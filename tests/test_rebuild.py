@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from inversescope_nb.generator import Generator
+from inversescope_nb.generator import Generator, quality, training
 from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.models import load_model
 from inversescope_nb.rebuild import STAGES, train_packaged_generator
@@ -12,7 +12,9 @@ from inversescope_nb.rebuild import STAGES, train_packaged_generator
 SMALL = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
 
 
-def test_the_recipe_runs_in_small(tmp_path) -> None:
+def test_the_recipe_runs_in_small(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(quality, "BANDWIDTHS", (0.1, 0.3))
+    monkeypatch.setattr(training, "USUAL_PICKS", 1)
     stages = (
         replace(STAGES[0], steps=3, first_steps=1, **SMALL),
         *(replace(stage, steps=2, **SMALL) for stage in STAGES[1:]),
