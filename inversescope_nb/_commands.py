@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, InverseScopeError, suggest
+from ._files import write_result
+from .errors import InvalidArgument, suggest
 
 if TYPE_CHECKING:
     from .features import Feature
@@ -39,7 +40,7 @@ def demo(args: Namespace, progress: Any) -> Iterator[str]:
                                               on_progress=progress), start=1):  # fmt: skip
         told.append(one)
         yield stories.as_text(one, number=number) + "\n"
-    _write(out, page(told, lm, gen, model_name=_name(lm, args)))
+    write_result(out, page(told, lm, gen, model_name=_name(lm, args)))
     yield f"wrote {args.out}: open it in a browser"
     yield "with the mouse: make lab (in a notebook of your own: isn.InverseScopeWidget())"
 
@@ -130,7 +131,7 @@ def train(args: Namespace, progress: Any) -> Iterator[str]:
     with _interruptible() as cancel:
         gen = train_generator(
             lm, args.site, prompts, config=config, run_dir=run_dir, resume=not args.no_resume,
-            on_progress=progress if speaks else None, cancel=cancel,
+            on_progress=progress if speaks else None, progress=speaks, cancel=cancel,
         )  # fmt: skip
     state = PartialState()
     if state.is_main_process:
@@ -255,17 +256,10 @@ def _writable(name: str, endings: tuple[str, ...] = ()) -> Path:
     return path
 
 
-def _write(path: Path, text: str) -> None:
-    from ._files import write_text
-
-    try:
-        write_text(path, text)
-    except OSError as e:
-        raise InverseScopeError(f"cannot write {path.name}: {e.strerror}") from e
-
-
 def _write_frame(path: Path, frame: Any) -> None:
-    _write(path, frame.to_csv(index=False) if path.suffix == ".csv" else frame.to_json(orient="records", indent=1))
+    write_result(
+        path, frame.to_csv(index=False) if path.suffix == ".csv" else frame.to_json(orient="records", indent=1)
+    )
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelLoadError
+from .errors import InvalidArgument, ModelLoadError
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,16 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def write_result(path: str | Path, text: str) -> None:
+    """A text where a user asked for it; raises `InvalidArgument` where nothing can be written."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidArgument(f"path is a {type(path).__name__}", hint="give the name of a file")
+    try:
+        write_text(Path(path).expanduser(), text)
+    except OSError as e:
+        raise InvalidArgument(f"cannot write {path}: {e.strerror}", hint="give a file in a folder that is there") from e
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ def reported(on_progress: Progress | None, progress: bool, title: str) -> Iterat
     >>> with reported(None, True, "inverting") as report:
     ...     report(1, 2, "proposing inputs")
     """
-    if on_progress is not None or not progress:
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes, the first
+    if on_progress is not None or not progress or not speaks:
         yield on_progress
         return
     from tqdm.auto import tqdm

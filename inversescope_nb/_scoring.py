@@ -12,8 +12,8 @@ import numpy as np
 from ._agreement import Sampled, agreement, effective_samples, permutation_test, rate
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
-from .inverted import Verdict
 from .reports import ConsistencyReport
+from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

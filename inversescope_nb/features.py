@@ -126,6 +126,8 @@ class Feature:
 
     def labels(self, texts: Iterable[str]) -> list[Hashable | None]:
         """The labels of many inputs."""
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
+            raise InvalidArgument(f"texts is a {type(texts).__name__}", hint="give a list of texts")
         return [self(text) for text in texts]
 
     def __and__(self, other: Feature) -> Feature:

@@ -39,9 +39,10 @@ from ._progress import Progress, reported
 from .banks import SIZE, Bank
 from .errors import BadPrompt, Cancelled
 from .features import InputText
-from .inverted import Inversion, Verdict
+from .inverted import Inversion
 from .kernels import SiteStatistics, check_bandwidth
 from .sites import Site
+from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from .generator import Condition, Generator

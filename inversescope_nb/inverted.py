@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,94 +17,15 @@ import numpy as np
 
 from . import _statistics
 from ._arguments import unit_of_information
-from .features import InputText
 from .kernels import Kernel, check_bandwidth
-from .sites import Site
+from .nearby import Nearby
+from .verdicts import STARVED, Verdict, judge, remarks_on
 
 if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Bool, Float, Int
 
 _LN2 = math.log(2)
-COARSE = 0.5
-"""Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
-_MISSED = 0.1  # share of the posterior that a bank may show to be missed,
-_STARVED, _RARE = 10, 0.3  # or to be proposed so many times too rarely
-_TOO_MUCH = 2.0  # times the mass found that a bank may hold
-_FEW = 10  # effective samples below which nothing is called reliable
-
-
-class Verdict(StrEnum):
-    """Whether an inversion can be believed; different things, never mixed."""
-
-    RELIABLE = "RELIABLE"
-    LOW_ESS = "LOW_ESS"
-    INVERTER_FAILED = "INVERTER_FAILED"
-    NO_INFORMATION = "NO_INFORMATION"
-    CONSTANT = "CONSTANT"
-    OUTSIDE_PROMPT_DISTRIBUTION = "OUTSIDE_PROMPT_DISTRIBUTION"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Nearby:
-    """Inputs with how near each lies to a picked activation; base of `Inversion` and of the baselines' results."""
-
-    prompt_ids: list[int]
-    """Token ids of the picked input, cut at the site."""
-    tokens: list[str]
-    """Its tokens."""
-    text: InputText
-    """Its text."""
-    site: Site
-    """Where the activation was read."""
-    position: int
-    """Index of the picked token, BOS counted."""
-    bandwidth: float
-    """Width eps of the kernel, in standardised units per coordinate."""
-    samples: list[list[int]]
-    """Token ids of the inputs."""
-    texts: list[InputText]
-    """Their texts."""
-    d: Float[np.ndarray, " n"]
-    """Distance to the picked activation, standardised units per coordinate."""
-    relative_norm: Float[np.ndarray, " n"]
-    """|z - z_hat| / |z_hat|."""
-    cosine: Float[np.ndarray, " n"]
-    """Cosine of z and z_hat."""
-    prompts_name: str
-    """Which P(X) this is relative to."""
-    is_constant: bool = False
-    """Whether the site does not vary on P(X)."""
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def n(self) -> int:
-        """How many inputs these are."""
-        return len(self.samples)
-
-    @cached_property
-    def is_copy(self) -> Bool[np.ndarray, " n"]:
-        """Whether an input is the picked one itself."""
-        return np.array([s == self.prompt_ids for s in self.samples], dtype=bool)
-
-    @property
-    def copy_share(self) -> float:
-        """Share of the inputs that are the picked one."""
-        return float(self.is_copy.mean())
-
-    @property
-    def in_ball(self) -> Bool[np.ndarray, " n"]:
-        """Whether d is within `ball_edge`, the weighted 95 % quantile of d."""
-        return self.d <= self.ball_edge
-
-    def _head(self) -> str:
-        """The first lines of a summary."""
-        return (
-            f"{self.site} at {self.tokens[-1]!r} (token {self.position}), bandwidth {self.bandwidth:g}: "
-            f"{self.verdict}\n  {self.verdict_reason}\n  {self.bits:.2f} bits (se {self.bits_stderr:.2f}), relative to "
-        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -267,48 +187,11 @@ class Inversion(Nearby):
     @property
     def starved_share(self) -> float:
         """The same for what q proposes ten times too rarely."""
-        return self._held(_STARVED)
-
-    def _missed(self) -> str:
-        """What the bank shows to be missed, in words; empty where it shows nothing."""
-        if self.n < _FEW:
-            return ""
-        mass = float(self.bank_share.sum())
-        if mass > _TOO_MUCH and _statistics.effective_sample_size(self.bank_share) >= _FEW:
-            return f"the prompts of a bank hold {mass:.3g} times the mass that the samples found"
-        for share, least, words in (
-            (self.missed_share, _MISSED, "all but never proposes them"),
-            (self.starved_share, _RARE, f"proposes them {_STARVED} times too rarely"),
-        ):
-            if share > least:
-                return f"prompts of a bank lie as near, about {share:.0%} of the posterior, and the generator {words}"
-        return ""
+        return self._held(STARVED)
 
     @cached_property
     def _judgement(self) -> tuple[Verdict, str]:
-        if self.is_constant:
-            return Verdict.CONSTANT, "this site does not vary on the prompt distribution: it can say nothing"
-        if not self.picked_on_support:
-            return (
-                Verdict.OUTSIDE_PROMPT_DISTRIBUTION,
-                f"the picked input cannot come from the prompt distribution ({self.prompts_name})",
-            )
-        if not self.weight.any():
-            return Verdict.INVERTER_FAILED, "no sample lies near the picked activation"
-        total = np.logaddexp.reduce(self.log_weight)
-        if self.n >= _FEW and not self.is_copy.any() and self.picked_log_weight > total:
-            return (
-                Verdict.INVERTER_FAILED,
-                "the picked input outweighs all samples together: the generator misses what is nearest",
-            )
-        if missed := self._missed():
-            return Verdict.INVERTER_FAILED, missed
-        if self.bits < max(0.1, 2 * self.bits_stderr) and self.ess >= 0.1 * self.n:
-            return Verdict.NO_INFORMATION, f"{max(self.bits, 0.0):.2f} bits: the samples are the prompt distribution"
-        if self.ess < max(_FEW, 0.1 * self.n) or self.khat > _statistics.KHAT_UNRELIABLE:
-            why = f"effective sample size {self.ess:.0f} of {self.n}, k-hat {self.khat:.2f}"
-            return Verdict.LOW_ESS, f"{why}: draw more samples or widen the bandwidth"
-        return Verdict.RELIABLE, f"effective sample size {self.ess:.0f} of {self.n}, k-hat {self.khat:.2f}"
+        return judge(self)
 
     @property
     def verdict(self) -> Verdict:
@@ -374,31 +257,7 @@ class Inversion(Nearby):
     @property
     def remarks(self) -> list[str]:
         """What else to know before reading the samples, a sentence each."""
-        found = []
-        if self.is_constant:
-            return found
-        if self.top_share > COARSE and self.law.metric == "scaled" and self.bandwidth == self.proposal_bandwidth:
-            found.append(
-                f"One direction holds {self.top_share:.0%} of this site's variance (a few giant activations), so the "
-                f"bandwidth is coarse for all others: on average at most {self.bits_bound:.1f} bits pass. A generator "
-                "trained with metric='whitened' weighs all directions alike."
-            )
-        if self.bandwidth > self.proposal_bandwidth:
-            found.append(
-                f"Drawn at bandwidth {self.proposal_bandwidth:g}: inputs that only the wider kernel reaches were "
-                "hardly proposed."
-            )
-        if self.relative_scale < 0.01:
-            found.append(
-                f"This site varies {1 / self.relative_scale:.0f} times less than the residual stream: standardised "
-                "units magnify what the model may hardly use."
-            )
-        if self.picked_share > 0.05 and self.usual_bandwidth > self.bandwidth:
-            found.append(
-                f"The picked input itself is {self.picked_share:.0%} of the posterior: at this site bandwidth "
-                f"{self.usual_bandwidth:g} is usual."
-            )
-        return found
+        return remarks_on(self)
 
     def _bound(self) -> str:
         """What the bits can be at most, in words; nothing where that is not known."""

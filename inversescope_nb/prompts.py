@@ -213,6 +213,8 @@ class PromptDistribution:
         A text that is a whole prompt is read as one. Where several readings are left, only the labels on which
         all of them agree are given: the others are not decided by what is there.
         """
+        if not isinstance(text, str):
+            raise InvalidArgument(f"a {type(text).__name__} cannot be parsed", hint="give a text")
         readings = self.readings(text)
         labels = [found for found, is_whole in readings if is_whole] or [found for found, _ in readings]
         return agreed(labels)
@@ -284,7 +286,7 @@ class PromptDistribution:
         >>> sorted(p.text for p, _ in P.enumerate())
         ['Ann likes tea .', 'Bo likes tea .']
         """
-        from .templates import TemplatePrompts
+        from .template_prompts import TemplatePrompts
 
         return TemplatePrompts.build(templates, slots or {}, name=name, cut=cut)
 
@@ -318,6 +320,15 @@ class PromptDistribution:
                 f"a specification cannot be a {type(spec).__name__}", hint="give what to_spec returned"
             )
         kind = spec.get("kind")
+        try:
+            return cls._of_kind(kind, spec)
+        except KeyError as e:
+            raise InvalidArgument(
+                f"a specification of kind {kind!r} lacks {e}", hint="give what to_spec returned"
+            ) from e
+
+    @classmethod
+    def _of_kind(cls, kind: Any, spec: Mapping[str, Any]) -> PromptDistribution:
         if kind == "texts":
             from .text_prompts import TextPrompts
 

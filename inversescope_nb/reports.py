@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ._agreement import paired_difference
-from ._files import write_text
+from ._files import write_result
 from ._json import number, plain
 from .errors import InvalidArgument, ModelLoadError, suggest
 
@@ -170,12 +170,7 @@ class ConsistencyReport:
         content = {"format": 1, "settings": dict(self.settings), "rows": self.rows, "picks": self.picks}
         text = json.dumps(plain(content), allow_nan=False)
         if path is not None:
-            try:
-                write_text(Path(path), text)
-            except OSError as e:
-                raise InvalidArgument(
-                    f"cannot write {path}: {e.strerror}", hint="give a file in a folder that is there"
-                ) from e
+            write_result(path, text)
         return text
 
     @classmethod

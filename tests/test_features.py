@@ -163,3 +163,9 @@ def test_as_features_takes_one_several_or_a_mapping_and_refuses_double_names() -
         as_features([a, contains("a")])
     with pytest.raises(InvalidArgument, match="no feature"):
         as_features([])
+
+
+@pytest.mark.parametrize("texts", ["one text", 5])
+def test_labels_are_of_a_list_of_texts(texts) -> None:
+    with pytest.raises(InvalidArgument, match="give a list of texts"):
+        contains("a").labels(texts)

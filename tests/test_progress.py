@@ -38,3 +38,14 @@ def test_who_listens_gets_all_and_no_bar_is_shown(capfd, monkeypatch) -> None:
     with reported(None, False, "inverting") as report:
         assert report is None
     assert capfd.readouterr().err == ""
+
+
+def test_of_several_processes_only_the_first_shows_a_bar(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(_progress, "DELAY", -1.0)
+    monkeypatch.setenv("RANK", "1")
+    with reported(None, True, "training") as report:
+        assert report is None
+    monkeypatch.setenv("RANK", "0")
+    with reported(None, True, "training") as report:
+        work(report)
+    assert "training" in capfd.readouterr().err

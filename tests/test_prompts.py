@@ -281,6 +281,18 @@ def test_a_specification_makes_the_same_distribution_again(lm, kind) -> None:
     assert (again.name, again.cut) == (P.name, P.cut)
 
 
+@pytest.mark.parametrize("spec", [{"kind": "texts"}, {"kind": "mixture", "weights": [1]}, {"kind": "task"}])
+def test_a_specification_that_is_not_whole_says_what_it_lacks(spec) -> None:
+    with pytest.raises(InvalidArgument, match=f"kind '{spec['kind']}' lacks"):
+        PromptDistribution.from_spec(spec)
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_only_texts_can_be_parsed(lm, kind) -> None:
+    with pytest.raises(InvalidArgument, match="a int cannot be parsed"):
+        every_kind(lm)[kind].parse(5)
+
+
 def test_a_specification_of_texts_keeps_slots_and_labels(lm) -> None:
     P = PromptDistribution.from_texts(
         [Prompt("the cat is", {"who": "cat", "set": frozenset()}, {"B": (4, 7)})], cut="slot:B"

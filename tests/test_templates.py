@@ -16,7 +16,8 @@ from small import byte_level_tokenizer, check_against_enumeration, check_draws, 
 from inversescope_nb._template_walk import Compiled
 from inversescope_nb.errors import BadPrompt, InvalidArgument, NotEnumerable
 from inversescope_nb.prompts import PromptDistribution
-from inversescope_nb.templates import Slot, Template, TemplatePrompts
+from inversescope_nb.template_prompts import TemplatePrompts
+from inversescope_nb.templates import Slot, Template
 
 CUTS = ("end", "slot:B", "slots", "random", "slots+random")
 NAMES = ("John", "Mary", "he")

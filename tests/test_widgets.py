@@ -447,6 +447,14 @@ def test_the_saved_page_is_one_safe_file(scope, tmp_path):
     assert "<link" not in html
 
 
+def test_a_page_that_cannot_be_written_says_so_and_leaves_nothing(scope, tmp_path):
+    with pytest.raises(InvalidArgument, match=r"cannot write .*missing"):
+        scope.to_html(tmp_path / "missing" / "page.html")
+    with pytest.raises(InvalidArgument, match="path is a int"):
+        scope.to_html(5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_chart_as_a_widget_carries_a_picture():
     chart = alt.Chart(pd.DataFrame({"x": [1, 2]})).mark_point().encode(x="x")
     bundle, _ = isn.Chart(chart)._repr_mimebundle_()

@@ -24,8 +24,8 @@ from .._statistics import effective_sample_size, normalise, pareto_khat
 from ..banks import draw_bank
 from ..features import InputText
 from ..inversion import cut
-from ..inverted import Nearby
 from ..kernels import Kernel, check_bandwidth, site_statistics
+from ..nearby import Nearby
 from ..sites import Site
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def neighbours(
         samples=[list(drawn.inputs[i]) for i in near],
         texts=[InputText.from_ids(drawn.inputs[i], lm) for i in near],
         d=d.numpy()[near],
-        relative_norm=((z - z_hat).norm(dim=1) / z_hat.norm()).numpy()[near],
+        relative_norm=((z - z_hat).norm(dim=1) / z_hat.norm().clamp(min=1e-30)).numpy()[near],
         cosine=torch.cosine_similarity(z, z_hat).numpy()[near],
         prompts_name=prompts.name,
         bank_size=bank,

@@ -8,6 +8,7 @@ Axis names: n (rows), pos (tokens), token (condition tokens), h (heads), e (head
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,32 @@ if TYPE_CHECKING:
 
 
 _GATE_SPEED = 20.0  # Adam moves every parameter by its learning rate: unscaled gates would open in hundreds of steps
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Keys and values of every control layer for a batch of rows."""
+
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    """A pair a block, each [n, h, token + 1, e]."""
+    keep: Tensor | None = None
+    """[n] booleans: rows that see their condition; None: all."""
+
+    def __len__(self) -> int:
+        return len(self.keys_values[0][0])
+
+    def repeat(self, times: int) -> Condition:
+        """Every row `times` times, one after the other; a single one is not copied."""
+        if len(self) == 1:
+            return self.rows(slice(0, 1), times)
+        pairs = tuple((k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.keys_values)
+        return Condition(pairs, None if self.keep is None else self.keep.repeat_interleave(times, 0))
+
+    def rows(self, part: slice, n: int) -> Condition:
+        """`n` of the rows; or the only row `n` times."""
+        part = part if len(self) > 1 else slice(0, 1)
+        pairs = tuple((k[part].expand(n, -1, -1, -1), v[part].expand(n, -1, -1, -1)) for k, v in self.keys_values)
+        return Condition(pairs, None if self.keep is None else self.keep[part].expand(n))
 
 
 class ControlLayer(nn.Module):

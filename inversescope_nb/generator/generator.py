@@ -14,7 +14,6 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +29,7 @@ from ..prompts import PromptDistribution
 from . import probe
 from .conditioning import SiteEncoder
 from .config import GeneratorConfig
-from .control import ControlLayer
+from .control import Condition, ControlLayer
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -42,32 +41,6 @@ if TYPE_CHECKING:
 LOGITS_PER_BATCH = 1 << 27
 """Logits held at once: half a gigabyte of float32."""
 _BANKS = 4  # banks kept, the latest
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Keys and values of every control layer for a batch of rows."""
-
-    keys_values: tuple[tuple[Tensor, Tensor], ...]
-    """A pair a block, each [n, h, token + 1, e]."""
-    keep: Tensor | None = None
-    """[n] booleans: rows that see their condition; None: all."""
-
-    def __len__(self) -> int:
-        return len(self.keys_values[0][0])
-
-    def repeat(self, times: int) -> Condition:
-        """Every row `times` times, one after the other; a single one is not copied."""
-        if len(self) == 1:
-            return self.rows(slice(0, 1), times)
-        pairs = tuple((k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.keys_values)
-        return Condition(pairs, None if self.keep is None else self.keep.repeat_interleave(times, 0))
-
-    def rows(self, part: slice, n: int) -> Condition:
-        """`n` of the rows; or the only row `n` times."""
-        part = part if len(self) > 1 else slice(0, 1)
-        pairs = tuple((k[part].expand(n, -1, -1, -1), v[part].expand(n, -1, -1, -1)) for k, v in self.keys_values)
-        return Condition(pairs, None if self.keep is None else self.keep[part].expand(n))
 
 
 class _Lock:

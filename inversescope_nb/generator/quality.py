@@ -7,6 +7,7 @@ samples that P(X) cannot make, share of copies, and how often each verdict was g
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -53,14 +54,19 @@ def usual_bandwidths(
         return dict.fromkeys(generator.sites, allowed[0])
     usual: dict[str, float] = {}
     for site in generator.sites:
-        for bandwidth in allowed:
-            usual[site] = bandwidth
+
+        def wide_enough(bandwidth: float, site: str = site) -> bool:
             found = [
                 invert(lm, generator, x, site=site, bandwidth=bandwidth, n=DRAWS, bank=0, cancel=cancel, progress=False)
                 for x in inputs
             ]
-            if np.median([1.0 if np.isnan(v.picked_share) else v.picked_share for v in found]) <= OWN_SHARE:
-                break
+            shares = [1.0 if np.isnan(v.picked_share) else v.picked_share for v in found]
+            return bool(np.median(shares) <= OWN_SHARE)
+
+        if wide_enough(allowed[0]):  # as most are
+            usual[site] = allowed[0]
+        else:  # the share falls as the bandwidth grows
+            usual[site] = allowed[min(bisect.bisect_left(allowed, True, lo=1, key=wide_enough), len(allowed) - 1)]
     return usual
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
 from ..prompts import PromptDistribution
-from ..templates import Template, TemplatePrompts
+from ..template_prompts import TemplatePrompts
+from ..templates import Template
 
 if TYPE_CHECKING:
     from ..features import Feature

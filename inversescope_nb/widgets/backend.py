@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText
-from ..inverted import COARSE
 from ..kernels import BANDWIDTHS
+from ..verdicts import COARSE
 from .inputs import TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
+from .._arguments import sample_count
+from .._files import write_result
 from ..features import Feature
 from ..kernels import BANDWIDTHS, check_bandwidth
 from .backend import SAMPLES, TARGETS, Backend
@@ -186,7 +188,7 @@ class InverseScopeWidget(PickJobs):
 
         html = page(self)
         if path is not None:
-            Path(path).write_text(html, encoding="utf-8")
+            write_result(path, html)
         return html
 
     def _picture(self) -> str:
@@ -222,11 +224,7 @@ class InverseScopeWidget(PickJobs):
     @t.validate("n")
     @checked
     def _valid_n(self, proposal: dict[str, Any]) -> int:
-        from ..errors import InvalidArgument
-
-        if proposal["value"] <= 0:
-            raise InvalidArgument(f"n={proposal['value']} samples", hint="n is at least 1; 64 is quick, 1000 is exact")
-        return proposal["value"]
+        return sample_count(proposal["value"])
 
     @guarded
     def _typed(self, _change: dict[str, Any]) -> None:

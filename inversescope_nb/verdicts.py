@@ -1,0 +1,100 @@
+"""Whether to believe an inversion: its verdict, and what else to know before reading its samples, in words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _statistics
+
+if TYPE_CHECKING:
+    from .inverted import Inversion
+
+COARSE = 0.5
+"""Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
+STARVED = 10
+"""How many times too rarely q proposes what it starves."""
+_MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
+_TOO_MUCH = 2.0  # times the mass found that a bank may hold
+_FEW = 10  # effective samples below which nothing is called reliable
+
+
+class Verdict(StrEnum):
+    """Whether an inversion can be believed; different things, never mixed."""
+
+    RELIABLE = "RELIABLE"
+    LOW_ESS = "LOW_ESS"
+    INVERTER_FAILED = "INVERTER_FAILED"
+    NO_INFORMATION = "NO_INFORMATION"
+    CONSTANT = "CONSTANT"
+    OUTSIDE_PROMPT_DISTRIBUTION = "OUTSIDE_PROMPT_DISTRIBUTION"
+
+
+def judge(inv: Inversion) -> tuple[Verdict, str]:
+    """The verdict, and why, in words."""
+    if inv.is_constant:
+        return Verdict.CONSTANT, "this site does not vary on the prompt distribution: it can say nothing"
+    if not inv.picked_on_support:
+        return (
+            Verdict.OUTSIDE_PROMPT_DISTRIBUTION,
+            f"the picked input cannot come from the prompt distribution ({inv.prompts_name})",
+        )
+    if missed := _missed(inv):
+        return Verdict.INVERTER_FAILED, missed
+    if inv.bits < max(0.1, 2 * inv.bits_stderr) and inv.ess >= 0.1 * inv.n:
+        return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
+    why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {inv.khat:.2f}"
+    if inv.ess < max(_FEW, 0.1 * inv.n) or inv.khat > _statistics.KHAT_UNRELIABLE:
+        return Verdict.LOW_ESS, f"{why}: draw more samples or widen the bandwidth"
+    return Verdict.RELIABLE, why
+
+
+def _missed(inv: Inversion) -> str:
+    """What the generator misses, as the picked input and a bank show it, in words; empty where nothing is shown."""
+    if not inv.weight.any():
+        return "no sample lies near the picked activation"
+    if inv.n < _FEW:
+        return ""
+    if not inv.is_copy.any() and inv.picked_log_weight > np.logaddexp.reduce(inv.log_weight):
+        return "the picked input outweighs all samples together: the generator misses what is nearest"
+    mass = float(inv.bank_share.sum())
+    if mass > _TOO_MUCH and _statistics.effective_sample_size(inv.bank_share) >= _FEW:
+        return f"the prompts of a bank hold {mass:.3g} times the mass that the samples found"
+    for share, most, words in (
+        (inv.missed_share, _MISSED, "all but never proposes them"),
+        (inv.starved_share, _RARE, f"proposes them {STARVED} times too rarely"),
+    ):
+        if share > most:
+            return f"prompts of a bank lie as near, about {share:.0%} of the posterior, and the generator {words}"
+    return ""
+
+
+def remarks_on(inv: Inversion) -> list[str]:
+    """What else to know before reading the samples, a sentence each."""
+    if inv.is_constant:
+        return []
+    found = []
+    if inv.top_share > COARSE and inv.law.metric == "scaled" and inv.bandwidth == inv.proposal_bandwidth:
+        found.append(
+            f"One direction holds {inv.top_share:.0%} of this site's variance (a few giant activations), so the "
+            f"bandwidth is coarse for all others: on average at most {inv.bits_bound:.1f} bits pass. A generator "
+            "trained with metric='whitened' weighs all directions alike."
+        )
+    if inv.bandwidth > inv.proposal_bandwidth:
+        found.append(
+            f"Drawn at bandwidth {inv.proposal_bandwidth:g}: inputs that only the wider kernel reaches were "
+            "hardly proposed."
+        )
+    if inv.relative_scale < 0.01:
+        found.append(
+            f"This site varies {1 / inv.relative_scale:.0f} times less than the residual stream: standardised "
+            "units magnify what the model may hardly use."
+        )
+    if inv.picked_share > 0.05 and inv.usual_bandwidth > inv.bandwidth:
+        found.append(
+            f"The picked input itself is {inv.picked_share:.0%} of the posterior: at this site bandwidth "
+            f"{inv.usual_bandwidth:g} is usual."
+        )
+    return found
