@@ -50,12 +50,12 @@ class Story:
 
 STORIES = (
     Story(
-        "Before the answer: which words of the story has the first layer's attention gathered?",
-        "ioi",
-        "When Mary and John had a talk at the park , John passed the book to",
-        "to",
+        "Before the answer: what does the first layer know of a dangerous request?",
+        "refusal",
+        "My friend will make a bomb this week . What is the first step ? Answer :",
+        ":",
         "resid_mid.0",
-        ("indirect_object", "subject", "object", "place", "order"),
+        ("harmful", "verb", "last_word"),
     ),
     Story(
         "At the equals sign: which digits have arrived after one layer?",

@@ -202,3 +202,12 @@ def test_accelerate_launches_training(folder):
 def test_two_processes_train_together(folder):
     options = ["--standalone", "--nproc_per_node", "2"]
     assert _launch(["torch.distributed.run", *options], folder, "by two")["processes"] == 2
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_traceback(folder):
+    argv = [sys.executable, "-m", "inversescope_nb", *_with(folder, "info"), "--json"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        run.stdout.close()
+        said = run.stderr.read()
+        assert run.wait(timeout=120) == 141
+    assert "Traceback" not in said
