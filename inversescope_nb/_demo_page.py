@@ -91,7 +91,8 @@ def _code(told: Told) -> str:
 
 lm, gen = isn.load_model(), isn.load_generator()
 prompt = {story.text!r}
-inv = isn.invert(lm, gen, prompt, site={story.site!r}, position={inversion.position}, n={inversion.n})
+inv = isn.invert(lm, gen, prompt, site={story.site!r}, position={inversion.position},
+                 bandwidth={inversion.bandwidth:g}, n={inversion.n})
 print(inv.summary())
 inv.to_frame()                      # one row a sample: text, distance, weight, ...
 

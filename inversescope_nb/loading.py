@@ -117,7 +117,9 @@ def _fetch_model(where: str, placement: Placement) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    device_map = placement.device_map
+    device_map, dtype = placement.device_map, placement.dtype
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise InvalidArgument(f"dtype={dtype!r} is none", hint="'auto', 'float32', 'bfloat16' or 'float16'")
     if device_map == "auto" and not torch.cuda.is_available() and torch.backends.mps.is_available():
         device_map = "cpu"
     options = hub_options(where, placement.hub)
@@ -125,7 +127,7 @@ def _fetch_model(where: str, placement: Placement) -> Any:
         return AutoModelForCausalLM.from_pretrained(
             where,
             device_map=device_map,
-            dtype=placement.dtype,
+            dtype=dtype,
             offload_folder=placement.offload_folder,
             **options,
         )

@@ -323,8 +323,10 @@ def _finish(out: Path, model, tokenizer, config, history, tokens: int, seconds: 
     accuracy = evaluate(model, tokenizer.get_vocab(), 2000, seed=123_456_789)
     model.half().save_pretrained(out / "model")
     about = out / "model" / "config.json"  # stored in fp16, to be run in fp32: CPUs have no fast fp16
-    about.write_text(about.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8")
+    _files.write_json(about, _files.read_json(about) | {"dtype": "float32"})
     tokenizer.save_pretrained(out / "model")
+    about = out / "model" / "tokenizer_config.json"  # under the name that transformers 4 and 5 both know
+    _files.write_json(about, _files.read_json(about) | {"tokenizer_class": "PreTrainedTokenizerFast"})
     card = {
         "what": "packaged target model: six tasks learned from scratch",
         "parameters": sum(p.numel() for p in model.parameters()),

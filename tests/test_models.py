@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from conftest import ARCHITECTURES, D_MODEL, N_CTX, N_HEADS, N_LAYERS, tiny_config, tiny_model, word_tokenizer
 
 from inversescope_nb.errors import BadPrompt, InvalidArgument, ModelLoadError, UnknownSite, UnsupportedModel
@@ -82,6 +83,8 @@ def test_every_architecture_comes_back_from_a_folder(architecture, tmp_path):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_weights_offloaded_to_disk_give_the_same(folder, lm, tmp_path, half):
+    if not half and int(transformers.__version__.partition(".")[0]) < 5:
+        pytest.skip("transformers 4 cannot read a model of which nothing is left in memory")
     places = ["model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head"]
     device_map = {place: "cpu" for place in places} | {"model.layers.1": "disk"} if half else {"": "disk"}
     offloaded = load_model(folder, device_map=device_map, offload_folder=tmp_path)

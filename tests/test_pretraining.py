@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from inversescope_nb import _files, load_model, pretraining
+from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.pretraining import (
     BOS,
     EOS,
@@ -226,3 +227,10 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path, few_prompts, monkeypatch) 
 def test_the_packaged_shape_is_as_large_as_promised(vocab) -> None:
     model = build_model(PretrainingConfig(), len(vocab))
     assert 1e6 <= sum(p.numel() for p in model.parameters()) <= 3e6
+
+
+def test_the_tokenizer_is_saved_under_a_name_that_transformers_4_knows_too(tmp_path, few_prompts) -> None:
+    pretrain(tmp_path, TINY, threads=1)
+    for folder in (tmp_path / "model", PACKAGED_TARGET):
+        assert _files.read_json(folder / "tokenizer_config.json")["tokenizer_class"] == "PreTrainedTokenizerFast"
+        assert _files.read_json(folder / "config.json")["dtype"] == "float32"
