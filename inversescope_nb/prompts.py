@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .text_prompts import TextPrompts
 
 TOO_MANY = "raise limit= if time and memory allow, or do not list: draw(n, lm, seed=0) and invert() need no listing"
+_BLOCK = 4096  # prompts listed between two looks at `cancel`
 CUTS = ("end", "slot:NAME", "slots", "random", "slots+random")
 
 
@@ -178,20 +179,26 @@ class PromptDistribution:
         """
         self.check_size(lm, limit)
         total: dict[tuple[int, ...], float] = {}
-        bos, prompts = n_bos(lm), self.enumerate()
-        while block := list(itertools.islice(prompts, 4096)):
+        bos, rows = n_bos(lm), self._rows(lm)
+        while block := list(itertools.islice(rows, _BLOCK)):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("listing inputs was stopped")
-            encoded = lm.encode([prompt for prompt, _ in block])
-            for i, (length, (_, p)) in enumerate(zip(encoded.lengths.tolist(), block, strict=True)):
-                row = tuple(encoded.token_ids[i, :length].tolist())
-                for kept, share in cut_weights(self.cut, length - bos, slot_ends(encoded, i, bos)).items():
+            for row, ends, p in block:
+                for kept, share in cut_weights(self.cut, len(row) - bos, ends).items():
                     total[row[: kept + bos]] = total.get(row[: kept + bos], 0.0) + p * share
             if len(total) > limit:
                 raise NotEnumerable(f"{self.name} has more than {limit:,} inputs", hint=TOO_MANY)
             if on_progress is not None:
                 on_progress(len(total), limit, "listing inputs")
         return total
+
+    def _rows(self, lm: LanguageModel) -> Iterator[tuple[tuple[int, ...], list[tuple[str, int]], float]]:
+        """Token ids of every whole prompt, BOS first, with (slot, tokens kept when cut after it) and its probability."""
+        bos, prompts = n_bos(lm), self.enumerate()
+        while block := list(itertools.islice(prompts, _BLOCK)):
+            encoded = lm.encode([prompt for prompt, _ in block])
+            for i, (length, (_, p)) in enumerate(zip(encoded.lengths.tolist(), block, strict=True)):
+                yield tuple(encoded.token_ids[i, :length].tolist()), slot_ends(encoded, i, bos), p
 
     def log_prob(self, token_ids: Sequence[int], lm: LanguageModel) -> float | None:
         """log P of one cut input in nats: ``-inf`` off the support, None where it cannot be known."""

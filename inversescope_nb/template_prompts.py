@@ -154,14 +154,29 @@ class TemplatePrompts(PromptDistribution):
         return at_random if self.cut == "random" else (at_slots + at_random) / 2
 
     def enumerate(self) -> Iterator[tuple[Prompt, float]]:
+        for t, assignment, p in self._fillings():
+            yield self.templates[t].prompt(assignment), p
+
+    def _rows(self, lm: LanguageModel) -> Iterator[tuple[tuple[int, ...], list[tuple[str, int]], float]]:
+        compiled = self.compiled(lm)
+        if compiled is None:
+            yield from super()._rows(lm)
+            return
+        bos = (lm.text_bos_id,) * n_bos(lm)
+        for t, assignment, p in self._fillings():
+            tokens, ends = compiled.render(t, assignment)
+            yield (*bos, *tokens), ends, p
+
+    def _fillings(self) -> Iterator[tuple[int, dict[str, str], float]]:
+        """(template, slots, probability) of every filling that shows in the text."""
         total = sum(t.weight for t in self.templates)
-        for template in self.templates:
+        for t, template in enumerate(self.templates):
             needed = _needed(template)
             stack: list[tuple[dict[str, str], float]] = [({}, template.weight / total)]
             while stack:
                 assignment, p = stack.pop()
                 if len(assignment) == len(needed):
-                    yield template.prompt(assignment), p
+                    yield t, assignment, p
                     continue
                 slot = needed[len(assignment)]
                 allowed = slot.allowed(assignment)

@@ -12,7 +12,7 @@ from conftest import tiny_config, tiny_model, word_tokenizer
 
 from inversescope_nb.generator import Generator
 from inversescope_nb.models import LanguageModel, load_model
-from inversescope_nb.prompts import PromptDistribution
+from inversescope_nb.prompts import PromptDistribution, cut_weights, n_bos
 
 CORPUS = [
     "Ann likes tea.",
@@ -71,8 +71,18 @@ def same_weights(model: torch.nn.Module, before: dict[str, torch.Tensor]) -> boo
 
 
 def check_against_enumeration(prompts: PromptDistribution, lm: LanguageModel) -> dict[tuple[int, ...], float]:
-    """Holds log_prob of every input, and of its neighbours off the support, against the listing of them all."""
+    """Holds log_prob of every input, and of its neighbours off the support, against the listing of them all.
+
+    And the listing against one that writes every prompt and has the tokenizer split it.
+    """
     listed = prompts.inputs(lm)
+    slow, bos = dict.fromkeys(listed, 0.0), n_bos(lm)
+    weights = getattr(prompts, "weights", (1.0,))
+    for part, weight in zip(getattr(prompts, "parts", (prompts,)), weights, strict=True):
+        for row, ends, p in PromptDistribution._rows(part, lm):
+            for kept, share in cut_weights(part.cut, len(row) - bos, ends).items():
+                slow[row[: kept + bos]] += weight * p * share
+    np.testing.assert_allclose(list(slow.values()), list(listed.values()), rtol=1e-9)
     assert math.isclose(sum(listed.values()), 1.0, abs_tol=1e-9)
     found = prompts.log_probs(list(listed), lm)
     assert found is not None
