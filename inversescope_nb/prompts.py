@@ -193,7 +193,7 @@ class PromptDistribution:
         return total
 
     def _rows(self, lm: LanguageModel) -> Iterator[tuple[tuple[int, ...], list[tuple[str, int]], float]]:
-        """Token ids of every whole prompt, BOS first, with (slot, tokens kept when cut after it) and its probability."""
+        """Every whole prompt: ids, BOS first; (slot, tokens kept when cut after it); probability."""
         bos, prompts = n_bos(lm), self.enumerate()
         while block := list(itertools.islice(prompts, _BLOCK)):
             encoded = lm.encode([prompt for prompt, _ in block])

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from known_answer import Copy, calibrate_sum, copying_model, kappa, label, prompts, rate, sum_label
+from scipy import integrate
 from small import open_gates
 
 import inversescope_nb as isn
+from inversescope_nb import exact
 from inversescope_nb.errors import Cancelled, InvalidArgument, NotEnumerable, UnknownSite
 from inversescope_nb.exact import activation_table, exact_posterior
 from inversescope_nb.features import Feature
@@ -244,3 +246,63 @@ def test_a_listing_and_a_run_are_reported(lm) -> None:
     )
     assert [message for _, _, message in seen] == ["listing inputs", "running the model"]
     assert seen[-1][0] == seen[-1][1] == seen[0][0]
+
+
+# -- many at once ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", [Kernel(), Kernel("whitened"), Kernel("cosine"), Kernel("scaled", "ball")])
+def test_many_posteriors_at_once_are_those_one_by_one(lm, monkeypatch, kernel) -> None:
+    monkeypatch.setattr(exact, "_ROWS", 5)
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    table = activation_table(lm, P, "blocks.1.hook_resid_post", kernel=kernel)
+    monkeypatch.setattr(exact, "_DISTANCES", 2 * len(table.inputs))
+    rows = table.draw(5, seed=3)
+    centres = table.noised(rows, 0.4, amount=0.5, seed=1)
+    found = list(table.posteriors(centres, 0.4))
+    assert len(found) == 5
+    for centre, one in zip(centres, found, strict=True):
+        alone = table.posterior_of(centre, 0.4)
+        np.testing.assert_allclose(one.d, alone.d, atol=1e-6)
+        np.testing.assert_allclose(one.p, alone.p, atol=1e-5)
+        assert one.bits == pytest.approx(alone.bits, abs=1e-5)
+
+
+@pytest.mark.parametrize("eps", [0.3, 0.8, 2.0])
+def test_channel_bits_of_two_inputs_are_those_of_the_textbook_channel(lm, eps) -> None:
+    P = PromptDistribution.from_texts(["the cat", "a dog", "a dog", "a dog"], cut="end")
+    table = activation_table(lm, P, "blocks.1.hook_resid_post")
+    p = np.exp(table.log_prior)
+    apart = float((table.u[0] - table.u[1]).norm()) / (eps * math.sqrt(table.u.shape[1]))
+    # along the line between them: a mixture of two unit normals, I = h(v) - h(noise)
+    t = np.linspace(-12, apart + 12, 200_001)
+    normal = [np.exp(-((t - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (0.0, apart)]
+    density = p[0] * normal[0] + p[1] * normal[1]
+    h = -integrate.trapezoid(density * np.log2(np.maximum(density, 1e-300)), t)
+    expected = h - math.log2(2 * math.pi * math.e) / 2
+    bits, error = table.channel_bits(eps, draws=4000, seed=1)
+    assert error < 0.02
+    assert bits == pytest.approx(expected, abs=4 * error + 1e-6)
+
+
+def test_channel_bits_lie_between_resolution_bits_at_twice_the_bandwidth_and_at_it() -> None:
+    lm = copying_model(2, 5, [Copy(0)])
+    table = activation_table(lm, prompts(2, 5), ATTN)
+    for eps in (0.2, 0.5, 0.9):
+        bits, error = table.channel_bits(eps, draws=2000)
+        low, high = (np.exp(table.log_prior) @ [q.bits for q in table.posteriors(table.u, e)] for e in (2 * eps, eps))
+        assert low - 4 * error <= bits <= high + 4 * error
+
+
+def test_labels_are_found_once_and_coded() -> None:
+    lm = copying_model(2, 3, [Copy(0)])
+    table = activation_table(lm, prompts(2, 3), ATTN)
+    seen = []
+    first = Feature("first", lambda text: seen.append(text) or (text[:1] if text[0] != "c" else None))
+    codes = table.codes(first)
+    assert table.codes(first) is codes
+    assert len(seen) == len(table.inputs)
+    by_code = {code: {lm.decode(ids[-3:])[:1] for ids, c in zip(table.inputs, codes, strict=True) if c == code}
+               for code in set(codes.tolist())}  # fmt: skip
+    assert sorted(by_code) == [-1, 0, 1]
+    assert by_code[-1] == {"c"}
