@@ -530,6 +530,18 @@ def test_a_self_test_that_fails_is_said(lm) -> None:
         broken.check_target(lm)
 
 
+def test_the_self_test_is_run_on_loading_where_the_target_is_given(lm, tmp_path) -> None:
+    gen = open_gates(build_generator(lm, SITES, prompts(), config()))
+    gen.record_probe(lm)
+    gen.save_pretrained(tmp_path / "good")
+    assert Generator.from_pretrained(tmp_path / "good", target=lm).sites == gen.sites
+    gen.probe = {**gen.probe, "log_q": [q - 50 for q in gen.probe["log_q"]]}
+    gen.save_pretrained(tmp_path / "bad")
+    with pytest.raises(GeneratorMismatch, match=r"off by 50\.00 nats"):
+        Generator.from_pretrained(tmp_path / "bad", target=lm)
+    assert Generator.from_pretrained(tmp_path / "bad").sites == gen.sites  # no target yet
+
+
 def test_the_self_test_is_run_for_each_dtype(lm, monkeypatch) -> None:
     gen = open_gates(build_generator(lm, SITES, prompts(), config()))
     gen.record_probe(lm)

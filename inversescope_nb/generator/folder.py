@@ -106,7 +106,10 @@ def load(
     device: str = "cpu",
     target: LanguageModel | None = None,
 ) -> Generator:
-    """Reads a folder, or fetches it from the Hub; raises `ModelLoadError` where it is not whole."""
+    """Reads a folder, or fetches it from the Hub; raises `ModelLoadError` where it is not whole.
+
+    The self-test is run as soon as the target is known: here where it is given, else when both are first used.
+    """
     if target is not None:
         check_model(target, "target")
     try:
@@ -134,7 +137,10 @@ def load(
         raise ModelLoadError(
             f"{path_or_repo_id} lacks {missing[:3]} and has unknown {unexpected[:3]}", hint="fetch or save it again"
         )
-    return generator.to(target.device if generator.shares_target else device).eval()
+    generator.to(target.device if generator.shares_target else device).eval()
+    if target is not None:
+        generator.check_target(target)
+    return generator
 
 
 def _assemble(

@@ -370,7 +370,19 @@ class Generator(nn.Module):
     def from_pretrained(
         cls, path_or_repo_id, *, revision: str | None = None, device: str = "cpu", target: LanguageModel | None = None
     ) -> Generator:
-        """A generator from a folder or from the Hub; one whose backbone is the frozen target needs `target`."""
+        """A generator from a folder or from the Hub.
+
+        Args:
+            path_or_repo_id: a folder that :meth:`save_pretrained` wrote, or ``user/name``.
+            revision: of the repository.
+            device: where its weights go.
+            target: its target, on which the self-test is then run at once (else when both are first used); a
+                generator whose backbone is the frozen target needs it.
+
+        Raises:
+            ModelLoadError: it cannot be found, fetched or read.
+            GeneratorMismatch: it was made for another model or tokenizer, or fails its self-test on `target`.
+        """
         from .folder import load
 
         return load(path_or_repo_id, revision=revision, device=device, target=target)

@@ -115,7 +115,6 @@ class Shelf:
         from ..generator import Generator
 
         generator = Generator.from_pretrained(folder, target=self.lm)
-        generator.check_target(self.lm)
         self._origins[id(generator)] = folder
         return generator
 
