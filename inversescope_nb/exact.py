@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,6 +108,20 @@ class ActivationTable:
                 f"no input of P(X) lies within {bandwidth:g} of this point", hint="a wider ball, or shape='gaussian'"
             )
         return ExactPosterior(self, picked, bandwidth, d, log_joint - log_z, -log_z / math.log(2), centre)
+
+    def in_units(self, statistics: SiteStatistics) -> ActivationTable:
+        """The same inputs in the units of other moments (a generator's own), without running the target again."""
+        if not isinstance(statistics, SiteStatistics):
+            raise InvalidArgument(
+                f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)"
+            )
+        if self.statistics.kernel.metric == "cosine":
+            raise InvalidArgument("directions have lost their lengths", hint="activation_table(..., statistics=...)")
+        u = torch.empty_like(self.u)
+        for at in range(0, len(u), _ROWS):
+            block = self.u[at : at + _ROWS]
+            u[at : at + _ROWS] = statistics.standardise(self.statistics.restore(block, block))
+        return replace(self, u=u, statistics=statistics)
 
     def draw(self, n: int, *, seed: int) -> Int[np.ndarray, " n"]:
         """Rows of `n` inputs drawn from P(X)."""
@@ -250,8 +264,8 @@ def activation_table(
     check_model(lm)
     check_prompts(prompts)
     check_kernel(kernel)
-    if not isinstance(statistics, SiteStatistics | None):
-        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")
+    if statistics is not None:
+        _check_statistics(statistics)
     limit = whole_number("limit", limit, least=1, hint=f"{LIMIT:,} is the usual choice")
     place = lm.site(site)
     with reported(on_progress, progress, "exact posterior") as report:
@@ -310,3 +324,8 @@ def exact_posterior(
         progress=progress, cancel=cancel,
     )  # fmt: skip
     return table.posterior(target, bandwidth, position=position)
+
+
+def _check_statistics(statistics: SiteStatistics) -> None:
+    if not isinstance(statistics, SiteStatistics):
+        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")

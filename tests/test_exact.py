@@ -306,3 +306,18 @@ def test_labels_are_found_once_and_coded() -> None:
                for code in set(codes.tolist())}  # fmt: skip
     assert sorted(by_code) == [-1, 0, 1]
     assert by_code[-1] == {"c"}
+
+
+@pytest.mark.parametrize("metric", ["scaled", "per_coordinate", "whitened"])
+def test_a_table_in_other_units_is_that_made_with_them(lm, metric) -> None:
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    table = activation_table(lm, P, "blocks.1.hook_resid_post", kernel=Kernel(metric))
+    other = site_statistics(lm.activations([[2, 3], [5, 4, 7], [9], [4, 4]], [table.site])[table.site.name])
+    made = activation_table(lm, P, table.site, statistics=other)
+    again = table.in_units(other)
+    torch.testing.assert_close(again.u, made.u, atol=1e-4, rtol=1e-4)
+    assert again.inputs == made.inputs
+    with pytest.raises(InvalidArgument, match="statistics is a int"):
+        table.in_units(5)
+    with pytest.raises(InvalidArgument, match="lost their lengths"):
+        activation_table(lm, P, table.site, kernel=Kernel("cosine")).in_units(other)

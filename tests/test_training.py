@@ -144,6 +144,18 @@ def test_activations_come_back_in_the_inputs_order(lm) -> None:
 # -- it learns -------------------------------------------------------------------------------------
 
 
+def test_what_is_evaluated_along_the_way_stands_in_the_curves(lm) -> None:
+    seen = []
+
+    def evaluate(generator, examples):
+        seen.append((examples, generator.training))
+        return {"mine": float(examples)}
+
+    gen = train_generator(lm, SITES, prompts(), config=config(), on_evaluate=evaluate)
+    assert seen == [(24, False), (48, False), (72, False)]
+    assert [point["mine"] for point in gen.run_card["history"]] == [24.0, 48.0, 72.0]
+
+
 @pytest.mark.parametrize("bos", [True, False])
 def test_it_learns_what_the_activation_says(bos) -> None:
     lm = model_for(word_tokenizer(bos=bos), "llama")

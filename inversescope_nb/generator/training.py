@@ -20,7 +20,7 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
+Evaluation = Callable[[Generator, int], Mapping[str, float]]
 _CHECKPOINT = "checkpoint.safetensors"
 USUAL_PICKS = 8
 """Held-out inputs behind the usual bandwidths."""
@@ -67,6 +68,7 @@ def train_generator(
     resume: bool = True,
     on_progress: Progress | None = None,
     progress: bool = True,
+    on_evaluate: Evaluation | None = None,
     cancel: threading.Event | None = None,
 ) -> Generator:
     """Trains a generator that inverts activations of `lm` at `sites` on inputs of `prompts`.
@@ -80,6 +82,8 @@ def train_generator(
         resume: whether to go on from a checkpoint in `run_dir`.
         on_progress: called with (step, steps, message).
         progress: whether to show a bar where nothing else listens.
+        on_evaluate: called with (the generator as it is, examples seen) every `config.eval_every` steps; the numbers
+            that it returns stand in the curves (``run_card["history"]``) beside the training's own.
         cancel: set it to stop; a checkpoint is written and `Cancelled` is raised.
 
     Raises:
@@ -96,7 +100,7 @@ def train_generator(
         if report is not None:
             report(0, config.prior_steps + config.steps, "drawing inputs and measuring the sites")
         run = _Run(lm, resolve_sites(lm, sites), prompts, config, run_dir, resume, cancel)
-        return run.train(report, cancel)
+        return run.train(report, cancel, on_evaluate)
 
 
 class _Run:
@@ -173,7 +177,9 @@ class _Run:
         _files.write_json(self.run_dir / "curves.json", self.history)
         return path
 
-    def train(self, on_progress: Progress | None, cancel: threading.Event | None) -> Generator:
+    def train(
+        self, on_progress: Progress | None, cancel: threading.Event | None, on_evaluate: Evaluation | None = None
+    ) -> Generator:
         """All remaining steps."""
         config, began = self.config, time.monotonic() - self.seconds
         total = config.prior_steps + config.steps
@@ -187,7 +193,11 @@ class _Run:
             self.seconds = time.monotonic() - began
             if self.step % config.eval_every == 0 or self.step == total:
                 point = {"step": self.step, "seconds": round(self.seconds, 1), "loss": self.mean_loss}
+                paused = time.monotonic()
                 point |= self.evaluate()
+                if on_evaluate is not None:
+                    point |= on_evaluate(self.generator, self.step * config.batch_size)
+                began += time.monotonic() - paused  # seconds are those of the training alone
                 self.history.append(point)
                 log.info("%s", json.dumps({k: round(v, 4) for k, v in point.items()}))
             if self.step % config.save_every == 0 or self.step == total:

@@ -1,0 +1,140 @@
+"""KL(exact posterior || generator) in nats, as a generator learns: on any target whose inputs can all be listed.
+
+    python benchmarks/bench_gap.py                                     # sums of the packaged model, a short training
+    python benchmarks/bench_gap.py --examples 4000000 --seeds 3        # the whole one
+    python benchmarks/bench_gap.py --model PATH --prompts FILE --site NAME --bandwidth E --examples N
+
+FILE holds all inputs of the target, one a line (up to a million). One generator is trained for the site at each
+bandwidth and from each seed; at every tenth of its training the gap is measured over picked inputs, at the clean
+activation (which goes in when it is used) and at noised ones (on which it was trained). Prints a table, and writes
+it with the curves to benchmarks/results/ as JSON and as a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import torch
+from _gaps import AMOUNTS, gaps
+
+import inversescope_nb as isn
+from inversescope_nb.exact import ActivationTable, activation_table
+from inversescope_nb.kernels import check_bandwidth
+
+RESULTS = Path(__file__).parent / "results"
+NAMES = {0.0: "clean", 0.5: "half", 1.0: "noised"}
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
+    parser.add_argument("--prompts", type=Path, help="all inputs of the target, one a line (default: all sums)")
+    parser.add_argument("--site", default="blocks.1.hook_resid_post")
+    parser.add_argument("--bandwidth", type=float, action="append", help="may be given several times (default: 0.1)")
+    parser.add_argument("--examples", type=int, default=100_000, help="examples of each training")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings at each bandwidth")
+    parser.add_argument("--picks", type=int, default=256, help="picked inputs behind each gap")
+    parser.add_argument("--draws", type=int, default=16, help="posterior draws of each")
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--adapter-lr", type=float, default=4e-3)
+    parser.add_argument("--backbone", default="small", help="small, target, or a folder or Hub name")
+    parser.add_argument("--n-tokens", type=int, default=8, help="condition tokens")
+    parser.add_argument("--points", type=int, default=5, help="measurements along each training")
+    parser.add_argument("--name", default="gap", help="of the files in benchmarks/results")
+    return parser.parse_args()
+
+
+def train(lm: isn.LanguageModel, table: ActivationTable, prompts, bandwidth: float, seed: int, args) -> list[dict]:
+    """One training's rows: what was measured along it."""
+    steps = math.ceil(args.examples / args.batch)
+    config = isn.TrainingConfig(
+        steps=steps, batch_size=args.batch, lr=args.lr, adapter_lr=args.adapter_lr, backbone=args.backbone,
+        n_tokens=args.n_tokens, bandwidths=(bandwidth, bandwidth), gap_inputs=0, seed=seed,
+        eval_every=max(1, steps // args.points), save_every=steps,
+    )  # fmt: skip
+    rows: list[dict] = []
+    units: list[ActivationTable] = []
+
+    def measure(generator: isn.Generator, examples: int) -> dict[str, float]:
+        if not units:  # in the generator's own units: its moments are those of a sample
+            units.append(table.in_units(generator.statistics(table.site.name)))
+        found = {}
+        for amount in AMOUNTS:
+            gap = gaps(units[0], generator, bandwidth, amount=amount, picks=args.picks, draws=args.draws, seed=seed)
+            found |= {f"gap_{NAMES[amount]}": gap.mean, f"gap_{NAMES[amount]}_se": gap.stderr}
+            found[f"entropy_{NAMES[amount]}"] = gap.entropy
+        print(f"  eps {bandwidth:g} seed {seed}: {examples:,} examples, clean {found['gap_clean']:.3f}", flush=True)
+        return found
+
+    generator = isn.train_generator(lm, [table.site.name], prompts, config=config, on_evaluate=measure, progress=False)
+    for point in generator.run_card["history"]:
+        rows.append({"bandwidth": bandwidth, "seed": seed, "examples": point["step"] * args.batch, **point})
+    own = units[0].draw(64, seed=seed + 7)
+    verdicts = [isn.invert(lm, generator, units[0].inputs[i], site=table.site, bandwidth=bandwidth, n=256, bank=0)
+                for i in own]  # fmt: skip
+    rows[-1] |= {
+        "ess_ratio": float(np.median([v.ess / v.n for v in verdicts])),
+        "khat": float(np.median([v.khat for v in verdicts])),
+        "copies": float(np.mean([v.copy_share for v in verdicts])),
+        "distinct": float(np.mean([v.distinct_share for v in verdicts])),
+        "parameters": sum(p.numel() for p in generator.parameters()),
+    }
+    return rows
+
+
+def picture(frame: pd.DataFrame, title: str) -> alt.Chart:
+    """Gaps against examples, a line each bandwidth and seed, clean and noised."""
+    long = frame.melt(["bandwidth", "seed", "examples"], ["gap_clean", "gap_noised"], "activation", "gap")
+    long["activation"] = long["activation"].str.removeprefix("gap_")
+    return (
+        alt.Chart(long, title=title)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("examples:Q", scale=alt.Scale(type="log"), title="examples seen"),
+            y=alt.Y("gap:Q", scale=alt.Scale(type="log"), title="gap to the exact posterior, nats"),
+            color=alt.Color("bandwidth:N"),
+            strokeDash=alt.StrokeDash("activation:N"),
+            detail="seed:N",
+        )
+        .properties(width=480, height=300)
+    )
+
+
+def main() -> None:
+    """Trains, prints the table, writes JSON and picture."""
+    args = parsed()
+    lm = isn.load_model(args.model)
+    if args.prompts is None:
+        prompts = isn.tasks.get_prompts("addition", cut="end")
+    else:
+        prompts = isn.PromptDistribution.from_file(args.prompts, cut="end")
+    bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
+    table = activation_table(lm, prompts, args.site)
+    print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads")
+    rows = [row for e in bandwidths for s in range(args.seeds) for row in train(lm, table, prompts, e, s, args)]
+    frame = pd.DataFrame(rows)
+    last = frame.groupby(["bandwidth", "seed"]).tail(1)
+    columns = ["bandwidth", "seed", "examples", "seconds", "entropy_clean", "gap_clean", "gap_clean_se", "gap_half",
+               "gap_noised", "gap_noised_se", "ess_ratio", "khat", "copies", "distinct"]  # fmt: skip
+    print(last[columns].round(3).to_string(index=False))
+    RESULTS.mkdir(exist_ok=True)
+    about = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    card = {"target": lm.name, "site": str(table.site), "inputs": len(table.inputs), "arguments": about,
+            "torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine(),
+            "rows": json.loads(frame.to_json(orient="records"))}  # fmt: skip
+    (RESULTS / f"{args.name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    picture(frame, f"{lm.name}, {table.site}").save(RESULTS / f"{args.name}.svg")
+    print(f"wrote benchmarks/results/{args.name}.json and .svg")
+
+
+if __name__ == "__main__":
+    main()
