@@ -43,6 +43,7 @@ def build_generator(
     prompts: PromptDistribution,
     config: TrainingConfig,
     cancel: threading.Event | None = None,
+    generator_class: type[Generator] = Generator,
 ) -> Generator:
     """An untrained generator: its backbone, and gates at zero; or the one that `config.start_from` names."""
     sites = resolve_sites(lm, sites)
@@ -50,7 +51,7 @@ def build_generator(
         torch.manual_seed(config.seed)
         if config.start_from:
             return _continued(lm, sites, prompts, config)
-        return _fresh(lm, sites, prompts, config, cancel)
+        return _fresh(lm, sites, prompts, config, cancel, generator_class)
 
 
 def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, config: TrainingConfig) -> Generator:
@@ -87,6 +88,7 @@ def _fresh(
     prompts: PromptDistribution,
     config: TrainingConfig,
     cancel: threading.Event | None,
+    generator_class: type[Generator],
 ) -> Generator:
     special = [token for token in (lm.eos_id, lm.bos_id) if token is not None]
     if not special and config.backbone != "small":
@@ -120,7 +122,7 @@ def _fresh(
         metric=config.metric,
         shape=config.shape,
     )
-    return Generator(
+    return generator_class(
         backbone, statistics, prompts, frame, fingerprint=lm.fingerprint, tokenizer_hash=lm.tokenizer_hash,
         shares_target=config.backbone == "target" and config.trainable == "frozen",
     )  # fmt: skip

@@ -259,6 +259,12 @@ class Generator(nn.Module):
         ids = torch.tensor([r + [self.config.end_id] * (width - len(r)) for r in framed], device=self.device)
         return ids, torch.tensor([len(r) for r in framed], device=self.device)
 
+    def unframed(self, row: list[int]) -> tuple[list[int], bool]:
+        """(the input in a written row, whether the row ended by itself)."""
+        ended = self.config.end_id in row[1:]
+        stop = row.index(self.config.end_id, 1) if ended else len(row)
+        return row[0 if self.config.has_bos else 1 : stop], ended
+
     def token_log_probs(
         self, ids: Int[Tensor, "n pos"], lengths: Int[Tensor, " n"], condition: Condition
     ) -> Float[Tensor, "n pos-1"]:

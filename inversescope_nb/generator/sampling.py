@@ -69,11 +69,4 @@ def sample(
         )  # fmt: skip
     if cancel is not None and cancel.is_set():
         raise Cancelled("sampling was stopped")
-    return [_unframed(row, frame.end_id, has_bos=frame.has_bos) for row in ids.tolist()]
-
-
-def _unframed(row: list[int], end_id: int, *, has_bos: bool) -> tuple[list[int], bool]:
-    """(the input in a written row, whether the row ended by itself)."""
-    ended = end_id in row[1:]
-    stop = row.index(end_id, 1) if ended else len(row)
-    return row[0 if has_bos else 1 : stop], ended
+    return [generator.unframed(row) for row in ids.tolist()]

@@ -70,6 +70,7 @@ def train_generator(
     progress: bool = True,
     on_evaluate: Evaluation | None = None,
     cancel: threading.Event | None = None,
+    generator_class: type[Generator] = Generator,
 ) -> Generator:
     """Trains a generator that inverts activations of `lm` at `sites` on inputs of `prompts`.
 
@@ -85,6 +86,8 @@ def train_generator(
         on_evaluate: called with (the generator as it is, examples seen) every `config.eval_every` steps; the numbers
             that it returns stand in the curves (``run_card["history"]``) beside the training's own.
         cancel: set it to stop; a checkpoint is written and `Cancelled` is raised.
+        generator_class: what to train, where it is another way to use the activation
+            (:mod:`inversescope_nb.baselines`).
 
     Raises:
         CheckpointMismatch: `run_dir` holds a run with another configuration, target or P(X).
@@ -99,7 +102,7 @@ def train_generator(
     with reported(on_progress, progress, "training") as report:
         if report is not None:
             report(0, config.prior_steps + config.steps, "drawing inputs and measuring the sites")
-        run = _Run(lm, resolve_sites(lm, sites), prompts, config, run_dir, resume, cancel)
+        run = _Run(lm, resolve_sites(lm, sites), prompts, config, run_dir, resume, cancel, generator_class)
         return run.train(report, cancel, on_evaluate)
 
 
@@ -115,6 +118,7 @@ class _Run:
         run_dir: str | Path | None,
         resume: bool,
         cancel: threading.Event | None = None,
+        generator_class: type[Generator] = Generator,
     ) -> None:
         self.lm, self.sites, self.prompts, self.config = lm, sites, prompts, config
         self.run_dir = Path(run_dir) if run_dir is not None else None
@@ -125,7 +129,7 @@ class _Run:
             raise InvalidArgument(
                 f"first_sites={config.first_sites} match none of the sites", hint=f"sites: {', '.join(sites[:6])} ..."
             )
-        self.generator = build_generator(lm, sites, prompts, config, cancel)
+        self.generator = build_generator(lm, sites, prompts, config, cancel, generator_class)
         shared = self.generator.shares_target  # then the adapters go where the target is
         self.generator.to(lm.device if shared else self.accelerator.device)
         self.trained = [(name, p) for name, p in self.generator.named_parameters() if p.requires_grad]
@@ -146,6 +150,8 @@ class _Run:
         """Changes with whatever would make a checkpoint meaningless."""
         settings = {k: v for k, v in self.config.to_dict().items() if k not in _FREE}
         parts = [settings, list(self.sites), self.lm.fingerprint, self.lm.tokenizer_hash, self.prompts.fingerprint]
+        if type(self.generator) is not Generator:
+            parts.append(type(self.generator).__name__)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _resume(self, resume: bool) -> None:
