@@ -149,7 +149,7 @@ def main() -> None:
     last = last.reindex(columns=columns)
     print(last[columns].round(3).to_string(index=False))
     RESULTS.mkdir(exist_ok=True)
-    about = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    about = {k: Path(v).name if k in ("model", "prompts") and v else v for k, v in vars(args).items()}
     card = {"target": lm.name, "site": str(table.site), "inputs": len(table.inputs), "arguments": about,
             "torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine(),
             "rows": json.loads(frame.to_json(orient="records"))}  # fmt: skip
