@@ -19,9 +19,7 @@ it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`-
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 from pathlib import Path
 
 import altair as alt
@@ -29,12 +27,12 @@ import numpy as np
 import pandas as pd
 import torch
 from _gaps import AMOUNTS, gaps
+from _results import write
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable, activation_table
 from inversescope_nb.kernels import check_bandwidth
 
-RESULTS = Path(__file__).parent / "results"
 NAMES = {0.0: "clean", 0.5: "half", 1.0: "noised"}
 VARIANTS = ("generator", "one-token", "target", "slot", "slot-silent")
 
@@ -56,6 +54,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="(default: generator)")
     parser.add_argument("--slot-width", type=int, default=288, help="width of the slot decoder's MLP")
     parser.add_argument("--points", type=int, default=5, help="measurements along each training")
+    parser.add_argument("--keep", type=Path, help="folder that the trained generators are saved in")
     parser.add_argument("--name", default="gap", help="of the files in benchmarks/results")
     return parser.parse_args()
 
@@ -98,6 +97,8 @@ def train(
         rows.append(
             {"variant": variant, "bandwidth": bandwidth, "seed": seed, "examples": point["step"] * args.batch, **point}
         )
+    if args.keep is not None:
+        generator.save_pretrained(args.keep / f"{variant}-{bandwidth:g}-{seed}")
     picked = table.draw(64, seed=seed + 7)
     verdicts = [isn.invert(lm, generator, table.inputs[i], site=table.site, bandwidth=bandwidth, n=256, bank=0)
                 for i in picked]  # fmt: skip
@@ -148,14 +149,15 @@ def main() -> None:
     columns += "gap_noised gap_noised_se ess_ratio khat copies distinct".split()
     last = last.reindex(columns=columns)
     print(last[columns].round(3).to_string(index=False))
-    RESULTS.mkdir(exist_ok=True)
-    about = {k: Path(v).name if k in ("model", "prompts") and v else v for k, v in vars(args).items()}
-    card = {"target": lm.name, "site": str(table.site), "inputs": len(table.inputs), "arguments": about,
-            "torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine(),
-            "rows": json.loads(frame.to_json(orient="records"))}  # fmt: skip
-    (RESULTS / f"{args.name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    picture(frame, f"{lm.name}, {table.site}").save(RESULTS / f"{args.name}.svg")
-    print(f"wrote benchmarks/results/{args.name}.json and .svg")
+    write(
+        args.name,
+        {"rows": frame},
+        picture(frame, f"{lm.name}, {table.site}"),
+        arguments=vars(args),
+        target=lm.name,
+        site=str(table.site),
+        inputs=len(table.inputs),
+    )
 
 
 if __name__ == "__main__":

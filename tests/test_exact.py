@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from known_answer import Copy, calibrate_sum, copying_model, kappa, label, prompts, rate, sum_label
+from known_answer import Copy, copying_model, kappa, label, prompts, rate, sum_label
 from scipy import integrate
 from small import open_gates
 
@@ -73,7 +73,6 @@ def test_a_label_beside_a_big_distractor_is_held_only_below_some_bandwidth() -> 
 
 def test_a_sum_is_held_where_neither_of_its_terms_is() -> None:
     lm = copying_model(2, 3, [Copy(0), Copy(1)], adds=True)
-    calibrate_sum(lm, 3)
     table = activation_table(lm, prompts(2, 3), "blocks.0.hook_mlp_out")
     for eps in CURVE:
         found = table.posterior("b0 c0 .", eps)

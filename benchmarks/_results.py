@@ -1,0 +1,37 @@
+"""Where benchmarks leave what they found: benchmarks/results/NAME.json and NAME.svg."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write(
+    name: str, tables: Mapping[str, pd.DataFrame], chart: alt.TopLevelMixin | None = None, *,
+    arguments: Mapping[str, Any], **about: Any,
+) -> None:  # fmt: skip
+    """Tables as lists of rows, with what they were made with; of a path only its last part."""
+    RESULTS.mkdir(exist_ok=True)
+    card = {
+        **about,
+        "arguments": {k: v.name if isinstance(v, Path) else v for k, v in arguments.items()},
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        **{key: json.loads(table.to_json(orient="records", double_precision=6)) for key, table in tables.items()},
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    written = f"benchmarks/results/{name}.json"
+    if chart is not None:
+        chart.save(RESULTS / f"{name}.svg")
+        written += " and .svg"
+    print(f"wrote {written}")

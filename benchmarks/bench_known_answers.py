@@ -1,0 +1,146 @@
+"""What the package says of targets that hold exactly one label, two, a sum of two, or one only below some bandwidth.
+
+    python benchmarks/bench_known_answers.py             # 24 targets, about ten minutes on one core
+
+Targets are one-layer GPT-2s that were built, not trained (tests/known_answer.py), twelve of them, and the same turned
+by random orthogonal maps; a generator is trained for each, and every feature, held or not, is scored along the curve
+of bandwidths on which the exact rate is known by formula. Then the p-values of labels that the site does not hold,
+over many studies with fresh picks: they must be uniform, whatever the labels' frequencies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from _results import write
+from scipy import stats
+
+import inversescope_nb as isn
+from inversescope_nb.features import Feature
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from known_answer import Copy, Known, answers, constructions, copying_target, trained
+
+ROTATION = 7
+
+
+def one(known: Known, rotated: bool, seed: int) -> pd.DataFrame:
+    """One target's answers."""
+    found = answers(known, trained(known, seed=seed), n_targets=64)
+    columns = ["feature", "held", "bandwidth", "exact", "fcr", "fcr_low", "fcr_high", "exact_with_copies",
+               "fcr_with_copies", "fcr_plain", "chance", "p_value", "q_value", "bits", "exact_bits", "ess_ratio",
+               "verdict_counts"]  # fmt: skip
+    return found[columns].assign(target=known.name, rotated=rotated)
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """A line a target."""
+    rows = []
+    for (name, rotated), part in frame.groupby(["target", "rotated"], sort=False):
+        held, absent = part[part["held"]], part[~part["held"]]
+        findable = held[held["exact"] - held["chance"] > 0.15]
+        rows.append(
+            {
+                "target": name,
+                "rotated": rotated,
+                "worst error": (part["fcr"] - part["exact"]).abs().max(),
+                "with copies": (part["fcr_with_copies"] - part["exact_with_copies"]).abs().max(),
+                "unweighted": (part["fcr_plain"] - part["exact_with_copies"]).abs().max(),
+                "bits off": (part["bits"] - part["exact_bits"]).abs().max(),
+                "held found": f"{(findable['q_value'] < 0.05).sum()} of {len(findable)}",
+                "absent 'found'": f"{(absent['q_value'] < 0.05).sum()} of {len(absent)}",
+                "median ESS/n": part["ess_ratio"].median(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def null_features() -> dict[str, tuple[Feature, bool]]:
+    """Labels of a slot that the site does not hold: even, uneven, undefined for some; and the last with blocks."""
+
+    def first(text: str) -> str | None:
+        words = text.split()
+        return words[0] if words else None
+
+    def part(text: str, keep: str) -> str | None:
+        word = first(text)
+        return None if word is None else (word[0] if word[0] in keep else "other")
+
+    return {
+        "even labels": (Feature("even", lambda t: (first(t) or " ")[0]), False),
+        "one label of five against the rest": (Feature("uneven", lambda t: part(t, "a")), False),
+        "undefined for two of five": (
+            Feature("undefined", lambda t: None if (first(t) or "d")[0] in "de" else first(t)[0]), False,
+        ),
+        "two picks of every prompt": (Feature("blocks", lambda t: (first(t) or " ")[0]), True),
+    }  # fmt: skip
+
+
+def null_p_values(studies: int, m: int, n: int) -> pd.DataFrame:
+    """p-values of what the site does not hold, a row a study; picks are fresh in every study."""
+    known = copying_target("null", 3, 5, [Copy(1)], (0.6, 0.6), ROTATION, twins=2)
+    generator, rng, rows = trained(known), np.random.default_rng(0), []
+    for study in range(studies):
+        seeds = rng.integers(2**31, size=2 * m)
+        prompts = known.prompts.draw(m, known.lm, seed=int(seeds[0]))
+        options = {"site": known.site, "bandwidth": 0.6, "n": n, "bank": 0, "progress": False}
+        twice = zip(prompts + prompts[: m // 2], seeds, strict=False)
+        found = [isn.invert(known.lm, generator, x, seed=int(s), **options) for x, s in twice]
+        for name, (feature, blocks) in null_features().items():
+            some = found[: m // 2] + found[m:] if blocks else found[:m]
+            report = isn.rates.consistency_of(some, feature, permutations=199, seed=study)
+            rows.append({"labels": name, "study": study, "p": report.to_frame()["p_value"][0]})
+    return pd.DataFrame(rows)
+
+
+def picture(frame: pd.DataFrame) -> alt.TopLevelMixin:
+    """Measured rates over exact ones."""
+    dots = alt.Chart(frame).mark_point(filled=True, opacity=0.6).encode(
+        x=alt.X("exact:Q", title="exact consistency rate"), y=alt.Y("fcr:Q", title="measured"),
+        color=alt.Color("held:N", title="held by the site"), shape=alt.Shape("rotated:N"),
+    )  # fmt: skip
+    line = alt.Chart(pd.DataFrame({"exact": [0, 1], "fcr": [0, 1]})).mark_line(color="grey").encode(x="exact", y="fcr")
+    return (line + dots).properties(width=320, height=320, title="24 targets whose answer is known")
+
+
+def main() -> None:
+    """Trains, prints the tables, writes JSON and picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--studies", type=int, default=400, help="behind the p-values")
+    args = parser.parse_args()
+    frames = []
+    for rotation in (None, ROTATION):
+        for make in constructions(rotation):
+            frames.append(one(make(), rotation is not None, args.seed))
+            print(summary(frames[-1]).round(3).to_string(index=False, header=len(frames) == 1), flush=True)
+    frame = pd.concat(frames, ignore_index=True)
+    table = summary(frame)
+    nulls = null_p_values(args.studies, m=20, n=24)
+    tests = pd.DataFrame(
+        {
+            "labels": name,
+            "studies": len(part),
+            "p <= 0.05": (part["p"] <= 0.05).mean(),
+            "p <= 0.01": (part["p"] <= 0.01).mean(),
+            "mean p": part["p"].mean(),
+            "Kolmogorov-Smirnov p": stats.kstest(part["p"] - 0.5 / 200, "uniform").pvalue,
+        }
+        for name, part in nulls.groupby("labels", sort=False)
+    )
+    print(table.round(3).to_string(index=False), tests.round(3).to_string(index=False), sep="\n\n")
+    write(
+        "known_answers",
+        {"targets": table, "answers": frame, "p_values_under_the_null": tests},
+        picture(frame),
+        arguments=vars(args),
+    )
+
+
+if __name__ == "__main__":
+    main()
