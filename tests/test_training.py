@@ -241,7 +241,8 @@ def test_the_same_seed_gives_the_same_generator(lm) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"trainable": "frozen"}, {"trainable": "lora"}, {"prior_steps": 2, "steps": 4}]
+    "changes",
+    [{}, {"trainable": "frozen"}, {"trainable": "lora"}, {"prior_steps": 2, "steps": 4}, {"optimizer": "muon"}],
 )
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, changes) -> None:
     if changes.get("trainable") == "lora":

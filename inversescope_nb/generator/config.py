@@ -48,14 +48,16 @@ class TrainingConfig:
     """Optimizer steps."""
     batch_size: int = 256
     """Inputs a step, over all processes."""
+    optimizer: str = "adamw"
+    """``"adamw"``, or ``"muon"``: Muon on the hidden matrices (:mod:`~inversescope_nb.generator.optimizers`)."""
     lr: float = 1e-3
-    """Peak learning rate of the backbone (AdamW, linear warm-up, cosine to zero)."""
+    """Peak learning rate of the backbone (linear warm-up, cosine to zero)."""
     adapter_lr: float = 4e-3
     """Peak learning rate of site encoder and control layers, which begin from nothing."""
     warmup: int = 100
     """Steps of the warm-up."""
     weight_decay: float = 0.01
-    """AdamW's, on matrices only."""
+    """Decoupled, on matrices only."""
     bandwidths: tuple[float, float] = BANDWIDTHS
     """Each example's bandwidth is drawn log-uniformly between these."""
     metric: str = "scaled"
@@ -120,7 +122,12 @@ class TrainingConfig:
                 raise InvalidArgument(f"{name}={getattr(self, name)} must be > 0")
         if not 0 <= self.weight_decay < math.inf:
             raise InvalidArgument(f"weight_decay={self.weight_decay} must be >= 0")
-        for name, allowed in (("trainable", ("full", "lora", "frozen")), ("mixed_precision", ("no", "bf16", "fp16"))):
+        choices = {
+            "optimizer": ("adamw", "muon"),
+            "trainable": ("full", "lora", "frozen"),
+            "mixed_precision": ("no", "bf16", "fp16"),
+        }
+        for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise InvalidArgument(

@@ -39,6 +39,7 @@ from .config import TrainingConfig
 from .data import by_length, collate, last_activations
 from .gaps import GapProbe
 from .generator import LOGITS_PER_BATCH, Generator
+from .optimizers import make_optimizer
 from .quality import usual_bandwidths
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class _Run:
         shared = self.generator.shares_target  # then the adapters go where the target is
         self.generator.to(lm.device if shared else self.accelerator.device)
         self.trained = [(name, p) for name, p in self.generator.named_parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(_groups(self.trained, config), betas=(0.9, 0.98))
+        self.optimizer = make_optimizer(self.generator, config)
         if self.run_dir is not None:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self._resume(resume)
@@ -321,18 +322,6 @@ class _Run:
         n = len(examples)
         found = {"nll": given / n, "nll_prior": prior / n, "bits": (prior - given) / n / math.log(2)}
         return found | self.gaps.measure(self.generator)
-
-
-def _groups(trained: list[tuple[str, torch.nn.Parameter]], config: TrainingConfig) -> list[dict[str, Any]]:
-    """Optimizer groups: backbone and the rest at their own rates, matrices with weight decay."""
-    groups = []
-    for is_backbone, peak in ((True, config.lr), (False, config.adapter_lr)):
-        mine = [p for name, p in trained if name.startswith("backbone.") == is_backbone]
-        for matrices, decay in ((True, config.weight_decay), (False, 0.0)):
-            params = [p for p in mine if (p.ndim > 1) == matrices]
-            if params:
-                groups.append({"params": params, "weight_decay": decay, "lr": peak, "peak": peak})
-    return groups
 
 
 def _accelerator(lm: LanguageModel, config: TrainingConfig) -> Accelerator:
