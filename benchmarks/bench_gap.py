@@ -25,12 +25,12 @@ from pathlib import Path
 import altair as alt
 import numpy as np
 import pandas as pd
-import torch
 from _gaps import AMOUNTS, gaps
 from _results import write
+from _targets import arguments, load
 
 import inversescope_nb as isn
-from inversescope_nb.exact import ActivationTable, activation_table
+from inversescope_nb.exact import ActivationTable
 from inversescope_nb.kernels import check_bandwidth
 
 NAMES = {0.0: "clean", 0.5: "half", 1.0: "noised"}
@@ -40,15 +40,14 @@ VARIANTS = ("generator", "one-token", "target", "slot", "slot-silent")
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
-    parser.add_argument("--prompts", type=Path, help="all inputs of the target, one a line (default: all sums)")
-    parser.add_argument("--site", default="blocks.1.hook_resid_post")
+    arguments(parser)
     parser.add_argument("--bandwidth", type=float, action="append", help="may be given several times (default: 0.1)")
     parser.add_argument("--examples", type=int, default=100_000, help="examples of each training")
     parser.add_argument("--seeds", type=int, default=1, help="trainings at each bandwidth")
     parser.add_argument("--picks", type=int, default=256, help="picked inputs behind each gap")
     parser.add_argument("--draws", type=int, default=16, help="posterior draws of each")
     parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--adapter-lr", type=float, default=4e-3)
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="(default: generator)")
@@ -65,7 +64,7 @@ def train(
     """One training's rows: what was measured along it."""
     steps = math.ceil(args.examples / args.batch)
     config = isn.TrainingConfig(
-        steps=steps, batch_size=args.batch, lr=args.lr, adapter_lr=args.adapter_lr,
+        steps=steps, batch_size=args.batch, optimizer=args.optimizer, lr=args.lr, adapter_lr=args.adapter_lr,
         backbone="target" if variant == "target" else "small", n_tokens=1 if variant == "one-token" else 8,
         width=args.slot_width if "slot" in variant else 128, bandwidths=(bandwidth, bandwidth), gap_inputs=0, seed=seed,
         eval_every=max(1, steps // args.points), save_every=steps,
@@ -134,14 +133,8 @@ def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
 def main() -> None:
     """Trains, prints the table, writes JSON and picture."""
     args = parsed()
-    lm = isn.load_model(args.model)
-    if args.prompts is None:
-        prompts = isn.tasks.get_prompts("addition", cut="end")
-    else:
-        prompts = isn.PromptDistribution.from_file(args.prompts, cut="end")
+    lm, prompts, table = load(args)
     bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
-    table = activation_table(lm, prompts, args.site)
-    print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads")
     cells = [(v, e, s) for v in args.variant or ["generator"] for e in bandwidths for s in range(args.seeds)]
     frame = pd.DataFrame([row for v, e, s in cells for row in train(lm, table, prompts, v, e, s, args)])
     last = frame.groupby(["variant", "bandwidth", "seed"], sort=False).tail(1)

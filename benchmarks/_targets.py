@@ -1,0 +1,30 @@
+"""The target of a benchmark: all sums of the packaged model, or any model with a file of all its inputs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+import inversescope_nb as isn
+from inversescope_nb.exact import ActivationTable, activation_table
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name a target."""
+    parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
+    parser.add_argument("--prompts", type=Path, help="all inputs of the target, one a line (default: all sums)")
+    parser.add_argument("--site", default="blocks.1.hook_resid_post")
+
+
+def load(args: argparse.Namespace) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
+    """The target, P(X), and every input's activation."""
+    lm = isn.load_model(args.model)
+    if args.prompts is None:
+        prompts = isn.tasks.get_prompts("addition", cut="end")
+    else:
+        prompts = isn.PromptDistribution.from_file(args.prompts, cut="end")
+    table = activation_table(lm, prompts, args.site, progress=False)
+    print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads", flush=True)
+    return lm, prompts, table
