@@ -1,10 +1,10 @@
-"""Feature consistency from labels and weights: the rate, its chance level, intervals and tests.
+"""Feature consistency from labels and weights: the rate, its chance level and intervals (tests: `_permutation`).
 
 Everything follows from one matrix. Pick j stands for the posterior samples of its activation; M[i, j]
 is the share of them that carry the label of pick i. The rate is the mean of the diagonal; chance is
 the mean off it, over pairs of picks of different groups. In both an undefined sample is a
 disagreement. Without copies, the samples of pick j are those that differ from its own input, and no
-input is ever compared with itself: that holds for chance and permutations just as for the rate.
+input is ever compared with itself: that holds for chance just as for the rate.
 
 The rate is InverseScope's FCR (Luo, Zhou, Dong, arXiv 2506.07406); the rest is this package's own.
 Axis names: m (picks; i: whose label, j: whose samples), n (samples of a pick), b (resamples).
@@ -33,8 +33,8 @@ EDGE = 1.959964**2
 """A rate p over G groups counts as near 0 or 1 if G * min(p, 1 - p) is below this, z^2 = 3.84 for
 95 %: the bootstrap then sees too few dissenting groups (it covered 37 to 90 % in simulations)."""
 RESAMPLES = 2000
-_ALL = 1 - 1e-9  # a weight that is as good as everything
-_CHUNK = 4096  # permutations at a time
+ALL = 1 - 1e-9
+"""A weight that is as good as everything."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def agreement(
         other = np.where(sampled.pick_inputs[:, None] == sampled.pick_inputs, 0.0, equal)
         matrix = matrix - own * (labels[:, None] == labels) - other
         left = left - own - other
-    valid = left > 1 - _ALL
+    valid = left > 1 - ALL
     return np.divide(matrix, left, out=np.full(matrix.shape, np.nan), where=valid).clip(0, 1)
 
 
@@ -139,7 +139,7 @@ def corrected(fcr: np.ndarray, chance: np.ndarray) -> np.ndarray:
     [1.0, 0.0, nan]
     """
     fcr, room = np.asarray(fcr, dtype=np.float64), 1 - np.asarray(chance, dtype=np.float64)
-    return np.divide(fcr - chance, room, out=np.full(np.shape(fcr - room), np.nan), where=room > 1 - _ALL)
+    return np.divide(fcr - chance, room, out=np.full(np.shape(fcr - room), np.nan), where=room > 1 - ALL)
 
 
 def rate(matrix: Float[np.ndarray, "m m"], labels: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> Rate:
@@ -188,72 +188,6 @@ def _corrected_by_label(own: np.ndarray, across: np.ndarray, pairs: np.ndarray, 
         if pairs[mine].any():
             values.append(corrected(own[mine].mean(), across[mine].sum() / pairs[mine].sum()))
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def permutation_test(
-    matrix: Float[np.ndarray, "m m"],
-    labels: np.ndarray,
-    groups: np.ndarray,
-    *,
-    permutations: int,
-    seed: int,
-    within: np.ndarray | None = None,
-) -> float:
-    """p-value of 'the label is independent of the samples', by permuting labels over fixed sample sets.
-
-    Whole groups exchange their labels: groups with one label among all such groups, others member by
-    member among groups of the same size; with `within`, only among groups with the same levels of another
-    feature g (the null is then independence given g). The statistic is the mean over groups of their mean
-    agreement: were a large group to count more, a label that is common among picks and prompts alike
-    would look like a finding. p = (1 + #{T* >= T}) / (permutations + 1), ties broken at random. NaN
-    where nothing can be permuted.
-
-    Args:
-        matrix: agreement; the label of pick i with the samples of pick j.
-        labels, groups: [m] codes.
-        within: [m] codes of g's labels.
-    """
-    known = np.isfinite(np.diag(matrix))
-    matrix, groups = matrix[np.ix_(known, known)], groups[known]
-    levels = np.zeros(len(matrix), dtype=np.int64) if within is None else within[known]
-    classes = _exchangeable(labels[known], groups, levels)
-    if not classes:
-        return float("nan")
-    rng = np.random.default_rng(seed)
-    m, above = len(matrix), 0.0
-    codes = np.unique(groups, return_inverse=True)[1]
-    weights = 1.0 / np.bincount(codes)[codes] / (codes.max() + 1)
-    observed, tie = round(float(np.diag(matrix) @ weights), 12), rng.random()
-    for start in range(0, permutations, _CHUNK):
-        b = min(_CHUNK, permutations - start)
-        source = np.tile(np.arange(m), (b, 1))
-        for members in classes:
-            order = rng.random((b, len(members))).argsort(-1)
-            width = max(map(len, members))
-            table = np.array([np.resize(group, width) for group in members])  # short groups repeat
-            slot = np.repeat(np.arange(len(members)), [len(group) for group in members])
-            column = np.concatenate([np.arange(len(group)) for group in members])
-            source[:, np.concatenate(members)] = table[order[:, slot], column]
-        drawn = _weighted_mean(matrix[source, np.arange(m)], weights).round(12)
-        above += (drawn > observed).sum() + ((drawn == observed) & (rng.random(b) > tie)).sum()
-    return float((1 + above) / (permutations + 1))
-
-
-def _exchangeable(labels: np.ndarray, groups: np.ndarray, levels: np.ndarray) -> list[list[np.ndarray]]:
-    """Classes of two or more groups that may exchange labels, each group as the indices of its members."""
-    classes: dict[tuple, list[np.ndarray]] = {}
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        pure = len(set(zip(labels[members].tolist(), levels[members].tolist(), strict=True))) == 1
-        key = ("pure", levels[members[0]]) if pure else ("mixed", *levels[members])
-        classes.setdefault(key, []).append(members)
-    return [members for members in classes.values() if len(members) > 1]
-
-
-def _weighted_mean(values: Float[np.ndarray, "b m"], weights: Float[np.ndarray, " m"]) -> np.ndarray:
-    """Weighted means of rows over what is not NaN."""
-    known = np.isfinite(values)
-    return np.where(known, values, 0.0) @ weights / (known @ weights)
 
 
 def paired_difference(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._agreement import Sampled, agreement, effective_samples, permutation_test, rate
+from ._agreement import Sampled, agreement, effective_samples, rate
+from ._permutation import Exchange, permutation_test
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
 from .reports import ConsistencyReport
@@ -137,6 +138,8 @@ class _Scored:
     """Labels of the feature to permute within."""
     matrix: Float[np.ndarray, "m m"]
     """Agreement, weighted and without copies."""
+    exchange: Exchange
+    """The same, ready for labels to be exchanged."""
     shares: dict[str, Float[np.ndarray, " m"]]
     """Estimator -> each pick's own share; NaN where there is none."""
     ess: Float[np.ndarray, " m"]
@@ -167,7 +170,8 @@ def _score(study: Study, sampled: Sampled, feature: Feature, labels: Labels) -> 
     ess = effective_samples(part)
     known = np.isfinite(shares["fcr"])
     low, high = (np.where(known, end, np.nan) for end in wilson(np.nan_to_num(shares["fcr"]), ess))
-    return _Scored(feature, defined, own, part.groups, levels, matrix, shares, ess, low, high)
+    exchange = Exchange.of(own, samples, part)
+    return _Scored(feature, defined, own, part.groups, levels, matrix, exchange, shares, ess, low, high)
 
 
 def _channel_shares(
@@ -194,12 +198,13 @@ def _row(
     p_value = float("nan")
     if permutations:
         p_value = permutation_test(
-            scored.matrix,
+            scored.exchange.matrix,
             scored.labels,
             scored.groups,
             permutations=permutations,
             seed=seed,
             within=scored.levels,
+            met=scored.exchange.met,
         )
     row = {
         "site": cell.site,

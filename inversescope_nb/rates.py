@@ -5,7 +5,7 @@ read off the same samples). 3. Label picks and samples. 4. Estimate the rate, it
 interval over groups of picks, and a permutation p-value, corrected over the whole sweep.
 
 The feature consistency rate is InverseScope's (Luo, Zhou, Dong, arXiv 2506.07406, section 4); leaving
-out copies, the chance level, intervals and tests are this package's own (see `_agreement`).
+out copies, the chance level, intervals and tests are this package's own (see `_agreement`, `_permutation`).
 """
 
 from __future__ import annotations

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from inversescope_nb import _agreement, _statistics
+from inversescope_nb import _agreement, _permutation, _statistics
 from inversescope_nb._agreement import (
     Sampled,
     agreement,
     corrected,
     effective_samples,
-    permutation_test,
     rate,
 )
+from inversescope_nb._permutation import permutation_test
 from inversescope_nb._statistics import (
     benjamini_hochberg,
     bootstrap_counts,
@@ -34,7 +34,7 @@ from inversescope_nb._statistics import (
 positive = arrays(np.float64, st.integers(2, 40), elements=st.floats(1e-3, 1e3))
 
 
-@pytest.mark.parametrize("module", [_statistics, _agreement])
+@pytest.mark.parametrize("module", [_statistics, _agreement, _permutation])
 def test_docstring_examples_run(module) -> None:
     assert doctest.testmod(module).failed == 0
 
