@@ -9,32 +9,41 @@ bandwidth, from each seed, in each variant; along its training the gap is measur
 activation (which goes in when it is used) and at noised ones (on which it was trained). Prints a table, and writes
 it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`--variant`, several times):
 
-    generator     this package's: 8 condition tokens, cross-attention with a null token and gates, Wiener filter
-    one-token     the same with one condition token
-    target        the same, its backbone a copy of the target instead of a small model from scratch
-    slot          InversionView's decoder at the kernel's noise, its MLP widened to as many parameters
-    slot-silent   the same without noise, as published: its log q approximates no posterior, so it has no gap
+    generator      this package's: Wiener filter, gated control layers, Muon, a small backbone from scratch
+    adamw          the same, trained by AdamW
+    attention      the same, its blocks attending to 8 condition tokens and a null token instead
+    one-token      the same with one condition token: one gated slot
+    adaptive-norm  the same, the condition scaling and shifting the backbone's norms (as diffusion models do)
+    prefix         the same, 8 condition tokens read as a prefix of the row, without control layers
+    target         as generator, its backbone a copy of the target instead of a small model from scratch
+    target-lora    the same, its backbone learning by LoRA
+    target-frozen  the same, its backbone the target itself, frozen
+    slot           InversionView's decoder at the kernel's noise, its MLP widened to as many parameters, AdamW
+    slot-muon      the same, trained by Muon at the generator's rates
+    slot-silent    as slot without noise, as published: its log q approximates no posterior, so it has no gap
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import time
 from pathlib import Path
 
 import altair as alt
 import numpy as np
 import pandas as pd
-from _gaps import AMOUNTS, gaps
+from _gaps import AMOUNTS, Draws
 from _results import write
 from _targets import arguments, load
+from _variants import CONFIGS, config_of, train
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable
 from inversescope_nb.kernels import check_bandwidth
 
 NAMES = {0.0: "clean", 0.5: "half", 1.0: "noised"}
-VARIANTS = ("generator", "one-token", "target", "slot", "slot-silent")
+SAMPLES = 256
+_DRAWS: dict[tuple, Draws] = {}
 
 
 def parsed() -> argparse.Namespace:
@@ -47,61 +56,61 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--picks", type=int, default=256, help="picked inputs behind each gap")
     parser.add_argument("--draws", type=int, default=16, help="posterior draws of each")
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--adapter-lr", type=float, default=4e-3)
-    parser.add_argument("--variant", action="append", choices=VARIANTS, help="(default: generator)")
+    parser.add_argument("--lr", type=float, default=6e-3, help="Muon's peak rate, of all parameters")
+    parser.add_argument("--variant", action="append", choices=CONFIGS, help="(default: generator)")
     parser.add_argument("--slot-width", type=int, default=288, help="width of the slot decoder's MLP")
     parser.add_argument("--points", type=int, default=5, help="measurements along each training")
+    parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")
     parser.add_argument("--keep", type=Path, help="folder that the trained generators are saved in")
     parser.add_argument("--name", default="gap", help="of the files in benchmarks/results")
     return parser.parse_args()
 
 
-def train(
+def drawn(table: ActivationTable, generator: isn.Generator, bandwidth: float, amount: float, seed: int, args) -> Draws:
+    """The draws that all variants of one seed are held against, in their own units: those of one sample of P(X)."""
+    units = generator.statistics(table.site.name)
+    key = (bandwidth, amount, seed, units.scale)
+    if key not in _DRAWS:
+        _DRAWS[key] = Draws.of(
+            table.in_units(units), bandwidth, amount=amount, picks=args.picks, draws=args.draws, seed=seed
+        )
+    return _DRAWS[key]
+
+
+def measured(
     lm: isn.LanguageModel, table: ActivationTable, prompts, variant: str, bandwidth: float, seed: int, args
 ) -> list[dict]:
     """One training's rows: what was measured along it."""
-    steps = math.ceil(args.examples / args.batch)
-    config = isn.TrainingConfig(
-        steps=steps, batch_size=args.batch, optimizer=args.optimizer, lr=args.lr, adapter_lr=args.adapter_lr,
-        backbone="target" if variant == "target" else "small", n_tokens=1 if variant == "one-token" else 8,
-        width=args.slot_width if "slot" in variant else 128, bandwidths=(bandwidth, bandwidth), gap_inputs=0, seed=seed,
-        eval_every=max(1, steps // args.points), save_every=steps,
-    )  # fmt: skip
+    config = config_of(variant, bandwidth, seed, args)
     rows: list[dict] = []
-    units: list[ActivationTable] = []
 
     def measure(generator: isn.Generator, examples: int) -> dict[str, float]:
-        if not units:  # in the generator's own units: its moments are those of a sample
-            units.append(table.in_units(generator.statistics(table.site.name)))
         found = {}
         if variant == "slot-silent":
             return found
         for amount in AMOUNTS:
-            gap = gaps(units[0], generator, bandwidth, amount=amount, picks=args.picks, draws=args.draws, seed=seed)
+            gap = drawn(table, generator, bandwidth, amount, seed, args).gap(generator)
             found |= {f"gap_{NAMES[amount]}": gap.mean, f"gap_{NAMES[amount]}_se": gap.stderr}
             found[f"entropy_{NAMES[amount]}"] = gap.entropy
         where = f"  {variant}, eps {bandwidth:g}, seed {seed}: {examples:,} examples"
         print(f"{where}, gap {found['gap_clean']:.3f} clean, {found['gap_noised']:.3f} noised", flush=True)
         return found
 
-    common = {"config": config, "on_evaluate": measure, "progress": False}
-    if "slot" in variant:
-        eps = None if variant == "slot-silent" else bandwidth
-        generator = isn.baselines.train_slot_decoder(lm, [table.site.name], prompts, bandwidth=eps, **common)
-    else:
-        generator = isn.train_generator(lm, [table.site.name], prompts, **common)
+    run_dir = None if args.runs is None else args.runs / f"{variant}-{bandwidth:g}-{seed}"
+    more = {"run_dir": run_dir, "on_evaluate": measure, "progress": False}
+    generator = train(variant, lm, table.site.name, prompts, bandwidth, config, **more)
     for point in generator.run_card["history"]:
         rows.append(
             {"variant": variant, "bandwidth": bandwidth, "seed": seed, "examples": point["step"] * args.batch, **point}
         )
-    if args.keep is not None:
+    if args.keep is not None and "slot" not in variant:
         generator.save_pretrained(args.keep / f"{variant}-{bandwidth:g}-{seed}")
     picked = table.draw(64, seed=seed + 7)
-    verdicts = [isn.invert(lm, generator, table.inputs[i], site=table.site, bandwidth=bandwidth, n=256, bank=0)
+    began = time.monotonic()
+    verdicts = [isn.invert(lm, generator, table.inputs[i], site=table.site, bandwidth=bandwidth, n=SAMPLES, bank=0)
                 for i in picked]  # fmt: skip
     rows[-1] |= {
+        "seconds_per_1000": (time.monotonic() - began) / (len(picked) * SAMPLES) * 1000,
         "ess_ratio": float(np.median([v.ess / v.n for v in verdicts])),
         "khat": float(np.median([v.khat for v in verdicts])),
         "copies": float(np.mean([v.copy_share for v in verdicts])),
@@ -136,10 +145,10 @@ def main() -> None:
     lm, prompts, table = load(args)
     bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
     cells = [(v, e, s) for v in args.variant or ["generator"] for e in bandwidths for s in range(args.seeds)]
-    frame = pd.DataFrame([row for v, e, s in cells for row in train(lm, table, prompts, v, e, s, args)])
+    frame = pd.DataFrame([row for v, e, s in cells for row in measured(lm, table, prompts, v, e, s, args)])
     last = frame.groupby(["variant", "bandwidth", "seed"], sort=False).tail(1)
     columns = "variant parameters bandwidth seed examples seconds entropy_clean gap_clean gap_clean_se gap_half".split()
-    columns += "gap_noised gap_noised_se ess_ratio khat copies distinct".split()
+    columns += "gap_noised gap_noised_se ess_ratio khat copies distinct seconds_per_1000".split()
     last = last.reindex(columns=columns)
     print(last[columns].round(3).to_string(index=False))
     write(

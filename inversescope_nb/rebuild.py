@@ -33,9 +33,25 @@ log = logging.getLogger(__name__)
 BUDGET_HOURS = {"target": 3, "generator": 6}
 STAGES = (
     TrainingConfig(
-        steps=2_500, batch_size=320, held_out=1_024, first_sites=("blocks.[01].hook_resid_*",), first_steps=900
+        steps=2_500,
+        batch_size=320,
+        held_out=1_024,
+        first_sites=("blocks.[01].hook_resid_*",),
+        first_steps=900,
+        control="attention",
+        optimizer="adamw",
+        adapter_lr=4e-3,
     ),
-    TrainingConfig(steps=7_000, batch_size=320, held_out=1_024, eval_every=500, seed=1),
+    TrainingConfig(
+        steps=7_000,
+        batch_size=320,
+        held_out=1_024,
+        eval_every=500,
+        seed=1,
+        control="attention",
+        optimizer="adamw",
+        adapter_lr=4e-3,
+    ),
 )
 """How the packaged generator is trained: each stage goes on from the one before."""
 

@@ -119,6 +119,7 @@ def open_gates(generator: Generator, *, seed: int = 0) -> Generator:
     rng = torch.Generator().manual_seed(seed)
     for control in generator.controls:
         control.gate.data = 0.05 * torch.randn(control.gate.shape, generator=rng)
+        control.null.data = 0.5 * torch.randn(control.null.shape, generator=rng)
     return generator.eval()
 
 

@@ -58,10 +58,10 @@ def total(gen, inputs, condition) -> list[float]:
     return [float(x.sum()) for x in gen.log_probs(inputs, condition)]
 
 
-@pytest.fixture(scope="module")
-def gen(lm) -> Generator:
+@pytest.fixture(scope="module", params=["gated", "attention"])
+def gen(lm, request) -> Generator:
     """An untrained generator on a copy of the target, its gates opened at random; do not change it."""
-    return open_gates(build_generator(lm, SITES, prompts(), config()))
+    return open_gates(build_generator(lm, SITES, prompts(), config(control=request.param)))
 
 
 # -- an untrained generator is its backbone --------------------------------------------------------
@@ -134,7 +134,9 @@ def test_a_shared_backbone_in_half_precision_learns_in_full(dtype) -> None:
     gen = open_gates(build_generator(lm, SITES, prompts(), config(trainable="frozen")))
     assert next(gen.backbone.parameters()).dtype == dtype
     ids, lengths = gen.rows(lm.encode(TEXTS).rows())
-    gen.token_log_probs(ids, lengths, condition_on(lm, gen, "the cat").rows(slice(0, 1), 4)).sum().backward()
+    given = condition_on(lm, gen, "the cat").rows(slice(0, 1), 4)
+    keep = torch.tensor([True, False, True, False])
+    gen.token_log_probs(ids, lengths, Condition(given.parts, keep)).sum().backward()
     grads = [p.grad for p in gen.controls.parameters()]
     assert all(g is not None and g.dtype == torch.float32 and g.isfinite().all() for g in grads)
     assert len(gen.sample(condition_on(lm, gen, "the cat"), 3, seed=0)) == 3
@@ -179,12 +181,12 @@ def test_dropping_the_condition_is_no_condition(lm, gen) -> None:
     ids, lengths = gen.rows(inputs)
     given = condition_on(lm, gen, "the cat").rows(slice(0, 1), 4)
     keep = torch.tensor([True, False, True, False])
-    mixed = gen.token_log_probs(ids, lengths, Condition(given.keys_values, keep))
+    mixed = gen.token_log_probs(ids, lengths, Condition(given.parts, keep))
     seen = gen.token_log_probs(ids, lengths, given)
     without = gen.token_log_probs(ids, lengths, gen.no_condition(4))
     torch.testing.assert_close(mixed, torch.where(keep[:, None], seen, without), atol=1e-5, rtol=1e-5)
     assert (seen - without).abs().max() > 1e-2
-    dropped = total(gen, inputs, Condition(given.keys_values, torch.zeros(4, dtype=torch.bool)))
+    dropped = total(gen, inputs, Condition(given.parts, torch.zeros(4, dtype=torch.bool)))
     assert dropped == pytest.approx(total(gen, inputs, gen.no_condition(1)), abs=1e-5), "a dropped one stays dropped"
 
 
@@ -197,9 +199,9 @@ def test_each_row_sees_its_own_condition(lm, gen) -> None:
     together = gen.condition([(s, u) for s, u in zip(order, units, strict=True)], eps)
     for i, (s, u) in enumerate(zip(order, units, strict=True)):
         alone = gen.condition_on(SITES[s], u, float(eps[i]))
-        for (k, v), (k1, v1) in zip(together.keys_values, alone.keys_values, strict=True):
-            torch.testing.assert_close(k[i : i + 1], k1, atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(v[i : i + 1], v1, atol=1e-5, rtol=1e-4)
+        for block, block1 in zip(together.parts, alone.parts, strict=True):
+            for x, x1 in zip(block, block1, strict=True):
+                torch.testing.assert_close(x[i : i + 1], x1, atol=1e-5, rtol=1e-4)
         assert total(gen, inputs, together)[i] == pytest.approx(total(gen, inputs[i : i + 1], alone)[0], abs=1e-4)
     assert encoder.index == {name: i for i, name in enumerate(SITES)}
 
@@ -313,8 +315,8 @@ def test_draws_for_several_conditions_come_one_condition_after_the_other(lm, gen
     both = gen.condition_on(SITES[0], gen.statistics(SITES[0]).standardise(z), 0.1)
     assert len(gen.sample(both, 3, seed=0)) == 6
     repeated = both.repeat(2)
-    for (k, _), (k2, _) in zip(both.keys_values, repeated.keys_values, strict=True):
-        assert torch.equal(k2, k[[0, 0, 1, 1]])
+    for (x, *_), (x2, *_) in zip(both.parts, repeated.parts, strict=True):
+        assert torch.equal(x2, x[[0, 0, 1, 1]])
 
 
 def test_a_draw_that_does_not_end_says_so(lm) -> None:

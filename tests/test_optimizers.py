@@ -73,7 +73,7 @@ def test_embeddings_vectors_and_maps_of_one_row_are_left_to_adamw() -> None:
             assert not hidden
             continue
         assert "backbone.transformer.h.0.mlp.c_fc.weight" in hidden
-        assert {"controls.0.q.weight", "encoder.out.weight", "encoder.first.0.weight"} <= hidden
+        assert {"controls.0.units.weight", "encoder.out.weight", "encoder.first.0.weight"} <= hidden
         assert not any(name.endswith(("wte.weight", "wpe.weight", "site.weight", "bias", "gate")) for name in hidden)
         for name, group in seen.items():
             assert group["peak"] == (1e-3 if name.startswith("backbone.") else 2e-3)

@@ -52,7 +52,7 @@ def test_without_its_slot_it_is_the_bare_model(lm, decoder) -> None:
     torch.testing.assert_close(decoder.token_log_probs(ids, lengths, decoder.no_condition(1)), expected)
     given = condition(lm, decoder)
     assert (decoder.token_log_probs(ids, lengths, given) - expected).abs().max() > 0.1
-    dropped = Condition(given.rows(slice(0, 1), len(ids)).keys_values, torch.zeros(len(ids), dtype=torch.bool))
+    dropped = Condition(given.rows(slice(0, 1), len(ids)).parts, torch.zeros(len(ids), dtype=torch.bool))
     torch.testing.assert_close(decoder.token_log_probs(ids, lengths, dropped), expected, atol=1e-5, rtol=1e-4)
 
 

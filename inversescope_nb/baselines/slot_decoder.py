@@ -64,7 +64,7 @@ class _Slot(nn.Module):
         self.n_heads = n_heads
         self.kv = nn.Linear(width, 2 * d_model)
 
-    def keys_values(self, tokens: Float[Tensor, "n slot c"]) -> tuple[Tensor, Tensor]:
+    def prepare(self, tokens: Float[Tensor, "n slot c"]) -> tuple[Tensor, Tensor]:
         """[n, h, slot, e] each."""
         k, v = self.kv(tokens).chunk(2, -1)
         return tuple(x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (k, v))
@@ -105,9 +105,9 @@ class SlotDecoder(Generator):
             ids, mask, past = kwargs["input_ids"], kwargs["attention_mask"], kwargs.get("past_key_values")
             if past is None or past.get_seq_length() == 0:
                 past = DynamicCache()
-                for layer, (k, v) in enumerate(condition.keys_values):
+                for layer, (k, v) in enumerate(condition.parts):
                     past.update(k.expand(len(ids), -1, -1, -1), v.expand(len(ids), -1, -1, -1), layer)
-            slots = condition.keys_values[0][0].shape[2]
+            slots = condition.parts[0][0].shape[2]
             seen = mask.new_ones(len(ids), slots)
             if condition.keep is not None:
                 seen = seen * condition.keep[:, None]

@@ -65,7 +65,8 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
             f"{config.start_from} is a generator of other sites or of another model",
             hint="give its own model and sites, or start anew",
         )
-    for name in ("metric", "shape", "width", "n_tokens", "n_blocks", "n_heads"):
+    attends = ("n_tokens", "n_heads") if config.control == "attention" else ()
+    for name in ("metric", "shape", "control", "width", "n_blocks", *attends):
         old, new = getattr(generator.config, name), getattr(config, name)
         if old != new:
             raise CheckpointMismatch(
@@ -102,10 +103,10 @@ def _fresh(
     )
     longest = prompts.longest(lm)
     backbone = make_backbone(lm, config, longest)
-    shape = text_config(backbone)
-    if shape.hidden_size % config.n_heads:
+    d_model = text_config(backbone).hidden_size
+    if config.control == "attention" and d_model % config.n_heads:
         raise InvalidArgument(
-            f"n_heads={config.n_heads} does not divide the backbone's width {shape.hidden_size}", hint="another n_heads"
+            f"n_heads={config.n_heads} does not divide the backbone's width {d_model}", hint="another n_heads"
         )
     end_id = next(iter(special), lm.vocab_size)  # the one that a small backbone adds
     starts = (lm.text_bos_id, lm.bos_id, end_id)
@@ -114,8 +115,9 @@ def _fresh(
         end_id=end_id,
         has_bos=lm.text_bos_id is not None,
         max_length=min(longest + 4, n_positions(backbone, longest)),
+        control=config.control,
         width=config.width,
-        n_tokens=config.n_tokens,
+        n_tokens=config.n_tokens if config.control == "attention" else 1,
         n_blocks=config.n_blocks,
         n_heads=config.n_heads,
         bandwidths=tuple(config.bandwidths),

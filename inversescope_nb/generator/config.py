@@ -30,8 +30,10 @@ class GeneratorConfig:
     """Residual MLP blocks of the site encoder."""
     expansion: int = 2
     """Hidden width of those blocks, in units of `width`."""
+    control: str = "attention"
+    """The kind of control layer, see :mod:`~inversescope_nb.generator.control`; folders of old do not name theirs."""
     n_heads: int = 4
-    """Heads of every control layer."""
+    """Heads of every control layer that attends."""
     bandwidths: tuple[float, float] = (0.02, 1.0)
     """Smallest and largest bandwidth trained at."""
     metric: str = "scaled"
@@ -48,11 +50,11 @@ class TrainingConfig:
     """Optimizer steps."""
     batch_size: int = 256
     """Inputs a step, over all processes."""
-    optimizer: str = "adamw"
-    """``"adamw"``, or ``"muon"``: Muon on the hidden matrices (:mod:`~inversescope_nb.generator.optimizers`)."""
+    optimizer: str = "muon"
+    """``"muon"``: Muon on the hidden matrices (:mod:`~inversescope_nb.generator.optimizers`); or ``"adamw"``."""
     lr: float = 1e-3
     """Peak learning rate of the backbone (linear warm-up, cosine to zero)."""
-    adapter_lr: float = 4e-3
+    adapter_lr: float = 6e-3
     """Peak learning rate of site encoder and control layers, which begin from nothing."""
     warmup: int = 100
     """Steps of the warm-up."""
@@ -78,14 +80,17 @@ class TrainingConfig:
     """How many those are."""
     prior_steps: int = 0
     """Stage 1: steps that train the backbone on P(X) as a plain language model first."""
+    control: str = "gated"
+    """``"gated"``: the condition scales the units of a hidden layer beside each block's own; ``"attention"``:
+    blocks attend to `n_tokens` condition tokens. See :mod:`~inversescope_nb.generator.control`."""
     width: int = 128
     """Condition width c."""
     n_tokens: int = 8
-    """Condition tokens an activation becomes."""
+    """Condition tokens an activation becomes, where blocks attend to them (else one)."""
     n_blocks: int = 2
     """Residual MLP blocks of the site encoder."""
     n_heads: int = 4
-    """Heads of every control layer."""
+    """Heads of every control layer that attends."""
     statistics_samples: int = 8_192
     """Inputs that the sites' mean, scale and covariance are estimated on."""
     held_out: int = 512
@@ -123,6 +128,7 @@ class TrainingConfig:
         if not 0 <= self.weight_decay < math.inf:
             raise InvalidArgument(f"weight_decay={self.weight_decay} must be >= 0")
         choices = {
+            "control": ("gated", "attention"),
             "optimizer": ("adamw", "muon"),
             "trainable": ("full", "lora", "frozen"),
             "mixed_precision": ("no", "bf16", "fp16"),

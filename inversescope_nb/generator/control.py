@@ -1,9 +1,13 @@
-"""The control layer: cross-attention to condition tokens, behind the self-attention of every block.
+"""The control layer: how a backbone's blocks see the condition, behind their self-attention.
 
-Queries come from the hidden state, keys and values from the condition tokens and one learned null token;
-a gate that starts at zero makes an untrained generator the backbone itself. Dropping the condition masks
-every key but the null token's. Keys and values are computed once a call, not once a token.
-Axis names: n (rows), pos (tokens), token (condition tokens), h (heads), e (head width).
+Two kinds. *Gated* (the default): a hidden layer beside the block's own, whose units the condition scales one by one,
+so that what was read so far and what the activation says meet in products; a product is what the posterior asks for,
+since log k is the inner product of the picked activation with that of the input. *Attention*: queries
+from the hidden state, keys and values from condition tokens and one learned null token.
+
+In both an output gate that starts at zero makes an untrained generator the backbone itself, a dropped condition is a
+learned one, and what depends on the condition alone is computed once a call, not once a token.
+Axis names: n (rows), pos (tokens), token (condition tokens), c (condition width), h (heads), e (head width), unit.
 """
 
 from __future__ import annotations
@@ -19,38 +23,92 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
+    from .config import GeneratorConfig
+
 
 _GATE_SPEED = 20.0  # Adam moves every parameter by its learning rate: unscaled gates would open in hundreds of steps
+_EXPANSION = 2  # units of a gated layer, in widths of the residual stream
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Keys and values of every control layer for a batch of rows."""
+    """What every control layer knows of the condition, for a batch of rows."""
 
-    keys_values: tuple[tuple[Tensor, Tensor], ...]
-    """A pair a block, each [n, h, token + 1, e]."""
+    parts: tuple[tuple[Tensor, ...], ...]
+    """A block's own, each [n, ...]: scales of its units, or keys and values."""
     keep: Tensor | None = None
     """[n] booleans: rows that see their condition; None: all."""
 
     def __len__(self) -> int:
-        return len(self.keys_values[0][0])
+        return len(self.parts[0][0])
 
     def repeat(self, times: int) -> Condition:
         """Every row `times` times, one after the other; a single one is not copied."""
         if len(self) == 1:
             return self.rows(slice(0, 1), times)
-        pairs = tuple((k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.keys_values)
-        return Condition(pairs, None if self.keep is None else self.keep.repeat_interleave(times, 0))
+        parts = tuple(tuple(x.repeat_interleave(times, 0) for x in block) for block in self.parts)
+        return Condition(parts, None if self.keep is None else self.keep.repeat_interleave(times, 0))
 
     def rows(self, part: slice, n: int) -> Condition:
         """`n` of the rows; or the only row `n` times."""
         part = part if len(self) > 1 else slice(0, 1)
-        pairs = tuple((k[part].expand(n, -1, -1, -1), v[part].expand(n, -1, -1, -1)) for k, v in self.keys_values)
-        return Condition(pairs, None if self.keep is None else self.keep[part].expand(n))
+        parts = tuple(tuple(x[part].expand(n, *x.shape[1:]) for x in block) for block in self.parts)
+        return Condition(parts, None if self.keep is None else self.keep[part].expand(n))
 
 
-class ControlLayer(nn.Module):
-    """One block's cross-attention to the condition.
+def make_control(config: GeneratorConfig, d_model: int) -> GatedControl | AttentionControl:
+    """The control layer of one block of a backbone of width `d_model`."""
+    if config.control == "gated":
+        return GatedControl(d_model, width=config.width * config.n_tokens)
+    return AttentionControl(d_model, width=config.width, n_heads=config.n_heads)
+
+
+class GatedControl(nn.Module):
+    """One block's hidden layer with units scaled by the condition: out(gelu(W norm(hidden)) * C condition).
+
+    Args:
+        d_model: width of the backbone's residual stream.
+        width: width of the condition, all its tokens together.
+    """
+
+    def __init__(self, d_model: int, *, width: int) -> None:
+        super().__init__()
+        units = _EXPANSION * d_model
+        self.norm = nn.LayerNorm(d_model)
+        self.units = nn.Linear(d_model, units)
+        self.scales = nn.Linear(width, units)
+        self.null = nn.Parameter(torch.zeros(1, units))
+        self.o = nn.Linear(units, d_model, bias=False)
+        self.gate = nn.Parameter(torch.zeros(d_model))
+
+    def prepare(self, condition: Float[Tensor, "n token c"]) -> tuple[Float[Tensor, "n unit"]]:
+        """The scale of every unit; without any token, those of a dropped condition."""
+        if condition.shape[1] == 0:
+            return (self.null.expand(len(condition), -1),)
+        return (self.scales(condition.flatten(1)),)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "n pos d_model"],
+        scales: Float[Tensor, "n unit"],
+        *,
+        keep: Bool[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n pos d_model"]:
+        """What is added to the residual stream.
+
+        Args:
+            hidden: the residual stream behind self-attention.
+            scales: from :meth:`prepare`.
+            keep: rows that see their condition; the others see a dropped one. None: all.
+        """
+        scales = scales.to(hidden)
+        if keep is not None:
+            scales = torch.where(keep.to(hidden.device)[:, None], scales, self.null)
+        return self.o(F.gelu(self.units(self.norm(hidden))) * scales[:, None]) * (_GATE_SPEED * self.gate)
+
+
+class AttentionControl(nn.Module):
+    """One block's cross-attention to the condition tokens and a learned null token.
 
     Args:
         d_model: width of the backbone's residual stream.
@@ -68,7 +126,7 @@ class ControlLayer(nn.Module):
         self.o = nn.Linear(d_model, d_model, bias=False)
         self.gate = nn.Parameter(torch.zeros(d_model))
 
-    def keys_values(
+    def prepare(
         self, condition: Float[Tensor, "n token c"]
     ) -> tuple[Float[Tensor, "n h token+1 e"], Float[Tensor, "n h token+1 e"]]:
         """Keys and values of the null token and the condition tokens."""
@@ -81,13 +139,14 @@ class ControlLayer(nn.Module):
         hidden: Float[Tensor, "n pos d_model"],
         k: Float[Tensor, "n h token+1 e"],
         v: Float[Tensor, "n h token+1 e"],
+        *,
         keep: Bool[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "n pos d_model"]:
         """What is added to the residual stream.
 
         Args:
             hidden: the residual stream behind self-attention.
-            k, v: from :meth:`keys_values`.
+            k, v: from :meth:`prepare`.
             keep: rows that see their condition; the others see the null token alone. None: all.
         """
         mask = None

@@ -29,7 +29,7 @@ from ..prompts import PromptDistribution
 from . import probe
 from .conditioning import SiteEncoder
 from .config import GeneratorConfig
-from .control import Condition, ControlLayer
+from .control import Condition, make_control
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -95,9 +95,7 @@ class Generator(nn.Module):
             statistics, width=config.width, n_tokens=config.n_tokens, n_blocks=config.n_blocks,
             expansion=config.expansion,
         )  # fmt: skip
-        self.controls = nn.ModuleList(
-            ControlLayer(d_model, width=config.width, n_heads=config.n_heads) for _ in self.architecture.blocks
-        )
+        self.controls = nn.ModuleList(make_control(config, d_model) for _ in self.architecture.blocks)
         self._checked: set[tuple[str, str, str]] = set()
 
     def train(self, mode: bool = True) -> Generator:
@@ -212,9 +210,9 @@ class Generator(nn.Module):
         bandwidths: Float[Tensor, " n"],
         keep: Bool[Tensor, " n"] | None = None,
     ) -> Condition:
-        """Keys and values for a batch; arguments as in :meth:`SiteEncoder.forward`."""
+        """What the control layers see of a batch; arguments as in :meth:`SiteEncoder.forward`."""
         tokens = self.encoder(activations, bandwidths)
-        return Condition(tuple(control.keys_values(tokens) for control in self.controls), keep)
+        return Condition(tuple(control.prepare(tokens) for control in self.controls), keep)
 
     def condition_on(self, site: str, u: Float[Tensor, "n d"], bandwidth: float) -> Condition:
         """Condition of standardised activations of one site at one bandwidth."""
@@ -224,9 +222,9 @@ class Generator(nn.Module):
         return self.condition([(self.encoder.index[site], u)], torch.full((len(u),), bandwidth, device=self.device))
 
     def no_condition(self, n: int) -> Condition:
-        """The condition of rows that see the null token alone: q(x | nothing), the generator's own prior."""
+        """The condition of rows that see none: q(x | nothing), the generator's own prior."""
         tokens = self.encoder.out.weight.new_zeros(n, 0, self.config.width)
-        return Condition(tuple(control.keys_values(tokens) for control in self.controls))
+        return Condition(tuple(control.prepare(tokens) for control in self.controls))
 
     @contextmanager
     def controlled(self, condition: Condition) -> Iterator[None]:
@@ -234,17 +232,15 @@ class Generator(nn.Module):
         layout = self.architecture.layout
         path, side = layout.tap("attn_out")
         with self._turn.lock, ExitStack() as stack:
-            for block, control, (k, v) in zip(
-                self.architecture.blocks, self.controls, condition.keys_values, strict=True
-            ):
+            for block, control, parts in zip(self.architecture.blocks, self.controls, condition.parts, strict=True):
                 entry: list[Tensor] = []
 
                 def remember(hidden: Tensor, entry: list[Tensor] = entry) -> None:
                     entry[:] = [hidden]
 
-                def add(out: Tensor, entry=entry, control=control, k=k, v=v) -> Tensor:
+                def add(out: Tensor, entry=entry, control=control, parts=parts) -> Tensor:
                     hidden = (entry[0].to(out.device) + out).to(control.gate)
-                    return out + control(hidden, k, v, condition.keep).to(out)
+                    return out + control(hidden, *parts, keep=condition.keep).to(out)
 
                 stack.enter_context(hooked(block, "in", remember))
                 stack.enter_context(hooked(block.get_submodule(path), side, add))
