@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from _injections import AdaptiveNorm, Prefix, train_clean
+
 import inversescope_nb as isn
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -12,6 +14,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": "adamw", "lr": 2e-3, "adapter_lr": 4e-3},
     "attention": {"control": "attention"},
     "one-token": {"control": "attention", "n_tokens": 1},
+    "adaptive-norm": {},
+    "prefix": {},
+    "clean": {},
     "target": {"backbone": "target", "lr": 2e-3},
     "target-lora": {"backbone": "target", "trainable": "lora", "lr": 2e-3},
     "target-frozen": {"backbone": "target", "trainable": "frozen"},
@@ -40,4 +45,12 @@ def train(variant: str, lm, site: str, prompts, bandwidth: float, config: isn.Tr
     if "slot" in variant:
         eps = None if variant == "slot-silent" else bandwidth
         return isn.baselines.train_slot_decoder(lm, [site], prompts, bandwidth=eps, config=config, **more)
-    return isn.train_generator(lm, [site], prompts, config=config, **more)
+    kind = {"adaptive-norm": AdaptiveNorm, "prefix": Prefix}.get(variant, isn.Generator)
+    generator = isn.train_generator(lm, [site], prompts, config=config, generator_class=kind, **more)
+    if variant == "clean":
+        steps = config.steps + max(1, config.steps // 10)
+        seconds = train_clean(generator, lm, site, prompts, bandwidth, steps=steps - config.steps, seed=config.seed)
+        history = generator.run_card["history"]
+        point = {"step": steps, "seconds": history[-1]["seconds"] + seconds}
+        history.append(point | dict(more["on_evaluate"](generator, steps * config.batch_size)))
+    return generator

@@ -15,6 +15,7 @@ it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`-
     one-token      the same with one condition token: one gated slot
     adaptive-norm  the same, the condition scaling and shifting the backbone's norms (as diffusion models do)
     prefix         the same, 8 condition tokens read as a prefix of the row, without control layers
+    clean          as generator, then a tenth as many examples at clean activations: its own samples, weighed
     target         as generator, its backbone a copy of the target instead of a small model from scratch
     target-lora    the same, its backbone learning by LoRA
     target-frozen  the same, its backbone the target itself, frozen
