@@ -30,8 +30,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
 def config_of(variant: str, bandwidth: float, seed: int, args: argparse.Namespace) -> isn.TrainingConfig:
     """The training of a variant at one bandwidth."""
     steps = max(1, round(args.examples / args.batch))
+    layers, width = args.size
     settings = {
-        "optimizer": "muon", "lr": args.lr, "adapter_lr": args.lr, "backbone": "small",
+        "optimizer": "muon", "lr": args.lr, "adapter_lr": args.lr, "backbone": "small", "small_layers": layers,
+        "small_width": width,
         "width": args.slot_width if "slot" in variant else 128,
     }  # fmt: skip
     return isn.TrainingConfig(

@@ -59,6 +59,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--lr", type=float, default=6e-3, help="Muon's peak rate, of all parameters")
     parser.add_argument("--variant", action="append", choices=CONFIGS, help="(default: generator)")
+    parser.add_argument("--size", type=int, nargs=2, default=(2, 128), help="layers and width of the small backbone")
     parser.add_argument("--slot-width", type=int, default=288, help="width of the slot decoder's MLP")
     parser.add_argument("--points", type=int, default=5, help="measurements along each training")
     parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")

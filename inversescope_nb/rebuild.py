@@ -40,6 +40,7 @@ STAGES = (
         first_steps=900,
         control="attention",
         optimizer="adamw",
+        lr=1e-3,
         adapter_lr=4e-3,
     ),
     TrainingConfig(
@@ -50,6 +51,7 @@ STAGES = (
         seed=1,
         control="attention",
         optimizer="adamw",
+        lr=1e-3,
         adapter_lr=4e-3,
     ),
 )

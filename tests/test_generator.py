@@ -389,6 +389,15 @@ def test_inputs_that_are_too_long_for_a_backbone_cannot_be_written(lm) -> None:
     assert float(found[0].sum()) == -math.inf
 
 
+def test_a_small_backbone_has_the_size_that_is_asked_for(lm) -> None:
+    gen = build_generator(lm, SITES, prompts(), config(backbone="small", small_layers=3, small_width=64))
+    assert [gen.backbone.config.n_layer, gen.backbone.config.n_embd, gen.backbone.config.n_head] == [3, 64, 2]
+    assert len(gen.controls) == 3
+    for wrong in ({"small_layers": 0}, {"small_width": 16}, {"small_width": 100}):
+        with pytest.raises(InvalidArgument, match=next(iter(wrong))):
+            config(**wrong)
+
+
 def test_one_rare_long_text_still_fits_a_small_backbone(lm) -> None:
     P = PromptDistribution.from_texts(["a"] * 20_000 + ["the cat is in the park . the cat is in the park ."], cut="end")
     gen = build_generator(lm, ["resid_post.0"], P, config(backbone="small"))

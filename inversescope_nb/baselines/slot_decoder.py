@@ -167,7 +167,7 @@ def train_slot_decoder(
     Args:
         bandwidth: of the kernel whose noise the activations are seen through; None: no noise, as published.
         config: as of :func:`inversescope_nb.train_generator`; backbone, condition tokens, dropped conditions and
-            bandwidths are the decoder's own. None: the usual, at one learning rate of 1e-3.
+            bandwidths are the decoder's own. None: the usual, but AdamW at one learning rate of 1e-3.
         lm, sites, prompts, run_dir, on_progress, progress, on_evaluate, cancel: as there.
 
     >>> import inversescope_nb as isn
@@ -179,7 +179,7 @@ def train_slot_decoder(
     8
     """
     eps = SILENT if bandwidth is None else bandwidth
-    config = config or TrainingConfig(lr=1e-3, adapter_lr=1e-3)
+    config = config or TrainingConfig(optimizer="adamw", lr=1e-3, adapter_lr=1e-3)
     config = replace(config, backbone="small", n_tokens=1, n_blocks=0, drop_condition=0.0, bandwidths=(eps, eps))
     decoder = train_generator(
         lm, sites, prompts, config=config, run_dir=run_dir, on_progress=on_progress, progress=progress,

@@ -16,6 +16,7 @@ from ..architectures import text_config
 from ..errors import InvalidArgument, ModelLoadError
 from ..loading import first_line, hub_options, location
 from ..prompts import n_bos
+from .config import HEAD
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -37,7 +38,7 @@ def make_backbone(lm: LanguageModel, config: TrainingConfig, longest: int) -> nn
             )
         backbone = twin(lm.model) if config.trainable == "frozen" else copy.deepcopy(lm.model).float()
     elif config.backbone == "small":
-        backbone = _small(lm, longest + 8)
+        backbone = _small(lm, config, longest + 8)
     else:
         backbone = _fetched(config.backbone)
     if config.backbone != "small":
@@ -77,14 +78,15 @@ def twin(model: nn.Module) -> nn.Module:
     return same
 
 
-def _small(lm: LanguageModel, n_positions: int) -> nn.Module:
-    """A GPT-2 of two layers from scratch, with the target's vocabulary; and an end, where that has none."""
+def _small(lm: LanguageModel, config: TrainingConfig, n_positions: int) -> nn.Module:
+    """A small GPT-2 from scratch, with the target's vocabulary; and an end, where that has none."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     vocab_size = lm.vocab_size + int(lm.eos_id is None and lm.bos_id is None)
     shape = GPT2Config(
-        vocab_size=vocab_size, n_positions=n_positions, n_embd=128, n_layer=2, n_head=4, resid_pdrop=0.0,
-        embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=lm.bos_id, eos_token_id=lm.eos_id,
+        vocab_size=vocab_size, n_positions=n_positions, n_embd=config.small_width, n_layer=config.small_layers,
+        n_head=config.small_width // HEAD, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        bos_token_id=lm.bos_id, eos_token_id=lm.eos_id,
     )  # fmt: skip
     return GPT2LMHeadModel(shape)
 
