@@ -6,24 +6,35 @@
 On all sums of the packaged model (or `--model`, `--prompts`, `--site` as in bench_gap.py): errors and coverage of
 consistency rates, of single picks and of whole studies; resolution and channel bits; whether ESS predicts the variance
 of repeated inversions; how well a classifier tells generated from exact samples, beside the best that is possible.
+Studies are drawn with replacement from the picks, so take many; studies with fresh picks and fresh samples throughout
+are simulated where all of q can be listed, on the small case of tests/test_estimators.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
-from _estimators import Case, bits, errors, per_pick, population, separability, variances
+from _estimators import Case, Pool, bits, channel, errors, inverted, pooled_studies, separability, variances
 from _gaps import gaps
+from _listed import studies
 from _results import write
 from _targets import arguments, load
 
 import inversescope_nb as isn
 from inversescope_nb.features import Feature, token_at
-from inversescope_nb.information import channel_bits
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from small_case import small_case
+
+M = 48
+"""Picks of a study."""
 
 
 def hypotheses(is_sums: bool, longest: int) -> list[Feature]:
@@ -66,72 +77,120 @@ def picture(found: pd.DataFrame) -> alt.TopLevelMixin:
     return dots.properties(width=190, height=190).facet("feature:N", columns=3)
 
 
-def main() -> None:
-    """Studies, prints the tables, writes JSON and picture."""
+def options() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments(parser)
     parser.add_argument("--generator", type=Path, help="folder of a trained one (default: a short training)")
     parser.add_argument("--bandwidth", type=float, default=0.1)
     parser.add_argument("--picks", type=int, default=300, help="picked inputs")
     parser.add_argument("--samples", type=int, default=256, help="of each")
-    parser.add_argument("--studies", type=int, default=1000, help="studies of 48 picks drawn from those")
+    parser.add_argument("--studies", type=int, default=1000, help=f"studies of {M} picks")
+    parser.add_argument("--repetitions", type=int, default=24, help="inversions of one pick, of 16 picks")
+    parser.add_argument("--pairs", type=int, default=1024, help="noised pairs behind the channel bits")
     parser.add_argument("--name", default="estimators", help="of the files in benchmarks/results")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def case_of(args: argparse.Namespace) -> Case:
+    """The target, all its inputs, and a generator."""
     lm, prompts, table = load(args)
     if args.generator is None:
         config = isn.TrainingConfig(
-            steps=200, batch_size=512, lr=2e-3, backbone="small", bandwidths=(args.bandwidth, args.bandwidth),
-            gap_inputs=0, eval_every=200,
+            steps=600, batch_size=512, lr=2e-3, backbone="small", eval_every=600, gap_inputs=0,
+            bandwidths=(args.bandwidth, args.bandwidth),
         )  # fmt: skip
         generator = isn.train_generator(lm, [table.site.name], prompts, config=config, progress=False)
     else:
         generator = isn.load_generator(args.generator)
     table = table.in_units(generator.statistics(table.site.name))
-    case = Case(table, prompts, generator, args.bandwidth, hypotheses(args.model is None, len(table.inputs[0])))
-    gap = gaps(table, generator, args.bandwidth, draws=32, seed=5)
-    print(f"{lm.name}, {table.site}, eps {args.bandwidth:g}, {len(table.inputs):,} inputs: "
-          f"gap {gap.mean:.3f} (se {gap.stderr:.3f}) of {gap.entropy:.1f} nats", flush=True)  # fmt: skip
-    rows = table.draw(args.picks, seed=11)
-    found, inversions = per_pick(case, rows, n=args.samples)
-    singles = errors(found)
-    print(singles.round(3).to_string(index=False), flush=True)
-    overall = population(case, found, inversions, studies=args.studies, m=min(48, len(rows) // 2))
-    print(overall.round(3).to_string(index=False), flush=True)
-    spread = variances(case, rows[:12], n=args.samples, repetitions=24, seed=90_000)
+    return Case(table, prompts, generator, args.bandwidth, hypotheses(args.model is None, len(table.inputs[0])))
+
+
+def figures_of(case: Case, pool: Pool, spread: pd.DataFrame, told: pd.DataFrame, pairs: int) -> dict[str, Any]:
+    """Single figures over all hypotheses."""
+    gap = gaps(case.table, case.generator, case.bandwidth, draws=32, seed=5)
+    found, extreme = pool.found, pool.found["extreme"]
     varied = spread[np.minimum(spread["rate"], 1 - spread["rate"]) > 0.02]
-    ratio = varied["variance"].sum() / varied["predicted"].sum()
-    told = separability(case, rows[:24], n=2000, seed=70_000)
-    exact_channel, exact_stderr = table.channel_bits(args.bandwidth, draws=2048, seed=3)
-    channel = channel_bits(lm, generator, table.site, bandwidth=args.bandwidth, prompts=prompts, n=2048)
-    figures = {
-        "gap_clean": gap.mean,
-        "gap_clean_se": gap.stderr,
-        "ess_ratio": float(np.median([v.ess / v.n for v in inversions])),
+    return {
+        "gap": gap.mean,
+        "gap_se": gap.stderr,
+        "ess_ratio": float(np.median(pool.ess_ratio)),
         "weighted_error": float((found["fcr"] - found["exact"]).abs().mean()),
         "plain_error": float((found["fcr_plain"] - found["exact_with_copies"]).abs().mean()),
-        "coverage_of_picks": float(found[~found["extreme"]]["covered"].mean()),
-        "coverage_of_picks_near_0_or_1": float(found[found["extreme"]]["covered"].mean()),
-        "coverage_of_studies": overall["coverage"].tolist(),
+        "coverage_of_picks": float(found[~extreme]["covered"].mean()),
+        "coverage_of_picks_near_0_or_1": float(found[extreme]["covered"].mean()),
         "resolution_bits": bits(found),
-        "channel_bits": {"exact": exact_channel, "se": exact_stderr, "bound": channel.bits, "bound_se": channel.stderr},
-        "variance_over_predicted": float(ratio),
+        "channel_bits": channel(case, n=pairs, seed=3),
+        "variance_over_predicted": float(varied["variance"].sum() / varied["predicted"].sum()),
         "best_accuracy": float(told["best"].mean()),
-        "best_accuracy_worst_pick": float(told["best"].max()),
+        "accuracy_that_the_gap_allows": float(0.5 + np.sqrt(max(gap.mean, 0.0) / 2) / 2),
         "classifier_accuracy": float(told["classifier"].mean()),
+        "classifier_accuracy_se": float(told["classifier"].std() / np.sqrt(len(told))),
     }
-    for name, value in figures.items():
-        print(f"{name:32} {value}")
+
+
+def judged(figures: Mapping[str, Any], *tables: pd.DataFrame) -> pd.DataFrame:
+    """Figures beside what they should be, those that are not first."""
+    channel, every = figures["channel_bits"], pd.concat(tables)
+    edge = every["near 0 or 1"] > 0.05
+    covered, apart = every[~edge]["coverage"], every[edge]["coverage"]
+    ratio = figures["variance_over_predicted"]
+    lines = [
+        ("weighted rates: mean absolute error", figures["weighted_error"], "at most 0.02",
+         figures["weighted_error"] <= 0.02),
+        ("weighted against plain", figures["plain_error"], "plain is worse",
+         figures["plain_error"] >= figures["weighted_error"]),
+        ("intervals of single picks", figures["coverage_of_picks"], "0.92 to 0.98",
+         0.92 <= figures["coverage_of_picks"] <= 0.98),
+        ("the same near 0 or 1", figures["coverage_of_picks_near_0_or_1"], "apart", None),
+        ("intervals of studies, lowest", covered.min(), "0.92 to 0.98", covered.min() >= 0.92),
+        ("intervals of studies, highest", covered.max(), "0.92 to 0.98", covered.max() <= 0.98),
+        ("the same near 0 or 1, lowest", apart.min(), "apart", None),
+        ("the same near 0 or 1, highest", apart.max(), "apart", None),
+        ("resolution bits: mean absolute error", figures["resolution_bits"]["error"], "at most 0.1",
+         figures["resolution_bits"]["error"] <= 0.1),
+        ("channel bits below the exact by", channel["short"] / channel["exact"], "0 to 5 %",
+         0 <= channel["short"] <= 0.05 * channel["exact"]),
+        ("real variance over ESS's", ratio, "0.8 to 1.25", 0.8 <= ratio <= 1.25),
+        ("classifier", figures["classifier_accuracy"], f"at most {figures['best_accuracy']:.3f}",
+         figures["classifier_accuracy"] <= figures["best_accuracy"] + 2 * figures["classifier_accuracy_se"]),
+    ]  # fmt: skip
+    table = pd.DataFrame(lines, columns=["figure", "measured", "should be", "met"])
+    return table.sort_values("met", key=lambda met: met.map({False: 0, True: 1}).fillna(2), kind="stable")
+
+
+def main() -> None:
+    """Studies, prints the tables, writes JSON and picture."""
+    args = options()
+    case = case_of(args)
+    picks = case.table.draw(args.picks, seed=11)
+    pool = inverted(case, picks, n=args.samples)
+    singles = errors(pool.found)
+    print(singles.round(3).to_string(index=False), flush=True)
+    pooled = pooled_studies(case, pool, repetitions=args.studies, m=M)
+    print(pooled.round(3).to_string(index=False), flush=True)
+    listed, features = small_case()
+    fresh = studies(listed, features, repetitions=args.studies, m=M, n=64)
+    print(f"fresh picks and samples, {len(listed.bits)} inputs, gap {listed.gap():.3f} nat",
+          fresh.round(3).to_string(index=False), sep="\n", flush=True)  # fmt: skip
+    spread = variances(case, picks[:16], n=args.samples, repetitions=args.repetitions, seed=90_000)
+    told = separability(case, picks[:24], n=2000, seed=70_000)
+    figures = figures_of(case, pool, spread, told, args.pairs)
+    summary = judged(figures, pooled, fresh)
+    print(summary.round(3).to_string(index=False))
     write(
         args.name,
-        {"picks": singles, "studies": overall, "told_apart": told},
-        picture(found),
+        {"summary": summary, "picks": singles, "studies": pooled, "fresh_studies_of_a_small_case": fresh,
+         "variances": spread, "told_apart": told},
+        picture(pool.found),
         arguments=vars(args),
-        target=lm.name,
-        site=str(table.site),
-        inputs=len(table.inputs),
-        trained_on=generator.run_card.get("examples_seen"),
+        target=case.table.lm.name,
+        site=str(case.table.site),
+        inputs=len(case.table.inputs),
+        trained_on=case.generator.run_card.get("examples_seen"),
         figures=figures,
-    )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
