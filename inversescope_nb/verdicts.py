@@ -18,7 +18,9 @@ STARVED = 10
 """How many times too rarely q proposes what it starves."""
 _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
 _TOO_MUCH = 2.0  # times the mass found that a bank may hold
-_FEW = 10  # effective samples below which nothing is called reliable
+_FEW, _SHARE = 10, 0.1  # effective samples, alone and as a share of n, below which nothing is called reliable
+_NOTHING = 0.2  # bits, with one standard error added, below which an activation says nothing
+_EVEN = 0.5  # share of n from which effective samples are too many for a heavy tail: k-hat is noise there
 
 
 class Verdict(StrEnum):
@@ -43,11 +45,12 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
         )
     if missed := _missed(inv):
         return Verdict.INVERTER_FAILED, missed
-    if inv.bits < max(0.1, 2 * inv.bits_stderr) and inv.ess >= 0.1 * inv.n:
-        return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {inv.khat:.2f}"
-    if inv.ess < max(_FEW, 0.1 * inv.n) or inv.khat > _statistics.KHAT_UNRELIABLE:
+    heavy = inv.khat > _statistics.KHAT_UNRELIABLE and inv.ess < _EVEN * inv.n
+    if inv.ess < max(_FEW, _SHARE * inv.n) or heavy:
         return Verdict.LOW_ESS, f"{why}: draw more samples or widen the bandwidth"
+    if inv.bits + inv.bits_stderr < _NOTHING:
+        return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why
 
 
