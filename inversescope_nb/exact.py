@@ -8,7 +8,7 @@ Axis names: n (all inputs of P(X)), d (site width).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -262,25 +262,68 @@ def activation_table(
     arguments are as in :func:`exact_posterior`.
     """
     check_model(lm)
+    place = lm.site(site).name
+    tables = activation_tables(
+        lm, prompts, [place], statistics=None if statistics is None else {place: statistics}, kernel=kernel,
+        limit=limit, on_progress=on_progress, progress=progress, cancel=cancel,
+    )  # fmt: skip
+    return tables[place]
+
+
+def activation_tables(
+    lm: LanguageModel,
+    prompts: PromptDistribution,
+    sites: Sequence[str | Site],
+    *,
+    statistics: Mapping[str, SiteStatistics] | None = None,
+    kernel: Kernel | None = None,
+    limit: int = LIMIT,
+    on_progress: Progress | None = None,
+    progress: bool = True,
+    cancel: threading.Event | None = None,
+) -> dict[str, ActivationTable]:
+    """The tables of several sites, under their canonical names, from one pass of the target over all of P(X).
+
+    They share the list of inputs. All are in memory together: 4 n d bytes each.
+
+    Args:
+        sites: where to read, each once.
+        statistics: canonical name -> moments to standardise with; P(X)'s own at sites that are not there.
+
+    The other arguments are as in :func:`exact_posterior`.
+
+    >>> import inversescope_nb as isn
+    >>> lm, P = isn.load_model(), isn.PromptDistribution.from_texts(["Mary and", "John and"])
+    >>> tables = activation_tables(lm, P, ["resid_post.0", "resid_post.1"], progress=False)
+    >>> list(tables)
+    ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
+    """
+    check_model(lm)
     check_prompts(prompts)
     check_kernel(kernel)
-    if statistics is not None:
-        _check_statistics(statistics)
+    given = dict(statistics or {})
+    for moments in given.values():
+        _check_statistics(moments)
     limit = whole_number("limit", limit, least=1, hint=f"{LIMIT:,} is the usual choice")
-    place = lm.site(site)
+    places = {place.name: place for place in map(lm.site, sites)}
     with reported(on_progress, progress, "exact posterior") as report:
         found = prompts.inputs(lm, limit=limit, on_progress=report, cancel=cancel)
         inputs = [list(ids) for ids in found]
-        z = torch.empty(len(inputs), place.d)
+        z = {name: torch.empty(len(inputs), place.d) for name, place in places.items()}
         for at in range(0, len(inputs), _BLOCK):
             block = inputs[at : at + _BLOCK]
-            z[at : at + len(block)] = lm.activations(block, [place], cancel=cancel)[place.name]
+            for name, values in lm.activations(block, places.values(), cancel=cancel).items():
+                z[name][at : at + len(block)] = values
             if report is not None:
                 report(at + len(block), len(inputs), "running the model")
     p = np.array(list(found.values()))
-    if statistics is None:
-        statistics = site_statistics(z, torch.from_numpy(p), kernel=kernel)
-    return ActivationTable(lm, place, inputs, np.log(p), statistics.standardise(z), statistics)
+    tables = {}
+    for name, place in places.items():
+        moments = given.get(name) or site_statistics(z[name], torch.from_numpy(p), kernel=kernel)
+        for block in z[name].split(_ROWS):
+            block.copy_(moments.standardise(block))  # in place: several large sites do not fit twice
+        tables[name] = ActivationTable(lm, place, inputs, np.log(p), z[name], moments)
+    return tables
 
 
 def exact_posterior(
@@ -315,7 +358,7 @@ def exact_posterior(
         progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: looked at between batches; `Cancelled` is raised.
 
-    For many picks of one site use :func:`activation_table` once.
+    For many picks of one site use :func:`activation_table` once, for many sites :func:`activation_tables`.
     """
     check_bandwidth(bandwidth, (1e-6, 1e6))
     cut(lm, target, position)  # before the long part

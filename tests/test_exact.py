@@ -16,7 +16,7 @@ from small import open_gates
 import inversescope_nb as isn
 from inversescope_nb import exact
 from inversescope_nb.errors import Cancelled, InvalidArgument, NotEnumerable, UnknownSite
-from inversescope_nb.exact import activation_table, exact_posterior
+from inversescope_nb.exact import activation_table, activation_tables, exact_posterior
 from inversescope_nb.features import Feature
 from inversescope_nb.generator import TrainingConfig
 from inversescope_nb.generator.building import build_generator
@@ -265,6 +265,26 @@ def test_many_posteriors_at_once_are_those_one_by_one(lm, monkeypatch, kernel) -
         np.testing.assert_allclose(one.d, alone.d, atol=1e-6)
         np.testing.assert_allclose(one.p, alone.p, atol=1e-5)
         assert one.bits == pytest.approx(alone.bits, abs=1e-5)
+
+
+def test_tables_of_several_sites_are_those_one_by_one_from_one_pass(lm, monkeypatch) -> None:
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    sites = ["resid_post.1", "blocks.0.attn.hook_z.2", "resid_pre.0"]
+    given = {"blocks.1.hook_resid_post": site_statistics(lm.activations([[2, 3], [5, 4, 7], [9]], sites[0])[sites[0]])}
+    alone = {lm.site(s).name: activation_table(lm, P, s, statistics=given.get(lm.site(s).name)) for s in sites}
+    passes, run = [], lm.activations
+    monkeypatch.setattr(lm, "activations", lambda *a, **k: passes.append(1) or run(*a, **k))
+    tables = activation_tables(lm, P, sites, statistics=given)
+    assert passes == [1]
+    assert list(tables) == list(alone)
+    for name, table in tables.items():
+        assert table.site.name == name
+        assert table.inputs == alone[name].inputs
+        torch.testing.assert_close(table.u, alone[name].u, atol=1e-6, rtol=1e-5)
+        assert table.posterior("the dog", 0.3).bits == pytest.approx(alone[name].posterior("the dog", 0.3).bits)
+    assert tables["blocks.1.hook_resid_post"].statistics is given["blocks.1.hook_resid_post"]
+    with pytest.raises(InvalidArgument, match="statistics is a int"):
+        activation_tables(lm, P, sites, statistics={"blocks.1.hook_resid_post": 5})
 
 
 @pytest.mark.parametrize("eps", [0.3, 0.8, 2.0])
