@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ COARSE = 0.5
 STARVED = 10
 """How many times too rarely q proposes what it starves."""
 _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
-_TOO_MUCH = 2.0  # times the mass found that a bank may hold
+_TOO_MUCH = 2.0  # times the mass found that a bank may hold, if ten of its inputs or more hold it
+_SURELY = 3.0  # standard errors beyond which what a bank holds is no luck: then 1 / (1 - _RARE) times is too much
 _FEW, _SHARE = 10, 0.1  # effective samples, alone and as a share of n, below which nothing is called reliable
 _NOTHING = 0.2  # bits, with one standard error added, below which an activation says nothing
 _EVEN = 0.5  # share of n from which effective samples are too many for a heavy tail: k-hat is noise there
@@ -62,8 +64,7 @@ def _missed(inv: Inversion) -> str:
         return ""
     if not inv.is_copy.any() and inv.picked_log_weight > np.logaddexp.reduce(inv.log_weight):
         return "the picked input outweighs all samples together: the generator misses what is nearest"
-    mass = float(inv.bank_share.sum())
-    if mass > _TOO_MUCH and _statistics.effective_sample_size(inv.bank_share) >= _FEW:
+    if (mass := _too_much(inv)) > 0:
         return f"the prompts of a bank hold {mass:.3g} times the mass that the samples found"
     for share, most, words in (
         (inv.missed_share, _MISSED, "all but never proposes them"),
@@ -72,6 +73,20 @@ def _missed(inv: Inversion) -> str:
         if share > most:
             return f"prompts of a bank lie as near, about {share:.0%} of the posterior, and the generator {words}"
     return ""
+
+
+def _too_much(inv: Inversion) -> float:
+    """How many times the mass that the samples found a bank holds, where that is too much; else 0.
+
+    Both estimate E over P(X) of the kernel, so their ratio is 1 up to the errors of both.
+    """
+    mass, used = float(inv.bank_share.sum()), float(_statistics.effective_sample_size(inv.bank_share))
+    if mass > _TOO_MUCH and used >= _FEW:
+        return mass
+    if mass <= 1 / (1 - _RARE):
+        return 0.0
+    stderr = math.hypot(math.sqrt(max(0.0, 1 / used - 1 / len(inv.bank_share))), inv.bits_stderr * math.log(2))
+    return mass if mass - 1 > _SURELY * mass * stderr else 0.0
 
 
 def remarks_on(inv: Inversion) -> list[str]:

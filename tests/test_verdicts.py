@@ -22,11 +22,11 @@ PICKS = 16
 # -- each rule by hand -------------------------------------------------------------------------------
 
 
-def weighted(weights: np.ndarray, bits: float = 3.0) -> Inversion:
+def weighted(weights: np.ndarray, bits: float = 3.0, **more) -> Inversion:
     """Samples of these weights, with so many bits."""
     log_weight = np.log(weights / weights.mean()) - bits * math.log(2)
     n = len(weights)
-    return many(n, log_prior=log_weight, log_q=np.zeros(n), d=np.zeros(n), picked_log_prior=-9.0)
+    return many(n, log_prior=log_weight, log_q=np.zeros(n), d=np.zeros(n), picked_log_prior=-9.0, **more)
 
 
 def heavy(n: int, k: float, shift: float = 0.0) -> np.ndarray:
@@ -72,6 +72,26 @@ def test_no_information_is_not_said_of_few_effective_samples() -> None:
     found = weighted(np.where(np.arange(64) % 9 == 0, 1.0, 1e-9), 0.0)
     assert found.ess == pytest.approx(8, abs=0.01)
     assert found.verdict == Verdict.LOW_ESS
+
+
+@pytest.mark.parametrize(
+    ("near", "spread", "verdict"),
+    [
+        (100, 0.0, Verdict.RELIABLE),  # as much as the samples found
+        (140, 0.0, Verdict.RELIABLE),  # 1.4 times
+        (150, 0.0, Verdict.INVERTER_FAILED),  # 1.5 times, 12 standard errors
+        (150, 1.2, Verdict.INVERTER_FAILED),  # 4.4 standard errors
+        (150, 2.5, Verdict.RELIABLE),  # 2.6 standard errors: may be luck
+    ],
+)
+def test_a_bank_that_holds_more_than_was_found_is_believed_where_it_is_no_luck(near, spread, verdict) -> None:
+    """Z = 1/2 of 100 samples; of 200 inputs of the bank some lie at the pick, all others far away."""
+    weights = np.exp(spread * np.linspace(-1, 1, 100))
+    d = np.where(np.arange(200) < near, 0.0, 9.0)
+    found = weighted(weights, 1.0, prior_d=d, bank_own=np.zeros(200, dtype=bool))
+    assert found.bank_share.sum() == pytest.approx(near / 100)
+    assert found.ess > 20
+    assert found.verdict == verdict
 
 
 # -- how often each is wrong -------------------------------------------------------------------------
