@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def write(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         **{key: json.loads(table.to_json(orient="records", double_precision=6)) for key, table in tables.items()},
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

@@ -187,7 +187,7 @@ def test_the_first_steps_may_be_spent_on_some_sites(lm) -> None:
 
 
 def test_stage_one_learns_the_prompts_without_any_activation(lm) -> None:
-    one = run(lm, prior_steps=3, steps=1)
+    one = run(lm, prior_steps=3, steps=2)
     encoder = {n: p.clone() for n, p in one.generator.encoder.named_parameters()}
     one.optimizer.optimizer.param_groups[0]["weight_decay"] = 0.0
     for group in one.optimizer.param_groups:
@@ -195,7 +195,8 @@ def test_stage_one_learns_the_prompts_without_any_activation(lm) -> None:
     for step in range(3):
         one.optimize(step)
     assert all(torch.equal(p, encoder[n]) for n, p in one.generator.encoder.named_parameters())
-    one.optimize(3)
+    one.optimize(3)  # opens the gates
+    one.optimize(4)
     assert not all(torch.equal(p, encoder[n]) for n, p in one.generator.encoder.named_parameters())
     gen = run(lm, prior_steps=3, steps=2).train(None, None)
     assert gen.run_card["history"][-1]["step"] == 5
@@ -332,7 +333,7 @@ def test_another_runs_checkpoint_is_refused(lm, tmp_path) -> None:
         train_generator(lm, SITES, prompts(), config=config(), run_dir=tmp_path, **stop_after(2))
     tuned = tiny_model("llama", seed=1)
     others = [
-        {"config": config(lr=2e-3)},
+        {"config": config(lr=3e-3)},
         {"config": config(steps=8)},
         {"prompts": prompts(TEXTS[:2])},
         {"lm": load_model((tuned, word_tokenizer()))},
@@ -364,7 +365,7 @@ def test_training_goes_on_from_an_earlier_generator(lm, tmp_path) -> None:
     assert not same_weights(later, weights_of(earlier))
     frozen = _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), trainable="frozen"), None, True)
     assert not any(name.startswith("backbone.") for name, _ in frozen.trained)
-    for wrong in ({"metric": "whitened"}, {"width": 32}, {"n_tokens": 5}):
+    for wrong in ({"metric": "whitened"}, {"width": 32}, {"n_blocks": 3}, {"control": "attention"}):
         with pytest.raises(CheckpointMismatch, match="was trained with"):
             _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), **wrong), None, True)
     long = prompts([" ".join(["the dog gave the cat to Mary in the park"] * 2)])
