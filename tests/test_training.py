@@ -365,7 +365,7 @@ def test_training_goes_on_from_an_earlier_generator(lm, tmp_path) -> None:
     assert not same_weights(later, weights_of(earlier))
     frozen = _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), trainable="frozen"), None, True)
     assert not any(name.startswith("backbone.") for name, _ in frozen.trained)
-    for wrong in ({"metric": "whitened"}, {"width": 32}, {"n_blocks": 3}, {"control": "attention"}):
+    for wrong in ({"metric": "whitened"}, {"width": 32}, {"n_blocks": 3}, {"units": 8}, {"control": "attention"}):
         with pytest.raises(CheckpointMismatch, match="was trained with"):
             _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), **wrong), None, True)
     long = prompts([" ".join(["the dog gave the cat to Mary in the park"] * 2)])

@@ -65,8 +65,8 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
             f"{config.start_from} is a generator of other sites or of another model",
             hint="give its own model and sites, or start anew",
         )
-    attends = ("n_tokens", "n_heads") if config.control == "attention" else ()
-    for name in ("metric", "shape", "control", "width", "n_blocks", *attends):
+    own = ("n_tokens", "n_heads") if config.control == "attention" else ("units",)
+    for name in ("metric", "shape", "control", "width", "n_blocks", *own):
         old, new = getattr(generator.config, name), getattr(config, name)
         if old != new:
             raise CheckpointMismatch(
@@ -119,6 +119,7 @@ def _fresh(
         width=config.width,
         n_tokens=config.n_tokens if config.control == "attention" else 1,
         n_blocks=config.n_blocks,
+        units=config.units,
         n_heads=config.n_heads,
         bandwidths=tuple(config.bandwidths),
         metric=config.metric,

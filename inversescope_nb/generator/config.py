@@ -35,6 +35,8 @@ class GeneratorConfig:
     """Hidden width of those blocks, in units of `width`."""
     control: str = "attention"
     """The kind of control layer, see :mod:`~inversescope_nb.generator.control`; folders of old do not name theirs."""
+    units: int = 256
+    """Hidden units of every gated control layer."""
     n_heads: int = 4
     """Heads of every control layer that attends."""
     bandwidths: tuple[float, float] = (0.02, 1.0)
@@ -97,6 +99,8 @@ class TrainingConfig:
     """Condition tokens an activation becomes, where blocks attend to them (else one)."""
     n_blocks: int = 2
     """Residual MLP blocks of the site encoder."""
+    units: int = 256
+    """Hidden units of every gated control layer, whatever the backbone's width."""
     n_heads: int = 4
     """Heads of every control layer that attends."""
     statistics_samples: int = 8_192
@@ -117,7 +121,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         at_least = dict.fromkeys(("warmup", "prior_steps", "first_steps", "n_blocks", "gap_inputs"), 0)
         at_least["statistics_samples"] = 2
-        at_least |= dict.fromkeys(("steps", "batch_size", "width", "n_tokens", "n_heads", "held_out"), 1)
+        at_least |= dict.fromkeys(("steps", "batch_size", "width", "n_tokens", "units", "n_heads", "held_out"), 1)
         at_least |= dict.fromkeys(("eval_every", "save_every", "small_layers"), 1)
         at_least["small_width"] = HEAD
         for name, least in at_least.items():

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 _GATE_SPEED = 20.0  # Adam moves every parameter by its learning rate: unscaled gates would open in hundreds of steps
-_EXPANSION = 2  # units of a gated layer, in widths of the residual stream
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Condition:
 def make_control(config: GeneratorConfig, d_model: int) -> GatedControl | AttentionControl:
     """The control layer of one block of a backbone of width `d_model`."""
     if config.control == "gated":
-        return GatedControl(d_model, width=config.width * config.n_tokens)
+        return GatedControl(d_model, width=config.width * config.n_tokens, units=config.units)
     return AttentionControl(d_model, width=config.width, n_heads=config.n_heads)
 
 
@@ -69,11 +68,11 @@ class GatedControl(nn.Module):
     Args:
         d_model: width of the backbone's residual stream.
         width: width of the condition, all its tokens together.
+        units: units of the layer.
     """
 
-    def __init__(self, d_model: int, *, width: int) -> None:
+    def __init__(self, d_model: int, *, width: int, units: int) -> None:
         super().__init__()
-        units = _EXPANSION * d_model
         self.norm = nn.LayerNorm(d_model)
         self.units = nn.Linear(d_model, units)
         self.scales = nn.Linear(width, units)

@@ -19,6 +19,7 @@ from ..inversion import invert
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
+    from ..prompts import PromptDistribution
     from .generator import Generator
 
 
@@ -79,15 +80,19 @@ def measure_quality(
     n_picks: int = 16,
     n_samples: int = 64,
     seed: int = 987_654,
+    picks: PromptDistribution | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> list[dict[str, Any]]:
     """One row a site and bandwidth: medians over `n_picks` inputs that training did not draw.
 
+    They are drawn from `picks` (the same prompts cut at slots, say), by default from the generator's own P(X), which
+    is the prior of every inversion in either case.
+
     Returns:
         rows with site, bandwidth, ess_ratio, bits (resolution, median), off_support, copies, khat, verdicts.
     """
-    picks = generator.prompts.draw(n_picks, lm, seed=seed)
+    picked = (generator.prompts if picks is None else picks).draw(n_picks, lm, seed=seed)
     sites = list(generator.sites if sites is None else sites)
     rows: list[dict[str, Any]] = []
     cells = [(s, e) for s in sites for e in bandwidths]
@@ -96,7 +101,7 @@ def measure_quality(
             invert(
                 lm, generator, x, site=site, bandwidth=bandwidth, n=n_samples, seed=seed, cancel=cancel, progress=False
             )
-            for x in picks
+            for x in picked
         ]
         median = {
             "ess_ratio": [v.ess / v.n for v in found],
