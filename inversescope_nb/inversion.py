@@ -90,7 +90,8 @@ def invert(
         noise_seed: invert the activation seen through the kernel's noise, v = u_hat + eps sqrt(D) n, drawn with
             this seed, as the channel's rates need; None: the activation itself. Distances are then to v.
         bank: inputs of P(X) in which near ones that the generator misses are looked for; they are drawn and run
-            once for a generator. 0: do not look.
+            once for a generator. 0: do not look; a generator that misses a whole mode is then called RELIABLE
+            wherever the pick lies in another.
         on_progress: called with (done, total, message); a bank that is read for the first time counts by itself.
         progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: looked at before every token; `Cancelled` is raised.
