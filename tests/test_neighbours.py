@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import inversescope_nb as isn
+from inversescope_nb.banks import draw_bank
 from inversescope_nb.baselines import neighbours
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, UnknownSite
 from inversescope_nb.prompts import PromptDistribution
@@ -46,6 +47,23 @@ def test_the_picked_input_is_its_own_nearest(lm, prompts):
     assert found.copy_share == sum(ids == found.prompt_ids for ids in found.samples) / len(found)
     assert found.to_frame()["text"].iloc[0] == TEXTS[0]
     assert "64 inputs drawn from P(X)" in found.summary()
+
+
+def test_a_bank_drawn_before_serves_many_picks_and_is_run_once(lm, prompts, monkeypatch):
+    bank = draw_bank(lm, prompts, 64, seed=3)
+    for target in TEXTS[:2]:
+        own = neighbours(lm, prompts, target, site=SITE, bank=64, seed=3)
+        shared = neighbours(lm, prompts, target, site=SITE, bank=bank)
+        assert shared.samples == own.samples
+        np.testing.assert_array_equal(shared.d, own.d)
+        np.testing.assert_array_equal(shared.cosine, own.cosine)
+        assert shared.bank_size == 64
+    ran = []
+    monkeypatch.setattr(lm, "activations", lambda *a, f=lm.activations, **k: ran.append(len(a[0])) or f(*a, **k))
+    neighbours(lm, prompts, TEXTS[2], site=SITE, bank=bank)
+    assert ran == [1], "the picked input alone"
+    with pytest.raises(InvalidArgument, match="a bank of 0 inputs"):
+        neighbours(lm, prompts, TEXTS[0], site=SITE, bank=draw_bank(lm, prompts, 0, seed=0))
 
 
 def test_the_same_seed_gives_the_same_bank(lm, prompts):

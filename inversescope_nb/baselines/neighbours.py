@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from .._arguments import sample_count, seed_number, whole_number
 from .._progress import Progress, reported
-from ..banks import draw_bank
+from ..banks import Bank, draw_bank
+from ..errors import InvalidArgument
 from .searched import Pick, Searched, moments
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def neighbours(
     site: str | Site,
     position: int = -1,
     bandwidth: float = 0.1,
-    bank: int = 2000,
+    bank: int | Bank = 2000,
     kernel: Kernel | None = None,
     statistics: SiteStatistics | None = None,
     seed: int = 0,
@@ -77,11 +76,12 @@ def neighbours(
         site: where the activation is read, in any spelling.
         position: index into the target's token ids (BOS counted, negative from the end); ids[:p + 1] counts.
         bandwidth: kernel width eps, in standardised units.
-        bank: inputs to draw and to run.
+        bank: inputs to draw and to run; or those of :func:`inversescope_nb.banks.draw_bank`, which many picks share
+            and which are run once a site.
         kernel: metric and shape; the usual ones by default.
         statistics: moments to standardise with (a generator's ``.statistics(site)``, with its kernel); None: the
             bank's own.
-        seed: of the draws.
+        seed: of the draws, where there are any.
         on_progress: called with (inputs run, bank, message).
         progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: looked at between batches; `Cancelled` is raised.
@@ -96,13 +96,19 @@ def neighbours(
     (200, True)
     """
     pick = Pick.of(lm, prompts, target, site, position, bandwidth, kernel)
-    bank, seed = whole_number("bank", bank, least=2, hint="2000 is the usual choice"), seed_number(seed)
+    seed, drawn = seed_number(seed), bank
+    if isinstance(bank, Bank):
+        if bank.lm is not lm or len(bank) < 2:
+            raise InvalidArgument(
+                f"a bank of {len(bank)} inputs of {bank.lm.name}", hint=f"draw_bank(lm, prompts, size) of {lm.name}"
+            )
+    else:
+        bank = whole_number("bank", bank, least=2, hint="2000 is the usual choice")
     with reported(on_progress, progress, "neighbours") as report:
-        drawn = draw_bank(lm, prompts, bank, seed=seed, on_progress=report, cancel=cancel)
+        if not isinstance(drawn, Bank):
+            drawn = draw_bank(lm, prompts, bank, seed=seed, on_progress=report, cancel=cancel)
         z = drawn.activations(pick.site.name, on_progress=report, cancel=cancel)
-    units = moments(z, statistics, kernel)
-    nearest = torch.argsort(units.distance(z, pick.z_hat), stable=True)[:KEPT].tolist()
-    return Neighbours.measured(pick, drawn.inputs, z, units, kept=nearest)
+    return Neighbours.measured(pick, drawn.inputs, z, moments(z, statistics, kernel), most=KEPT)
 
 
 def prior(

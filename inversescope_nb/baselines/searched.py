@@ -157,6 +157,7 @@ class Searched(Nearby):
         statistics: SiteStatistics,
         *,
         kept: Sequence[int] | None = None,
+        most: int | None = None,
         bank_size: int | None = None,
         **more: Any,
     ) -> Self:
@@ -166,13 +167,15 @@ class Searched(Nearby):
             pick: what they are near to.
             inputs, z: all that were searched, with their activations.
             statistics: moments to standardise with.
-            kept: which of them to show, in this order; None: all, nearest first.
+            kept: which of them to show, in this order; None: nearest first.
+            most: how many of those, at most; None: all.
             bank_size: passes of the target, where those were more than the inputs.
             more: fields that are not those of the kernel.
         """
         lm = pick.lm
         d = statistics.distance(z, pick.z_hat) if len(z) else torch.zeros(0)
-        rows = torch.argsort(d, stable=True).numpy() if kept is None else np.asarray(kept, dtype=int)
+        rows = torch.argsort(d, stable=True).numpy()[:most] if kept is None else np.asarray(kept, dtype=int)
+        z = z[torch.from_numpy(rows)]
         relative = (z - pick.z_hat).norm(dim=1) / pick.z_hat.norm().clamp(min=1e-30)
         return cls(
             prompt_ids=pick.ids,
@@ -184,8 +187,8 @@ class Searched(Nearby):
             samples=[list(inputs[i]) for i in rows],
             texts=[InputText.from_ids(inputs[i], lm) for i in rows],
             d=d.numpy()[rows],
-            relative_norm=relative.numpy()[rows],
-            cosine=torch.cosine_similarity(z, pick.z_hat).numpy()[rows],
+            relative_norm=relative.numpy(),
+            cosine=torch.cosine_similarity(z, pick.z_hat).numpy(),
             prompts_name=pick.prompts.name,
             bank_size=len(inputs) if bank_size is None else bank_size,
             is_constant=statistics.is_constant,
