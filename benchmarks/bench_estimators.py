@@ -97,7 +97,7 @@ def case_of(args: argparse.Namespace) -> Case:
     lm, prompts, table = load(args)
     if args.generator is None:
         config = isn.TrainingConfig(
-            steps=600, batch_size=512, lr=2e-3, backbone="small", eval_every=600, gap_inputs=0,
+            steps=600, batch_size=512, lr=6e-3, backbone="small", eval_every=600, gap_inputs=0,
             bandwidths=(args.bandwidth, args.bandwidth),
         )  # fmt: skip
         generator = isn.train_generator(lm, [table.site.name], prompts, config=config, progress=False)

@@ -38,7 +38,7 @@ FEATURES = [
 ]
 
 
-def small_case(*, steps: int = 250) -> tuple[Listed, list[Feature]]:
+def small_case(*, steps: int = 300) -> tuple[Listed, list[Feature]]:
     """The case with a generator trained for some seconds, and hypotheses with rates from chance to near 1."""
     lm = isn.load_model((tiny_model("gpt2"), word_tokenizer()))
     slots = tuple(isn.Slot(name, WORDS) for name in "ABC")
@@ -46,8 +46,8 @@ def small_case(*, steps: int = 250) -> tuple[Listed, list[Feature]]:
         [isn.Template("the {A} in {B} and {C} is", slots)], name="small", cut="end"
     )
     config = isn.TrainingConfig(
-        steps=steps, batch_size=192, lr=2e-3, warmup=20, backbone="small", bandwidths=(BANDWIDTH, BANDWIDTH),
-        held_out=128, gap_inputs=0, eval_every=steps,
+        steps=steps, batch_size=256, lr=6e-3, warmup=20, backbone="small", small_width=64,
+        bandwidths=(BANDWIDTH, BANDWIDTH), held_out=128, gap_inputs=0, eval_every=steps,
     )  # fmt: skip
     generator = isn.train_generator(lm, [SITE], prompts, config=config, progress=False)
     table = activation_table(lm, prompts, SITE, statistics=generator.statistics(SITE), progress=False)

@@ -37,7 +37,7 @@ def found(listed) -> pd.DataFrame:
 
 
 def test_the_generator_is_neither_perfect_nor_useless(listed) -> None:
-    assert 0.02 < listed.gap() < 0.3
+    assert 0.005 < listed.gap() < 0.15
     assert listed.distance().min() > 0.01
     total = np.exp(listed.log_q).sum(1)
     assert (total < 1 + 1e-4).all()
@@ -72,7 +72,7 @@ def test_weighted_rates_are_right_and_unbiased_and_plain_ones_are_worse(found) -
     assert error.abs().mean() <= 0.02
     assert abs(error.mean()) < 0.003
     assert plain.abs().mean() > 1.3 * error.abs().mean()
-    assert plain.mean() < -0.005, "a generator that is not sharp enough"
+    assert plain.mean() < -0.003, "a generator that is not sharp enough"
     for name, part in found.groupby("feature"):
         off = part["fcr"] - part["exact"]
         assert off.abs().mean() <= 0.03, (name, "sampling alone: 0.8 * sqrt(p (1 - p) / ESS)")
@@ -92,7 +92,7 @@ def test_intervals_of_single_picks_hold_the_exact_rate(found) -> None:
 def test_intervals_that_take_samples_for_the_posterior_do_not(found) -> None:
     low, high = wilson(found["fcr_plain"], N)
     plain = judged(found.assign(fcr_low=low, fcr_high=high, exact=found["exact_with_copies"]))
-    assert plain[~plain["extreme"]]["covered"].mean() < 0.9
+    assert plain[~plain["extreme"]]["covered"].mean() < found[~found["extreme"]]["covered"].mean() - 0.02
 
 
 def test_intervals_of_studies_hold_the_rate_over_all_inputs(listed, monkeypatch) -> None:
@@ -126,7 +126,7 @@ def test_the_effective_sample_size_predicts_the_variance_of_repeated_inversions(
     varied = spread[spread["rate"].between(0.02, 0.98)]
     assert 0.8 <= varied["variance"].sum() / varied["predicted"].sum() <= 1.25
     assert ((varied["variance"] / varied["predicted"]).between(0.4, 2.5)).mean() > 0.9
-    assert varied["ess"].mean() < 0.95 * N, "weights that matter"
+    assert varied["ess"].mean() < 0.98 * N, "weights that matter"
 
 
 def test_a_classifier_tells_generated_from_exact_samples_no_better_than_the_best_possible(listed) -> None:
