@@ -19,7 +19,7 @@ STARVED = 10
 """How many times too rarely q proposes what it starves."""
 _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
 _TOO_MUCH = 2.0  # times the mass found that a bank may hold, if ten of its inputs or more hold it
-_SURELY = 3.0  # standard errors beyond which what a bank holds is no luck: then 1 / (1 - _RARE) times is too much
+_SURELY, _OFF = 2.0, 0.3  # standard errors, and bits, by which a bank may hold more before it is too much
 _FEW, _SHARE = 10, 0.1  # effective samples, alone and as a share of n, below which nothing is called reliable
 _NOTHING = 0.2  # bits, with one standard error added, below which an activation says nothing
 _EVEN = 0.5  # share of n from which effective samples are too many for a heavy tail: k-hat is noise there
@@ -83,7 +83,7 @@ def _too_much(inv: Inversion) -> float:
     mass, used = float(inv.bank_share.sum()), float(_statistics.effective_sample_size(inv.bank_share))
     if mass > _TOO_MUCH and used >= _FEW:
         return mass
-    if mass <= 1 / (1 - _RARE):
+    if mass <= 2**_OFF:
         return 0.0
     stderr = math.hypot(math.sqrt(max(0.0, 1 / used - 1 / len(inv.bank_share))), inv.bits_stderr * math.log(2))
     return mass if mass - 1 > _SURELY * mass * stderr else 0.0

@@ -78,10 +78,10 @@ def test_no_information_is_not_said_of_few_effective_samples() -> None:
     ("near", "spread", "verdict"),
     [
         (100, 0.0, Verdict.RELIABLE),  # as much as the samples found
-        (140, 0.0, Verdict.RELIABLE),  # 1.4 times
-        (150, 0.0, Verdict.INVERTER_FAILED),  # 1.5 times, 12 standard errors
-        (150, 1.2, Verdict.INVERTER_FAILED),  # 4.4 standard errors
-        (150, 2.5, Verdict.RELIABLE),  # 2.6 standard errors: may be luck
+        (122, 0.0, Verdict.RELIABLE),  # 1.22 times, 0.29 bits
+        (130, 0.0, Verdict.INVERTER_FAILED),  # 1.3 times, four standard errors
+        (130, 2.5, Verdict.RELIABLE),  # less than two
+        (150, 2.5, Verdict.INVERTER_FAILED),  # 2.6
     ],
 )
 def test_a_bank_that_holds_more_than_was_found_is_believed_where_it_is_no_luck(near, spread, verdict) -> None:
