@@ -148,14 +148,22 @@ class ActivationTable:
         bits = (np.fromiter(found, np.float64, draws) - self.log_prior[rows]) / math.log(2)
         return float(bits.mean()), float(bits.std(ddof=1) / math.sqrt(draws))
 
+    def label(self, features: Sequence[Feature]) -> None:
+        """Finds the labels of several features that :meth:`codes` gives, reading every input only once."""
+        wanted = [f for f in as_features(features) if f not in self._codes]
+        known: list[dict[Hashable, int]] = [{} for _ in wanted]
+        codes = np.full((len(wanted), len(self.inputs)), -1)
+        for row, ids in enumerate(self.inputs if wanted else ()):
+            text = InputText.from_ids(ids, self.lm)
+            for i, f in enumerate(wanted):
+                if (label := f(text)) is not None:
+                    codes[i, row] = known[i].setdefault(label, len(known[i]))
+        self._codes.update(zip(wanted, codes, strict=True))
+
     def codes(self, feature: Feature) -> Int[np.ndarray, " n"]:
         """A code for the label of every input, negative where it is undefined; found once a feature."""
         (f,) = as_features(feature)
-        if f not in self._codes:
-            known: dict[Hashable, int] = {}
-            labels = (f(InputText.from_ids(ids, self.lm)) for ids in self.inputs)
-            codes = (-1 if label is None else known.setdefault(label, len(known)) for label in labels)
-            self._codes[f] = np.fromiter(codes, np.int64, len(self.inputs))
+        self.label([f])
         return self._codes[f]
 
 

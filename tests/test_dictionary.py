@@ -92,6 +92,24 @@ def test_the_best_atom_of_a_label_by_hand() -> None:
     assert never.precision == 0
 
 
+@pytest.mark.parametrize("by_accuracy", [False, True])
+def test_no_other_atom_side_or_threshold_is_better(by_accuracy) -> None:
+    rng = np.random.default_rng(0)
+    codes = np.round(rng.normal(size=(60, 9)), 1) * (rng.random((60, 9)) < 0.4)
+    for true in (rng.random(60) < 0.3, codes[:, 4] > 0.2, codes[:, 2] <= 0):
+        found = best_detectors(codes, {"x": true}, by_accuracy=by_accuracy)["x"]
+
+        def score(fires, true=true) -> float:
+            f1 = 2 * (fires & true).sum() / max(1, fires.sum() + true.sum())
+            return float((fires == true).mean()) if by_accuracy else float(f1)
+
+        cuts = np.unique(np.abs(codes))[:, None] * [1, -1]
+        tried = [s * codes[:, a] > t - 1e-9 for a in range(9) for s in (1, -1) for t in (-9, *cuts.ravel())]
+        assert score(found.fires(codes)) == pytest.approx(max(map(score, tried)))
+        fires = found.fires(codes)
+        assert found.precision == pytest.approx((fires & true).sum() / fires.sum())
+
+
 def of(known, feature, **how):
     options = {"n": 1200, "k": 1, "threshold": 0.1, "centre": False, **how}
     return dictionary(known.lm, known.prompts, feature, site=known.site, progress=False, **options)

@@ -325,6 +325,10 @@ def test_labels_are_found_once_and_coded() -> None:
                for code in set(codes.tolist())}  # fmt: skip
     assert sorted(by_code) == [-1, 0, 1]
     assert by_code[-1] == {"c"}
+    second = Feature("second", lambda text: text.split()[1])
+    table.label([first, second])
+    assert len(seen) == len(table.inputs), "what is known is not read again"
+    assert set(table.codes(second)) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("metric", ["scaled", "per_coordinate", "whitened"])

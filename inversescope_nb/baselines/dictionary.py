@@ -10,7 +10,7 @@
 Published dictionaries are of activations as they are, built in batches by plain matching pursuit from a first stock
 of as many activations as coordinates. Here mean and scale are taken off first unless `centre` is false, and the order
 of the inputs alone decides, so that batches change nothing.
-Axis names: n (inputs), d (site width), a (atoms), k (atoms of one reconstruction).
+Axis names: n (inputs), d (site width), a (atoms), k (atoms of one reconstruction), c (labels), s (ways to cut).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .labelled import NOT_SCORED, Accuracy, Classifier, Inputs, Labelled, held_o
 from .pursuit import Dictionary
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from ..kernels import Kernel, SiteStatistics
@@ -137,24 +137,37 @@ def best_detectors(
     >>> best_detectors(codes, {"yes": np.array([True, True, False])})["yes"]
     Detector(atom=1, sign=1, threshold=1.0, f1=1.0, precision=1.0)
     """
-    best: dict[Hashable, tuple[float, Detector]] = {}
-    fired = np.arange(1, len(codes) + 1)[:, None]
-    for sign in (1, -1):
-        order = np.argsort(-sign * codes, axis=0, kind="stable")
-        value = sign * np.take_along_axis(codes, order, axis=0)
-        split = np.ones(codes.shape, dtype=bool)
-        split[:-1] = value[1:] < value[:-1]  # equal coefficients fall on one side
-        for label, true in truths.items():
-            hits = np.cumsum(true[order], axis=0)
-            f1 = 2 * hits / (fired + true.sum())
-            score = (2 * hits - fired + (~true).sum()) / len(codes) if by_accuracy else f1
-            at, atom = np.unravel_index(np.where(split, score, -1.0).argmax(), score.shape)
-            if label in best and score[at, atom] <= best[label][0]:
+    truth = np.stack(list(truths.values()), axis=1).astype(np.int64)
+    best: list[tuple[float, Detector] | None] = [None] * len(truths)
+    for sign, atom in ((sign, atom) for sign in (1, -1) for atom in range(codes.shape[1])):
+        value, fired, hits = _splits(sign * codes[:, atom], truth)
+        f1 = 2 * hits / (fired[:, None] + truth.sum(0))
+        score = (2 * hits - fired[:, None] + (1 - truth).sum(0)) / len(codes) if by_accuracy else f1
+        for i, at in enumerate(score.argmax(0)):
+            if best[i] is not None and score[at, i] <= best[i][0]:
                 continue
-            below = value[at + 1, atom] if at + 1 < len(value) else -np.inf
-            threshold, right = float(value[at, atom] + below) / 2, float(hits[at, atom] / (at + 1))
-            best[label] = score[at, atom], Detector(int(atom), sign, threshold, float(f1[at, atom]), right)
-    return {label: detector for label, (_, detector) in best.items()}
+            below = value[at + 1] if at + 1 < len(value) else -np.inf
+            threshold, right = float(value[at] + below) / 2, float(hits[at, i] / fired[at])
+            best[i] = score[at, i], Detector(atom, sign, threshold, float(f1[at, i]), right)
+    return {label: found[1] for label, found in zip(truths, best, strict=True)}
+
+
+def _splits(
+    column: Float[np.ndarray, " n"], truth: Int[np.ndarray, "n c"]
+) -> tuple[Float[np.ndarray, " s"], Int[np.ndarray, " s"], Int[np.ndarray, "s c"]]:
+    """Every way to cut a column: its values, largest first; how many are no smaller, and how many of each label."""
+    rows = np.flatnonzero(column)  # few: the zeros are counted at once
+    rows = rows[np.argsort(-column[rows], kind="stable")]
+    value, hits = column[rows], np.cumsum(truth[rows], axis=0)
+    fired, at = np.arange(1, len(rows) + 1), int((value > 0).sum())
+    if zeros := len(column) - len(rows):
+        among = truth.sum(0) - (hits[-1] if len(rows) else 0)
+        before = hits[at - 1] if at else np.zeros_like(among)
+        value = np.concatenate([value[:at], [0.0], value[at:]])
+        hits = np.concatenate([hits[:at], (before + among)[None], hits[at:] + among])
+        fired = np.concatenate([fired[:at], [at + zeros], fired[at:] + zeros])
+    last = np.append(value[1:] < value[:-1], True)  # equal coefficients fall on one side
+    return value[last], fired[last], hits[last]
 
 
 def dictionary(
