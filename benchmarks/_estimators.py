@@ -104,11 +104,13 @@ def errors(found: pd.DataFrame) -> pd.DataFrame:
     for name, part in found.groupby("feature", sort=False):
         inner, outer = part[~part["extreme"]], part[part["extreme"]]
         plain = part["fcr_plain"] - part["exact_with_copies"]
+        deviation = np.sqrt(part["exact"] * (1 - part["exact"]) / part["ess"])
         rows.append(
             {
                 "feature": name,
                 "exact": part["exact"].mean(),
                 "weighted: error": (part["fcr"] - part["exact"]).abs().mean(),
+                "of sampling alone": math.sqrt(2 / math.pi) * deviation.mean(),
                 "bias": (part["fcr"] - part["exact"]).mean(),
                 "plain: error": plain.abs().mean(),
                 "plain: bias": plain.mean(),
