@@ -126,14 +126,17 @@ def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
     """Gaps against examples, a line each bandwidth and seed, clean and noised."""
     long = frame.melt(["variant", "bandwidth", "seed", "examples"], ["gap_clean", "gap_noised"], "activation", "gap")
     long["activation"] = long["activation"].str.removeprefix("gap_")
+    log = alt.Scale(type="log", nice=False)
     return (
         alt.Chart(long.dropna(), title=title)
-        .mark_line(point=True)
+        .mark_line(point=alt.OverlayMarkDef(size=18))
         .encode(
-            x=alt.X("examples:Q", scale=alt.Scale(type="log"), title="examples seen"),
-            y=alt.Y("gap:Q", scale=alt.Scale(type="log"), title="gap to the exact posterior, nats"),
-            color=alt.Color("variant:N"),
-            strokeDash=alt.StrokeDash("activation:N"),
+            x=alt.X("examples:Q", scale=log, axis=alt.Axis(format="~s", labelOverlap=True), title="examples seen"),
+            y=alt.Y("gap:Q", scale=log, title="gap to the exact posterior, nats"),
+            color=alt.Color("variant:N", legend=alt.Legend(symbolType="stroke")),
+            strokeDash=alt.StrokeDash(
+                "activation:N", legend=alt.Legend(symbolType="stroke", symbolStrokeColor="#555", symbolSize=300)
+            ),
             detail="seed:N",
         )
         .properties(width=300, height=260)
