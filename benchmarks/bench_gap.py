@@ -132,11 +132,9 @@ def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
         .mark_line(point=alt.OverlayMarkDef(size=18))
         .encode(
             x=alt.X("examples:Q", scale=log, axis=alt.Axis(format="~s", labelOverlap=True), title="examples seen"),
-            y=alt.Y("gap:Q", scale=log, title="gap to the exact posterior, nats"),
+            y=alt.Y("gap:Q", scale=log, title="gap to the exact posterior, nats (dashed: noised)"),
             color=alt.Color("variant:N", legend=alt.Legend(symbolType="stroke")),
-            strokeDash=alt.StrokeDash(
-                "activation:N", legend=alt.Legend(symbolType="stroke", symbolStrokeColor="#555", symbolSize=300)
-            ),
+            strokeDash=alt.StrokeDash("activation:N", legend=None),
             detail="seed:N",
         )
         .properties(width=300, height=260)
