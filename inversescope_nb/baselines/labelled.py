@@ -15,7 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -80,6 +80,7 @@ class Labelled:
     """Width of that noise; None: no noise."""
     held_out: Bool[np.ndarray, " n"]
     """Which are not learned from; equal inputs are on one side."""
+    _labels: dict[Feature, list[Hashable | None]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def drawn(
@@ -126,13 +127,15 @@ class Labelled:
         return cls(lm, place, inputs, u, units, bandwidth, _split(inputs, held_out, seed))
 
     def labels(self, feature: Feature) -> list[Hashable | None]:
-        """The label of every input, None where it is undefined.
+        """The label of every input, None where it is undefined; found once a feature.
 
         Raises:
             InvalidArgument: nothing can be learned: fewer than two labels on one side, or none on the other.
         """
         (f,) = as_features(feature)
-        found = [f(InputText.from_ids(ids, self.lm)) for ids in self.inputs]
+        if f not in self._labels:
+            self._labels[f] = [f(InputText.from_ids(ids, self.lm)) for ids in self.inputs]
+        found = self._labels[f]
         known = {x for x, out in zip(found, self.held_out, strict=True) if x is not None and not out}
         scored = sum(x is not None for x, out in zip(found, self.held_out, strict=True) if out)
         if len(known) < 2 or not scored:
