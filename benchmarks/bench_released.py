@@ -1,8 +1,8 @@
 """How far the released generator is from the exact posterior, at every one of its sites.
 
-    python benchmarks/bench_released.py --quick                   # few picks, every fourth site: some minutes
-    python benchmarks/bench_released.py --runs FOLDER             # the whole one; a broken run goes on from FOLDER
-    python benchmarks/bench_released.py --generator FOLDER        # another generator of the packaged model
+    python benchmarks/bench_released.py                             # few picks, every fourth site: some minutes
+    python benchmarks/bench_released.py --full --runs FOLDER        # the whole one; a broken run goes on from FOLDER
+    python benchmarks/bench_released.py --full --generator FOLDER   # another generator of the packaged model
 
 1. Two sets S of inputs are listed: all sums, and all fillings of one IOI template up to its second name. The
    generator's P(X) restricted to S is the prior, so the posterior on S is exact. At picked inputs of S (clean
@@ -18,6 +18,7 @@ was measured there, and writes them to benchmarks/results/ as JSON and as a pict
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import resource
@@ -46,6 +47,9 @@ BITS = 2.0
 """A site counts if it holds as many."""
 ESS, SHARE = 0.5, 0.8
 """ESS/n that this share of the sites should reach."""
+FULL = {"every": 1, "picks": 256, "other_picks": 64, "draws": 4, "samples": 2048, "bit_draws": 48, "targets": 50,
+        "inversion_samples": 64}  # fmt: skip
+QUICK = FULL | {"every": 4, "picks": 32, "other_picks": 16, "samples": 512, "bit_draws": 24, "targets": 8}
 CUTS = ("slots", "random")
 _SEED = 20_240_607
 
@@ -57,22 +61,30 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--set", action="append", choices=SETS, help="(default: all)")
     parser.add_argument("--bandwidth", type=float, action="append", help="(default: 0.1, 0.05 and 0.02)")
     parser.add_argument("--sites", default="*", help="glob over the generator's sites")
-    parser.add_argument("--picks", type=int, default=256, help="picked inputs of a site on the residual stream")
-    parser.add_argument("--other-picks", type=int, default=64, help="of a site elsewhere")
-    parser.add_argument("--draws", type=int, default=4, help="posterior draws of each pick")
-    parser.add_argument("--samples", type=int, default=2048, help="samples behind q(S|z), over all picks of a cell")
-    parser.add_argument("--bit-draws", type=int, default=48, help="draws behind the exact channel bits")
-    parser.add_argument("--targets", type=int, default=50, help="inputs inverted at each site and cut")
-    parser.add_argument("--inversion-samples", type=int, default=64, help="samples of each inversion")
+    parser.add_argument("--full", action="store_true", help=f"{FULL} instead of {QUICK}, where not given")
+    parser.add_argument("--every", type=int, help="only every so-manieth site")
+    parser.add_argument("--picks", type=int, help="picked inputs of a site on the residual stream")
+    parser.add_argument("--other-picks", type=int, help="of a site elsewhere")
+    parser.add_argument("--draws", type=int, help="posterior draws of each pick")
+    parser.add_argument("--samples", type=int, help="samples behind q(S|z), over all picks of a cell")
+    parser.add_argument("--bit-draws", type=int, help="draws behind the exact channel bits")
+    parser.add_argument("--targets", type=int, help="inputs inverted at each site and cut")
+    parser.add_argument("--inversion-samples", type=int, help="samples of each inversion")
     parser.add_argument("--gigabytes", type=float, default=2.5, help="activations of S in memory at a time")
     parser.add_argument("--runs", type=Path, help="folder that finished cells are kept in")
     parser.add_argument("--name", default="released", help="of the files in benchmarks/results")
-    parser.add_argument("--quick", action="store_true", help="32 picks, 512 samples, 8 targets, every fourth site")
     args = parser.parse_args()
-    if args.quick:
-        args.picks, args.other_picks, args.samples, args.targets, args.bit_draws = 32, 16, 512, 8, 24
+    for name, usual in (FULL if args.full else QUICK).items():
+        setattr(args, name, usual if getattr(args, name) is None else getattr(args, name))
     args.set, args.bandwidth = args.set or list(SETS), args.bandwidth or list(TARGETS)
     return args
+
+
+def identity(generator: Generator, args: argparse.Namespace) -> str:
+    """A name for the rows of one generator measured in one way, so that no others are mixed in."""
+    about = [(name, getattr(args, name)) for name in FULL if name != "every"]
+    about += [float(p.double().sum()) for p in generator.parameters()]
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:12]
 
 
 class Kept:
@@ -146,9 +158,7 @@ def cells(table: ActivationTable, generator: Generator, allowed: Beginnings, arg
         "top_share": table.statistics.top_share, "relative_scale": generator.relative_scale(site), "spread": spread,
     }  # fmt: skip
     for eps in args.bandwidth:
-        found = gaps(
-            generator, table, centres, eps, exact[eps], allowed, args.samples, seed=_SEED + 3
-        )  # fmt: skip
+        found = gaps(generator, table, centres, eps, exact[eps], allowed, args.samples, seed=_SEED + 3)
         yield about | {
             "bandwidth": eps,
             "bits": bits[eps][0],
@@ -281,8 +291,9 @@ def main() -> None:
     generator = isn.load_generator() if args.generator is None else Generator.from_pretrained(args.generator)
     generator.check_target(lm)
     wanted = set(lm.sites(args.sites))
-    sites = [s for s in generator.sites if s in wanted][:: 4 if args.quick else 1]
-    gap_rows, ess_rows = Kept(args.runs, f"{args.name}-gaps"), Kept(args.runs, f"{args.name}-ess")
+    sites = [s for s in generator.sites if s in wanted][:: args.every]
+    name = identity(generator, args)
+    gap_rows, ess_rows = Kept(args.runs, f"{name}-gaps"), Kept(args.runs, f"{name}-ess")
     for name in args.set:
         on_set(lm, generator, name, sites, gap_rows, args)
     inversions(lm, generator, sites, ess_rows, args)
