@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from inversescope_nb.prompts import PromptDistribution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import _prefixes
+from _released import ess_summary, summary, worst
 from _restricted import Beginnings, channel_bits, gaps, log_mass, posteriors
 from _sets import SETS, Listed, cut_at, restricted
 
@@ -153,3 +155,24 @@ def test_the_sets_are_parts_of_what_the_packaged_generator_covers() -> None:
         drawn = part.draw(20, lm, seed=0)
         assert len(set(map(len, drawn))) == 1, "one length, as shared beginnings need"
         assert np.ptp(whole.log_probs(drawn, lm)) < 1e-9
+
+
+def test_medians_are_over_the_sites_that_hold_enough_and_the_worst_are_explained() -> None:
+    sites = [f"s{i}" for i in range(8)]
+    frame = pd.DataFrame(
+        {
+            "set": "sums", "bandwidth": 0.1, "site": sites, "bits": [1.9, 2.0, 4, 4, 4, 4, 4, 9],
+            "gap": [9.0, 0.1, 0.1, 0.14, 0.2, 0.21, 0.3, 2.0], "gap_median": [9.0, 0.1, 0.1, 0.14, 0.2, 0.21, 0.3, 0.1],
+            "entropy": 3.0, "spread": 1.0, "top_share": 0.1, "relative_scale": 0.5, "inside": 0.9, "ess_ratio": 0.6,
+        }
+    )  # fmt: skip
+    (row,) = summary(frame).to_dict("records")
+    assert (row["hold 2 bits"], row["median gap"], row["met"], row["within target"]) == (7, 0.2, False, 3)
+    listed = worst(frame)
+    assert listed["site"].tolist() == ["s7", "s6", "s5", "s4", "s3"]
+    assert listed["reason"].tolist()[0].startswith("9.0 bits of S (median 4.0)")
+    assert "median pick has 0.10" in listed["reason"].tolist()[0]
+    assert listed["reason"].tolist()[1] == "nothing measured here sets it apart"
+    found = pd.DataFrame({"cut": "slots", "bits": [1, 3, 3, 3, 3, 3], "ess_ratio": [0.1, 0.5, 0.6, 0.7, 0.9, 0.49]})
+    (row,) = ess_summary(found).to_dict("records")
+    assert (row["hold 2 bits"], row["ESS/n >= 0.5"], row["met"]) == (5, 0.8, True)
