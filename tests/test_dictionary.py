@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import sys
 import threading
 
 import numpy as np
@@ -29,6 +31,11 @@ def test_what_the_atoms_so_far_cannot_write_becomes_an_atom() -> None:
     assert Dictionary.built(POINTS, k=2, threshold=0.3).rows == (0, 1), "two atoms write everything in a plane"
     assert Dictionary.built(POINTS, k=1, threshold=0.3, atoms=3).rows == (0, 1, 3)
     assert Dictionary.built(POINTS[4:5], k=1, threshold=0.0).rows == (), "nothing is there to be written"
+
+
+@pytest.mark.parametrize("name", ["dictionary", "pursuit"])
+def test_the_examples_run(name) -> None:
+    assert doctest.testmod(sys.modules[f"inversescope_nb.baselines.{name}"]).failed == 0
 
 
 def test_codes_and_errors_by_hand() -> None:

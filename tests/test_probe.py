@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import sys
 import threading
 from statistics import NormalDist
@@ -44,6 +45,11 @@ def test_a_sum_is_found_where_its_parts_are_not() -> None:
     known = adding_target("only the sum of two, mod 3", 3, None)
     assert of(known, sum_label(3), n=400).accuracy.value == 1.0
     assert of(known, label(0), n=400).accuracy.low <= 1 / 3
+
+
+def test_the_example_runs() -> None:
+    pytest.importorskip("sklearn", reason="in the extra bench")
+    assert doctest.testmod(sys.modules["inversescope_nb.baselines.probe"]).failed == 0
 
 
 @pytest.mark.parametrize("eps", [0.6, 1.0])

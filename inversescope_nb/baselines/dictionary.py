@@ -82,9 +82,7 @@ class AtomClassifier(Classifier):
     detectors: dict[Hashable, Detector]
     """The atom of each label; of two labels, of one of them."""
     usual: Hashable
-    """The label that is most common among those learned from."""
-    other: Hashable
-    """What is said where nothing fires."""
+    """The label that is most common among those learned from; what is said where nothing fires."""
     n_learned: int
     """Inputs learned from."""
     accuracy: Accuracy = NOT_SCORED
@@ -94,7 +92,7 @@ class AtomClassifier(Classifier):
 
     def predict_at(self, u: Float[Tensor, "n d"]) -> list[Hashable]:
         """Labels of points in standardised units."""
-        codes, found = self.dictionary.encode(u).numpy(), [self.other] * len(u)
+        codes, found = self.dictionary.encode(u).numpy(), [self.usual] * len(u)
         for label, detector in sorted(self.detectors.items(), key=lambda item: item[1].precision):
             for i in np.flatnonzero(detector.fires(codes)):
                 found[i] = label
@@ -113,7 +111,7 @@ class AtomClassifier(Classifier):
             names = [x for x in names if x != usual]
         found = cls(
             feature=feature, site=data.site, bandwidth=data.bandwidth, statistics=data.statistics, dictionary=atoms,
-            atom_inputs=tuple(data.inputs[i] for i in atoms.rows), usual=usual, other=usual, n_learned=len(rows),
+            atom_inputs=tuple(data.inputs[i] for i in atoms.rows), usual=usual, n_learned=len(rows),
             detectors=best_detectors(codes, {x: np.array([y == x for y in known]) for x in names}, by_accuracy=two),
         )  # fmt: skip
         return replace(found, accuracy=held_out_score(found, data, labels), f1=found._held_out_f1(data, labels))

@@ -128,8 +128,8 @@ def probe(
     >>> lm, task = isn.load_model(), isn.tasks.addition()
     >>> first = isn.Feature("first digit", lambda text: text[0])
     >>> found = isn.baselines.probe(lm, task.prompts, first, site="resid_post.1", n=400)
-    >>> len(found.labels), found.accuracy.n
-    (9, 100)
+    >>> len(found.labels), found.n_learned + found.accuracy.n
+    (9, 400)
     """
     _learner(regularisation)  # before the long part
     with reported(on_progress, progress, "probe") as report:

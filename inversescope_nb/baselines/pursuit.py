@@ -102,7 +102,7 @@ def pursue(
     `gram`: the products of all pairs of atoms, where they are known.
 
     >>> atoms = torch.eye(3, dtype=torch.float64)
-    >>> pursue(torch.tensor([[1.0, -3.0, 2.0]], dtype=torch.float64), atoms, 2).tolist()
+    >>> pursue(torch.tensor([[1.0, -3.0, 2.0]], dtype=torch.float64), atoms, 2).round(decimals=6).tolist()
     [[0.0, -3.0, 2.0]]
     """
     codes = signal.new_zeros(len(signal), len(atoms))
