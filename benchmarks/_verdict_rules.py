@@ -74,15 +74,29 @@ def error_rates(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["rule", "error", "bank", "cells"], kind="stable")
 
 
-def khat_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Whether k-hat tells bad estimates where nothing else does: of inversions without a bank, with ESS enough."""
-    some = frame[~frame["bank"] & (frame["ess"] >= least_ess(frame))]
+def by_generator(frame: pd.DataFrame) -> pd.DataFrame:
+    """Who is believed, and how often wrongly: a row a kind of generator, with a bank and without."""
     rows = []
-    for n, part in some.groupby("n"):
-        groups = pd.cut(part["khat"].fillna(-np.inf).clip(-9, 9), [-10, 0.5, KHAT_UNRELIABLE, 1.0, 10])
+    for (bank, quality), part in frame.groupby(["bank", "quality"]):
+        reliable = part["verdict"] == "RELIABLE"
+        low, high = wilson((reliable & part["off"]).sum() / max(reliable.sum(), 1), reliable.sum())
+        rows.append({"generator": quality, "bank": bool(bank), "inversions": len(part),
+                     "misses much": (part["true class"] == CLASSES[2]).mean(), "RELIABLE": int(reliable.sum()),
+                     "of them off": int((reliable & part["off"]).sum()), "low": float(low), "high": float(high),
+                     **{v: int((part["verdict"] == v).sum()) for v in ("LOW_ESS", "INVERTER_FAILED")}})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def khat_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Whether k-hat tells bad estimates, among inversions whose generator misses little: beside ESS, and beyond it."""
+    some = frame[~frame["bank"] & (frame["true class"] != CLASSES[2])]
+    rows = []
+    for label, part in (("all", some), ("ESS at least n / 2", some[some["ess"] >= some["n"] / 2])):
+        groups = pd.cut(part["khat"].fillna(-9).clip(-9, 9), [-10, 0.5, KHAT_UNRELIABLE, 1.0, 10])
         for name, each in part.groupby(groups, observed=True):
             low, high = wilson(float(each["off"].mean()), len(each))
-            rows.append({"n": n, "k-hat": str(name), "inversions": len(each), "estimates off": each["off"].mean(),
-                         "low": float(low), "high": float(high),
-                         "misses much": (each["true class"] == CLASSES[2]).mean()})  # fmt: skip
+            rows.append({"inversions with": label, "k-hat": str(name), "inversions": len(each),
+                         "estimates off": each["off"].mean(), "low": float(low), "high": float(high),
+                         "median ESS/n": (each["ess"] / each["n"]).median(),
+                         "mean of the worst rate's error": each["worst_rate"].mean()})  # fmt: skip
     return pd.DataFrame(rows)

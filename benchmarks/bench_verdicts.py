@@ -38,7 +38,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from _results import write
-from _verdict_rules import CLASSES, confusion, error_rates, khat_table, true_class
+from _verdict_rules import CLASSES, by_generator, confusion, error_rates, khat_table, true_class
 from _verdicts import Setting, study, variances
 
 import inversescope_nb as isn
@@ -250,14 +250,16 @@ def main() -> None:
     tables = {
         "confusion": confusion(frame),
         "errors": error_rates(frame),
+        "generators": by_generator(frame),
         "khat": khat_table(frame),
         "variance": variance_table(repeated),
         "facts": facts(args.seed),
     }
     for name, table in tables.items():
         print(f"\n{name}\n{table.round(3).to_string(index=False)}")
+    asked = sorted((frame["target"] + " at " + frame["site"]).unique())
     arguments = {k: v for k, v in vars(args).items() if k not in ("read", "keep", "generators")}
-    write(args.name, tables, picture(frame), arguments=arguments, inversions=len(frame) // 2)
+    write(args.name, tables, picture(frame), arguments=arguments, inversions=len(frame) // 2, asked=asked)
 
 
 def variance_table(repeated: pd.DataFrame) -> pd.DataFrame:
