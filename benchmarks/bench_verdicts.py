@@ -22,7 +22,7 @@ NO_INFORMATION  The exact resolution bits are below 0.2.
 CONSTANT, OUTSIDE_PROMPT_DISTRIBUTION: facts; the site does not vary, P(X) cannot make the pick. Checked here too.
 
 Dangerous is RELIABLE where it is not true. Cells (target, site, generator, bandwidth) are of two halves, by a hash:
-thresholds of inversescope_nb/verdicts.py were chosen on the first alone; errors are told for both.
+by how much more a bank may hold was chosen by the figures of the first; errors are told for both.
 """
 
 from __future__ import annotations
