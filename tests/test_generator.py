@@ -609,7 +609,7 @@ def test_backbones_that_do_not_fit_are_refused(lm, tmp_path) -> None:
     with pytest.raises(InvalidArgument, match="has 20 tokens"):
         build_generator(lm, SITES, prompts(), config(backbone=str(tmp_path / "few")))
     with pytest.raises(InvalidArgument, match="n_heads=5"):
-        build_generator(lm, SITES, prompts(), config(n_heads=5))
+        build_generator(lm, SITES, prompts(), config(control="attention", n_heads=5))
 
 
 def test_a_larger_sibling_can_be_the_backbone(lm, tmp_path) -> None:
@@ -706,7 +706,7 @@ class HubOfOne(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_upload_that_is_refused_is_explained(gen) -> None:
+def test_an_upload_that_is_refused_is_explained() -> None:
     server = HTTPServer(("127.0.0.1", 0), HubOfOne)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = (
