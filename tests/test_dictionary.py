@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,18 @@ def test_no_other_atom_side_or_threshold_is_better(by_accuracy) -> None:
         assert score(found.fires(codes)) == pytest.approx(max(map(score, tried)))
         fires = found.fires(codes)
         assert found.precision == pytest.approx((fires & true).sum() / fires.sum())
+
+
+def test_of_several_labels_that_are_said_to_be_there_the_most_precise_is_believed() -> None:
+    known = copying_target("one of 3 labels", 4, 3, [Copy(1)], (0.5,), None)
+    found = of(known, label(1), n=200)
+    atoms = Dictionary(torch.eye(2, dtype=torch.float64), (0, 1), torch.zeros(2, dtype=torch.float64), 2)
+    detectors = {"a": Detector(0, 1, 0.0, 1.0, precision=0.6), "b": Detector(1, 1, 0.0, 1.0, precision=0.9)}
+    u = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    for order in (list(detectors), list(detectors)[::-1]):
+        both = {name: detectors[name] for name in order}
+        told = replace(found, dictionary=atoms, detectors=both, usual="c")
+        assert told.predict_at(u) == ["b", "a", "b", "c"]
 
 
 def of(known, feature, **how):

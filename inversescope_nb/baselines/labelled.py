@@ -109,9 +109,8 @@ class Labelled:
             raise InvalidArgument(f"held_out={held_out!r} must be a share between 0 and 1", hint="0.25 is usual")
         if isinstance(prompts, PromptDistribution):
             n = whole_number("n", n, least=4, hint="4000 is the usual choice")
-            inputs = [
-                tuple(x) for x in draw_bank(lm, prompts, n, seed=seed, on_progress=on_progress, cancel=cancel).inputs
-            ]
+            bank = draw_bank(lm, prompts, n, seed=seed, on_progress=on_progress, cancel=cancel)
+            inputs = [tuple(ids) for ids in bank.inputs]
         else:
             inputs = _given(lm, prompts, position)
         z = lm.activations(inputs, [place], on_progress=on_progress, cancel=cancel)[place.name]
