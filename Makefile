@@ -40,7 +40,7 @@ test-js:
 lab: .venv/.notebook ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks/quickstart.ipynb
 
-bench: .venv/.bench ## run the benchmarks; each prints a table
+bench: .venv/.dev ## run the benchmarks; each prints a table
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(PY) "$$f" || exit 1; done
 
 js: ## rebuild the notebook front end (needs Node 20 or newer)
@@ -74,9 +74,4 @@ clean: ## remove the environment and everything that was made here
 .venv/.dev: .venv/.base
 	@echo "installing what the tests need into .venv, once: a minute or two"
 	@$(INSTALL) -e '.[dev]' $(QUIETLY)
-	@touch $@
-
-.venv/.bench: .venv/.dev
-	@echo "installing what the benchmarks need into .venv, once"
-	@$(INSTALL) -e '.[dev,bench]' $(QUIETLY)
 	@touch $@
