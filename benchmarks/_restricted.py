@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-_HELD = 1 << 25  # distances in memory at a time: a quarter of a gigabyte
+_HELD = 1 << 24  # distances in memory at a time: an eighth of a gigabyte
 _ROWS = 65_536  # rows whose distances are computed at a time
 
 
@@ -115,25 +115,24 @@ def posteriors(
     """What `table.posteriors` gives of every centre, at several bandwidths, the distances computed once."""
     rng = torch.Generator().manual_seed(seed)
     found: dict[float, list[tuple[Tensor, ...]]] = {eps: [] for eps in bandwidths}
-    log_prior, picked, at = torch.from_numpy(table.log_prior), torch.from_numpy(picks), 0
-    for d in _distances(table, centres):
-        own = picked[at : at + len(d), None]
-        at += len(d)
+    log_prior = torch.from_numpy(table.log_prior)
+    for own, d in zip(picks.tolist(), _distances(table, centres), strict=True):
         for eps in bandwidths:
-            log_p = log_prior + table.statistics.kernel.log(d, eps)
-            log_p -= log_p.logsumexp(1, keepdim=True)
-            p = log_p.exp()
-            entropy = -(p * log_p.clamp(min=-1e6)).sum(1)
-            reached = p.cumsum_(1)
-            wanted = torch.rand(len(d), draws, generator=rng, dtype=p.dtype) * reached[:, -1:]
-            rows = torch.searchsorted(reached, wanted).clamp(max=p.shape[1] - 1)
-            found[eps].append((rows, log_p.gather(1, rows), log_p.gather(1, own)[:, 0], entropy))
-    joined = {eps: [torch.cat(part).numpy() for part in zip(*parts, strict=True)] for eps, parts in found.items()}
+            log_joint = table.statistics.kernel.log(d, eps).add_(log_prior).clamp_(min=-1e6)  # a ball's -inf too
+            top = log_joint.max()
+            p = (log_joint - top).exp_()
+            total = p.sum()
+            log_z = top + total.log()
+            entropy = log_z - p @ log_joint / total
+            wanted = torch.rand(draws, generator=rng, dtype=p.dtype) * total
+            rows = torch.searchsorted(p.cumsum_(0), wanted).clamp(max=len(p) - 1)
+            found[eps].append((rows, log_joint[rows] - log_z, log_joint[own] - log_z, entropy))
+    joined = {eps: [torch.stack(part).numpy() for part in zip(*parts, strict=True)] for eps, parts in found.items()}
     return {eps: Posteriors(*parts) for eps, parts in joined.items()}
 
 
-def _distances(table: ActivationTable, centres: Float[Tensor, "m d"]) -> Iterator[Float[Tensor, "m n"]]:
-    """d of all inputs from some centres at a time, in double precision."""
+def _distances(table: ActivationTable, centres: Float[Tensor, "m d"]) -> Iterator[Float[Tensor, " n"]]:
+    """d of all inputs from one centre after the other, in double precision; some centres' are computed together."""
     n, width = table.u.shape
     for some in centres.double().split(max(1, _HELD // n)):
         squares = torch.empty(len(some), n, dtype=torch.float64)
@@ -141,7 +140,7 @@ def _distances(table: ActivationTable, centres: Float[Tensor, "m d"]) -> Iterato
             block = table.u[at : at + _ROWS].double()
             near = some.square().sum(1)[:, None] + block.square().sum(1)
             squares[:, at : at + len(block)] = torch.addmm(near, some, block.T, alpha=-2)
-        yield squares.clamp_(min=0).div_(width).sqrt_()
+        yield from squares.clamp_(min=0).div_(width).sqrt_()
 
 
 def channel_bits(

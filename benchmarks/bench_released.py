@@ -129,8 +129,11 @@ def on_set(lm: isn.LanguageModel, generator: Generator, name: str, sites: list[s
             table = found.pop(site)
             allowed = allowed or Beginnings(table.inputs, generator)
             for row in cells(table, generator, allowed, args):
+                if kept.has(set=name, site=site, bandwidth=row["bandwidth"]):
+                    continue  # a run that broke within this site
                 kept.add({"set": name, "inputs": len(table.inputs), **row})
                 print(f"  {name} {site} eps {row['bandwidth']:g}: " + told(row), flush=True)
+            del table  # before the next group is read
 
 
 def told(row: dict[str, Any]) -> str:
