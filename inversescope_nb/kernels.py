@@ -39,6 +39,7 @@ SHRINKAGE = 0.01
 METRICS = ("scaled", "per_coordinate", "whitened", "cosine")
 SHAPES = ("gaussian", "ball")
 
+_ROWS = 65_536  # activations that are in double precision at a time
 _ROUNDING = 1e-6  # a bandwidth may have gone through float32
 
 
@@ -202,24 +203,26 @@ def site_statistics(
         raise InvalidArgument(f"activations of shape {tuple(activations.shape)}", hint="needs [n, d] with n >= 2")
     if kernel.metric == "cosine" and activations.shape[1] < 2:
         raise InvalidArgument("a site of one coordinate has no directions", hint="metric='scaled'")
-    z = activations.double()
-    if not bool(z.isfinite().all()):
+    if not bool(activations.isfinite().all()):
         raise InvalidArgument("activations are not finite", hint="run the target in float32 or bfloat16")
-    p = torch.ones(len(z), dtype=z.dtype, device=z.device) if weights is None else weights.to(z)
-    p = p / p.sum()
-    mean = p @ z
-    centred = z - mean
-    variances = p @ centred.square()
-    variance = float(variances.mean())
-    constant = not variance > (FLAT**2) * float((p @ z.square()).mean())
+    wide = {"dtype": torch.float64, "device": activations.device}
+    p = torch.ones(len(activations), **wide) if weights is None else weights.to(**wide)
+    blocks = list(zip(activations.split(_ROWS), (p / p.sum()).split(_ROWS), strict=True))
+    mean = sum(share @ z.double() for z, share in blocks)
+    variances = sum(share @ (z.double() - mean).square() for z, share in blocks)
+    variance, size = float(variances.mean()), float(sum(share @ z.double().square() for z, share in blocks).mean())
+    constant = not variance > FLAT**2 * size
     scale = 1.0 if constant else math.sqrt(variance)
-    u, gains = centred / scale, None
-    if kernel.metric == "per_coordinate" and not constant:
-        gains = _gains(variances / scale**2)
-        u = u * gains
-    elif kernel.metric == "cosine":
-        u = u / u.norm(dim=1, keepdim=True).clamp(min=1e-30) * math.sqrt(u.shape[1])
-    eigenvalues, eigenvectors = torch.linalg.eigh(u.T @ (u * p[:, None]))
+    gains = _gains(variances / scale**2) if kernel.metric == "per_coordinate" and not constant else None
+    second = torch.zeros(len(mean), len(mean), **wide)
+    for z, share in blocks:
+        u = (z.double() - mean) / scale
+        if gains is not None:
+            u = u * gains
+        elif kernel.metric == "cosine":
+            u = u / u.norm(dim=1, keepdim=True).clamp(min=1e-30) * math.sqrt(u.shape[1])
+        second += u.T @ (u * share[:, None])
+    eigenvalues, eigenvectors = torch.linalg.eigh(second)
     if kernel.metric == "whitened" and not constant:
         gains = _gains(eigenvalues.clamp(min=0))  # grows as the variance falls, and so keeps the order
         eigenvalues = eigenvalues * gains.square()

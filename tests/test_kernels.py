@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inversescope_nb import kernels
 from inversescope_nb._sphere import bits_of_direction, mean_cosine, von_mises_fisher
 from inversescope_nb.errors import InvalidArgument
-from inversescope_nb.kernels import BANDWIDTHS, Kernel, check_bandwidth, distance, site_statistics
+from inversescope_nb.kernels import BANDWIDTHS, METRICS, Kernel, check_bandwidth, distance, site_statistics
 
 sizes = st.tuples(st.integers(2, 20), st.integers(1, 6), st.integers(0, 1000))
 
@@ -21,6 +22,19 @@ sizes = st.tuples(st.integers(2, 20), st.integers(1, 6), st.integers(0, 1000))
 def cloud(n: int, d: int, seed: int) -> torch.Tensor:
     rng = np.random.default_rng(seed)
     return torch.tensor(rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 5 * rng.normal(size=d), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_moments_do_not_depend_on_how_many_activations_are_read_at_a_time(metric, monkeypatch) -> None:
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(50, 4, generator=rng) * torch.tensor([3.0, 1.0, 0.5, 0.1]) + 2
+    weights = torch.rand(50, generator=rng)
+    whole = site_statistics(z, weights, kernel=Kernel(metric))
+    monkeypatch.setattr(kernels, "_ROWS", 7)
+    parts = site_statistics(z, weights, kernel=Kernel(metric))
+    assert parts.scale == pytest.approx(whole.scale)
+    torch.testing.assert_close(parts.eigenvalues, whole.eigenvalues)
+    torch.testing.assert_close(parts.standardise(z), whole.standardise(z))
 
 
 def test_moments_by_hand() -> None:
