@@ -156,6 +156,9 @@ def test_of_two_classes_about_their_mean_one_atom_is_enough() -> None:
     found = of(known, label(0), centre=True)
     assert len(found.dictionary.atoms) == 1
     assert len(found.detectors) == 1
+    plain = of(known, label(0), centre=False)
+    assert len(plain.dictionary.atoms) == 2, "as they are, each class points elsewhere"
+    assert plain.accuracy.value == 1.0
     assert found.accuracy.value == 1.0
     noisy = of(known, label(0), centre=True, bandwidth=1.0, k=4, threshold=0.3, atoms=32)
     assert 0.5 < noisy.accuracy.value < 0.9, "the best there is has 0.84"
