@@ -78,11 +78,13 @@ def generalised_pareto_fit(excess: Float[np.ndarray, " n"]) -> tuple[float, floa
     quartile = x[int(n / 4 + 0.5) - 1]
     theta = 1 / x[-1] + (1 - np.sqrt(grid / (j - 0.5))) / (3 * quartile)
     k = np.log1p(-theta[:, None] * x).mean(-1)
-    log_likelihood = n * (np.log(-theta / k) - k - 1)
+    # at theta = 0 the law is exponential, of rate lim -theta / k = 1 / mean
+    rate = np.divide(-theta, k, out=np.full_like(k, 1 / x.mean()), where=k != 0)
+    log_likelihood = n * (np.log(rate) - k - 1)
     weights = normalise(np.exp(log_likelihood - log_likelihood.max()))
     theta_hat = float((theta * weights).sum())
     k_hat = float(np.log1p(-theta_hat * x).mean())
-    return k_hat, -k_hat / theta_hat
+    return k_hat, -k_hat / theta_hat if k_hat else float(x.mean())
 
 
 def pareto_khat(log_weights: Float[np.ndarray, " n"]) -> float:

@@ -64,6 +64,14 @@ def test_weights_of_nothing_are_nothing() -> None:
     assert effective_sample_size(np.zeros(0)) == 0
 
 
+def test_the_pareto_fit_takes_a_grid_that_meets_the_exponential_law_exactly() -> None:
+    """Of 100 equal values (a sampler that copies) one of the 40 grid points is theta = 0: 0 / 0 in its likelihood."""
+    equal, nearly = np.ones(100), 1 + 1e-6 * np.arange(100)
+    np.testing.assert_allclose(generalised_pareto_fit(equal), generalised_pareto_fit(nearly), rtol=1e-2)
+    copies = np.concatenate([np.zeros(100), np.full(156, -9.0)])
+    assert np.isfinite(pareto_khat(copies))
+
+
 @pytest.mark.parametrize("shape", [-0.5, -0.2, 0.3, 0.7, 1.2])
 def test_the_pareto_fit_agrees_with_maximum_likelihood_on_simulated_tails(shape) -> None:
     genpareto = pytest.importorskip("scipy.stats").genpareto
