@@ -53,6 +53,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--examples", type=int, default=100_000, help="examples of each short training")
     parser.add_argument("--learned", type=int, default=8000, help="labelled inputs of the classifiers")
     parser.add_argument("--tests", type=int, default=256, help="fresh inputs that they are tested on")
+    parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")
     parser.add_argument("--name", default="baselines", help="of the files in benchmarks/results")
     return parser.parse_args()
 
@@ -74,25 +75,26 @@ def trained(
     lm, site = table.lm, table.site
     slow = {"optimizer": "adamw", "lr": 2e-3, "adapter_lr": 2e-3, "width": 288}
     makers: dict[str, Callable[[], isn.Generator]] = {}
+
+    def kept(name: str) -> dict[str, Any]:
+        return {"run_dir": None if args.runs is None else args.runs / name, "progress": False}
+
     if args.generator is not None:
         makers[OURS] = lambda: isn.load_generator(args.generator)
     if args.examples:
         makers[OURS if args.generator is None else f"{OURS}, short training"] = lambda: isn.train_generator(
-            lm, [site.name], prompts, config=config_of(args), progress=False
+            lm, [site.name], prompts, config=config_of(args), **kept("generator")
         )
     for name, eps in (("slot decoder at noise", args.bandwidth), ("slot decoder, silent", None)):
         if not args.examples:
             continue
         makers[name] = lambda eps=eps: isn.baselines.train_slot_decoder(
-            lm, [site.name], prompts, bandwidth=eps, config=config_of(args, **slow), progress=False
+            lm, [site.name], prompts, bandwidth=eps, config=config_of(args, **slow), **kept(f"slot-{eps}")
         )
     found, generators = [], []
     for name, make in makers.items():
-        began = time.monotonic()
         gen = make()
-        seconds = time.monotonic() - began
-        if args.generator is not None and name == OURS:
-            seconds = gen.run_card["history"][-1]["seconds"]
+        seconds = gen.run_card["history"][-1]["seconds"]
         print(f"  {name}: {gen.run_card['examples_seen']:,} examples, {seconds:.0f} s", flush=True)
 
         def answer(ids: list[int], seed: int, gen: isn.Generator = gen) -> isn.Inversion:
