@@ -480,8 +480,8 @@ def test_the_embedding_of_the_last_word_holds_that_word_and_nothing_else(lm, tmp
         cut="end",
     )
     config = TrainingConfig(
-        steps=80, batch_size=64, lr=2e-2, adapter_lr=2e-2, warmup=10, width=16, n_tokens=2, n_heads=2, statistics_samples=64,
-        held_out=16, eval_every=1000, bandwidths=(0.1, 0.5),
+        steps=80, batch_size=64, lr=2e-2, adapter_lr=2e-2, warmup=10, width=16, n_tokens=2, n_heads=2,
+        statistics_samples=64, held_out=16, eval_every=1000, bandwidths=(0.1, 0.5),
     )  # fmt: skip
     gen = train_generator(lm, "resid_pre.0", prompts, config=config)
     last, first = features.slot(prompts, "C"), features.slot(prompts, "A")
