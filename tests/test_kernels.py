@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from inversescope_nb import kernels
@@ -67,6 +67,8 @@ def test_units_do_not_depend_on_scale_place_or_axes(size, scale, shift) -> None:
     z = cloud(*size)
     a = site_statistics(z).standardise(z)
     moved = z * scale + shift
+    spread = (moved - moved.mean(0)).abs().max() / moved.abs().max()
+    assume(spread > 1e-4)  # nearer ones are rounded together, and a site that varies by 1e-6 of its size is CONSTANT
     torch.testing.assert_close(site_statistics(moved).standardise(moved), a, atol=5e-2, rtol=5e-2)
     turn = torch.linalg.qr(torch.randn(size[1], size[1], generator=torch.Generator().manual_seed(size[2])))[0]
     turned = z @ turn
