@@ -14,7 +14,7 @@ from scipy import integrate
 from small import open_gates
 
 import inversescope_nb as isn
-from inversescope_nb import exact
+from inversescope_nb import _exact_tables, exact
 from inversescope_nb.errors import Cancelled, InvalidArgument, NotEnumerable, UnknownSite
 from inversescope_nb.exact import activation_table, activation_tables, exact_posterior
 from inversescope_nb.features import Feature
@@ -252,10 +252,11 @@ def test_a_listing_and_a_run_are_reported(lm) -> None:
 
 @pytest.mark.parametrize("kernel", [Kernel(), Kernel("whitened"), Kernel("cosine"), Kernel("scaled", "ball")])
 def test_many_posteriors_at_once_are_those_one_by_one(lm, monkeypatch, kernel) -> None:
-    monkeypatch.setattr(exact, "_ROWS", 5)
+    for module in (exact, _exact_tables):
+        monkeypatch.setattr(module, "ROWS", 5)
     P = PromptDistribution.from_texts(TEXTS, cut="random")
     table = activation_table(lm, P, "blocks.1.hook_resid_post", kernel=kernel)
-    monkeypatch.setattr(exact, "_DISTANCES", 2 * len(table.inputs))
+    monkeypatch.setattr(_exact_tables, "_DISTANCES", 2 * len(table.inputs))
     rows = table.draw(5, seed=3)
     centres = table.noised(rows, 0.4, amount=0.5, seed=1)
     found = list(table.posteriors(centres, 0.4))
