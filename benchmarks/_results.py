@@ -1,7 +1,11 @@
-"""Where benchmarks leave what they found: benchmarks/results/NAME.json and NAME.svg."""
+"""Where benchmarks leave what they found: benchmarks/results/NAME.json and NAME.svg.
+
+A run that is given no name is kept as `latest_...`, which git ignores, so that a short one overwrites no long one's.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import resource
@@ -14,6 +18,11 @@ import pandas as pd
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def name_argument(parser: argparse.ArgumentParser, usual: str) -> None:
+    """Adds `--name`."""
+    parser.add_argument("--name", default=f"latest_{usual}", help="of the files in benchmarks/results")
 
 
 def write(

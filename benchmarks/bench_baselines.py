@@ -26,7 +26,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 from _baselines import Method, Truth, answered, beaten, classified, row_of
-from _results import write
+from _results import name_argument, write
 from _targets import arguments, load
 from bench_estimators import hypotheses
 
@@ -54,7 +54,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--learned", type=int, default=8000, help="labelled inputs of the classifiers")
     parser.add_argument("--tests", type=int, default=256, help="fresh inputs that they are tested on")
     parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")
-    parser.add_argument("--name", default="baselines", help="of the files in benchmarks/results")
+    name_argument(parser, "baselines")
     return parser.parse_args()
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 from _estimators import Case, Pool, bits, channel, errors, inverted, pooled_studies, separability, variances
 from _gaps import gaps
 from _listed import studies
-from _results import write
+from _results import name_argument, write
 from _targets import arguments, load
 
 import inversescope_nb as isn
@@ -88,7 +88,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--studies", type=int, default=1000, help=f"studies of {M} picks")
     parser.add_argument("--repetitions", type=int, default=24, help="inversions of one pick, of 16 picks")
     parser.add_argument("--pairs", type=int, default=1024, help="noised pairs behind the channel bits")
-    parser.add_argument("--name", default="estimators", help="of the files in benchmarks/results")
+    name_argument(parser, "estimators")
     return parser.parse_args()
 
 

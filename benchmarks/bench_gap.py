@@ -34,7 +34,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from _gaps import AMOUNTS, Draws
-from _results import write
+from _results import name_argument, write
 from _targets import arguments, load
 from _variants import CONFIGS, config_of, train
 
@@ -64,7 +64,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=5, help="measurements along each training")
     parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")
     parser.add_argument("--keep", type=Path, help="folder that the trained generators are saved in")
-    parser.add_argument("--name", default="gap", help="of the files in benchmarks/results")
+    name_argument(parser, "gap")
     return parser.parse_args()
 
 

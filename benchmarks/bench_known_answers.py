@@ -19,7 +19,7 @@ from pathlib import Path
 import altair as alt
 import numpy as np
 import pandas as pd
-from _results import write
+from _results import name_argument, write
 from scipy import stats
 
 import inversescope_nb as isn
@@ -136,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--studies", type=int, default=400, help="behind the p-values")
+    name_argument(parser, "known_answers")
     args = parser.parse_args()
     frames = []
     for rotation in (None, ROTATION):
@@ -147,7 +148,7 @@ def main() -> None:
     tests = tested(pd.concat([null_p_values(slots, args.studies, m=20, n=24) for slots in SLOTS]))
     print(table.round(3).to_string(index=False), tests.round(3).to_string(index=False), sep="\n\n")
     write(
-        "known_answers",
+        args.name,
         {"targets": table, "answers": frame, "p_values_under_the_null": tests},
         picture(frame),
         arguments=vars(args),

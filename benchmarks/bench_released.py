@@ -33,7 +33,7 @@ import torch
 from _prefixes import tables
 from _released import TARGETS, ess_summary, picture, summary, worst
 from _restricted import Beginnings, channel_bits, gaps, posteriors
-from _results import write
+from _results import name_argument, write
 from _sets import SETS, cut_at, restricted
 
 import inversescope_nb as isn
@@ -66,7 +66,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--inversion-samples", type=int, help="samples of each inversion")
     parser.add_argument("--gigabytes", type=float, default=2.5, help="activations of S in memory at a time")
     parser.add_argument("--runs", type=Path, help="folder that finished cells are kept in")
-    parser.add_argument("--name", default="released", help="of the files in benchmarks/results")
+    name_argument(parser, "released")
     args = parser.parse_args()
     for name, usual in (FULL if args.full else QUICK).items():
         setattr(args, name, usual if getattr(args, name) is None else getattr(args, name))

@@ -37,7 +37,7 @@ from pathlib import Path
 import altair as alt
 import numpy as np
 import pandas as pd
-from _results import write
+from _results import name_argument, write
 from _verdict_rules import CLASSES, by_generator, confusion, error_rates, khat_table, true_class
 from _verdicts import Setting, study, variances
 
@@ -228,7 +228,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--generators", type=Path, help="folder that trained generators are kept in, and read from")
     parser.add_argument("--keep", type=Path, help="CSV that the rows are kept in")
     parser.add_argument("--read", type=Path, action="append", help="rows of earlier runs, to be put together")
-    parser.add_argument("--name", default="verdicts", help="of the files in benchmarks/results")
+    name_argument(parser, "verdicts")
     args = parser.parse_args()
     if not args.target and not args.read:
         args.target = ["built"]
