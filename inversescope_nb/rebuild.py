@@ -1,10 +1,12 @@
 """Rebuilds what comes with the package: ``python -m inversescope_nb.rebuild all --out DIR``.
 
 First the target model (see :mod:`inversescope_nb.pretraining`), then one generator for all its sites on the
-equal mixture of all tasks, in two stages, the second from the first's weights (rounded, as they were published)
-at a new learning-rate cycle. All resume where they stopped, and log what they took of their budget. The
+equal mixture of all tasks, by one of two recipes (`--recipe`): ``packaged``, as the committed weights were made, in
+two stages, the second from the first's weights (rounded, as they were published) at a new learning-rate cycle; or
+``gated``, by this version's defaults. All resume where they stopped, and log what they took of their budget. The
 results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target`` and
-``.../generator``. The same on the same hardware and thread count; elsewhere up to rounding.
+``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread count;
+elsewhere up to rounding.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import torch
 
 from .generator import Generator, TrainingConfig, train_generator
 from .generator.quality import measure_quality
+from .loading import PACKAGED_TARGET
 from .models import load_model
 from .pretraining import PretrainingConfig, pretrain
 from .tasks import get_prompts
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 BUDGET_HOURS = {"target": 3, "generator": 6}
-STAGES = (
+PACKAGED = (
     TrainingConfig(
         steps=2_500,
         batch_size=320,
@@ -55,11 +58,23 @@ STAGES = (
         adapter_lr=4e-3,
     ),
 )
-"""How the packaged generator is trained: each stage goes on from the one before."""
+"""How the committed weights were trained: each stage goes on from the one before."""
+GATED = (
+    TrainingConfig(
+        steps=8_500,
+        batch_size=256,
+        held_out=1_024,
+        eval_every=500,
+        first_sites=("blocks.[01].hook_resid_*",),
+        first_steps=700,
+    ),
+)
+"""The same sites and P(X) by this version's defaults, in fewer examples."""
+RECIPES = {"packaged": PACKAGED, "gated": GATED}
 
 
 def train_packaged_generator(
-    out: Path, target: Path, stages: Sequence[TrainingConfig] = STAGES, *, sites: str = "*", n_picks: int = 8
+    out: Path, target: Path, stages: Sequence[TrainingConfig] = PACKAGED, *, sites: str = "*", n_picks: int = 8
 ) -> Generator:
     """Trains one generator for (all) sites of the packaged target, measures it, and writes ``out/generator``.
 
@@ -104,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("all", "target", "generator"))
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and results")
+    parser.add_argument("--recipe", choices=RECIPES, default="packaged", help="of the generator")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -113,7 +129,9 @@ def main(argv: list[str] | None = None) -> None:
         if what == "target":
             pretrain(args.out / "target", PretrainingConfig(), threads=args.threads)
         else:
-            train_packaged_generator(args.out / "generator", args.out / "target" / "model")
+            made = args.out / "target" / "model"
+            target = made if made.exists() else PACKAGED_TARGET
+            train_packaged_generator(args.out / "generator", target, RECIPES[args.recipe])
         hours = (time.monotonic() - began) / 3600
         log.info("%s: %.2f h of the budget of %d h on two cores", what, hours, BUDGET_HOURS[what])
 

@@ -1,13 +1,16 @@
-"""The packaged generator's own recipe, in small: two stages, rounded, measured, and good to load."""
+"""The packaged generator's own recipe, in small: two stages, rounded, measured, and good to load; and the command."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from inversescope_nb import rebuild
 from inversescope_nb.generator import Generator, quality, training
 from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.models import load_model
-from inversescope_nb.rebuild import STAGES, train_packaged_generator
+from inversescope_nb.rebuild import GATED, PACKAGED, train_packaged_generator
 
 SMALL = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
 
@@ -16,8 +19,8 @@ def test_the_recipe_runs_in_small(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(quality, "BANDWIDTHS", (0.1, 0.3))
     monkeypatch.setattr(training, "USUAL_PICKS", 1)
     stages = (
-        replace(STAGES[0], steps=3, first_steps=1, **SMALL),
-        *(replace(stage, steps=2, **SMALL) for stage in STAGES[1:]),
+        replace(PACKAGED[0], steps=3, first_steps=1, **SMALL),
+        *(replace(stage, steps=2, **SMALL) for stage in PACKAGED[1:]),
     )
     made = train_packaged_generator(tmp_path, PACKAGED_TARGET, stages, sites="blocks.0.hook_resid_*", n_picks=1)
     card = Generator.from_pretrained(tmp_path / "generator").run_card
@@ -29,3 +32,18 @@ def test_the_recipe_runs_in_small(tmp_path, monkeypatch) -> None:
     made.check_target(load_model())
     again = train_packaged_generator(tmp_path, PACKAGED_TARGET, stages, sites="blocks.0.hook_resid_*", n_picks=1)
     assert again.probe == made.probe  # resumed at its end
+
+
+@pytest.mark.parametrize(("recipe", "stages"), [("packaged", PACKAGED), ("gated", GATED)])
+@pytest.mark.parametrize("has_target", [True, False])
+def test_the_command_takes_the_recipe_and_the_target_that_is_there(
+    tmp_path, monkeypatch, recipe, stages, has_target
+) -> None:
+    asked = []
+    monkeypatch.setattr(rebuild, "train_packaged_generator", lambda *args: asked.append(args))
+    monkeypatch.setattr(rebuild.torch, "set_num_threads", lambda n: None)
+    own = tmp_path / "target" / "model"
+    if has_target:
+        own.mkdir(parents=True)
+    rebuild.main(["generator", "--out", str(tmp_path), "--recipe", recipe])
+    assert asked == [(tmp_path / "generator", own if has_target else PACKAGED_TARGET, stages)]
