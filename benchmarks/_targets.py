@@ -1,4 +1,4 @@
-"""The target of a benchmark: all sums of the packaged model, or any model with a file of all its inputs."""
+"""The target of a benchmark: a listed set of the packaged model, or any model with a file of all its inputs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from _sets import SETS
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable, activation_table
@@ -14,17 +15,21 @@ from inversescope_nb.exact import ActivationTable, activation_table
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options that name a target."""
     parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
-    parser.add_argument("--prompts", type=Path, help="all inputs of the target, one a line (default: all sums)")
+    inputs = parser.add_mutually_exclusive_group()
+    inputs.add_argument("--set", choices=SETS, default="sums", help="all inputs, of the packaged model")
+    inputs.add_argument("--prompts", type=Path, help="all inputs of any target, one a line")
     parser.add_argument("--site", default="blocks.1.hook_resid_post")
+
+
+def are_sums(args: argparse.Namespace) -> bool:
+    """Whether the inputs are all sums."""
+    return args.prompts is None and args.set == "sums"
 
 
 def load(args: argparse.Namespace) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
     """The target, P(X), and every input's activation."""
     lm = isn.load_model(args.model)
-    if args.prompts is None:
-        prompts = isn.tasks.get_prompts("addition", cut="end")
-    else:
-        prompts = isn.PromptDistribution.from_file(args.prompts, cut="end")
+    prompts = SETS[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
     table = activation_table(lm, prompts, args.site, progress=False)
     print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads", flush=True)
     return lm, prompts, table

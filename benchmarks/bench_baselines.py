@@ -27,7 +27,7 @@ import altair as alt
 import pandas as pd
 from _baselines import Method, Truth, answered, beaten, classified, row_of
 from _results import name_argument, write
-from _targets import arguments, load
+from _targets import are_sums, arguments, load
 from bench_estimators import hypotheses
 
 import inversescope_nb as isn
@@ -159,7 +159,7 @@ def main() -> None:
     """Trains or loads, asks everyone, prints the tables, writes JSON and picture."""
     args = options()
     _, prompts, table = load(args)
-    truth = Truth(table, hypotheses(args.model is None, len(table.inputs[0])), args.bandwidth)
+    truth = Truth(table, hypotheses(are_sums(args), len(table.inputs[0])), args.bandwidth)
     learned, generator = trained(args, table, prompts)
     rows = table.draw(args.picks, seed=11)
     table.label(truth.features)

@@ -25,7 +25,7 @@ from _estimators import Case, Pool, bits, channel, errors, inverted, pooled_stud
 from _gaps import gaps
 from _listed import studies
 from _results import name_argument, write
-from _targets import arguments, load
+from _targets import are_sums, arguments, load
 
 import inversescope_nb as isn
 from inversescope_nb.features import Feature, token_at
@@ -104,7 +104,7 @@ def case_of(args: argparse.Namespace) -> Case:
     else:
         generator = isn.load_generator(args.generator)
     table = table.in_units(generator.statistics(table.site.name))
-    return Case(table, prompts, generator, args.bandwidth, hypotheses(args.model is None, len(table.inputs[0])))
+    return Case(table, prompts, generator, args.bandwidth, hypotheses(are_sums(args), len(table.inputs[0])))
 
 
 def figures_of(case: Case, pool: Pool, spread: pd.DataFrame, told: pd.DataFrame, pairs: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """KL(exact posterior || generator) in nats, as a generator learns: on any target whose inputs can all be listed.
 
     python benchmarks/bench_gap.py                                     # sums of the packaged model, a short training
-    python benchmarks/bench_gap.py --examples 4000000 --seeds 3        # the whole one
+    python benchmarks/bench_gap.py --examples 2048000 --seeds 3        # the whole one
+    python benchmarks/bench_gap.py --set ioi --site "blocks.1.hook_resid_post"
     python benchmarks/bench_gap.py --model PATH --prompts FILE --site NAME --bandwidth E --examples N
 
 FILE holds all inputs of the target, one a line (up to a million). One generator is trained for the site at each
