@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from _injections import AdaptiveNorm, Prefix, train_clean
@@ -27,10 +28,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 """What each changes of :func:`config_of`; Muon's rates suit a model from scratch, a trained one takes a third."""
 
 
-def config_of(variant: str, bandwidth: float, seed: int, args: argparse.Namespace) -> isn.TrainingConfig:
-    """The training of a variant at one bandwidth."""
+def config_of(
+    variant: str, bandwidth: float, seed: int, args: argparse.Namespace, *, size: Sequence[int] = (2, 128)
+) -> isn.TrainingConfig:
+    """The training of a variant at one bandwidth; `size`: layers and width of a small backbone."""
     steps = max(1, round(args.examples / args.batch))
-    layers, width = args.size
+    layers, width = size
     settings = {
         "optimizer": "muon", "lr": args.lr, "adapter_lr": args.lr, "backbone": "small", "small_layers": layers,
         "small_width": width,

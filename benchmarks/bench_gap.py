@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import product
 from pathlib import Path
 
 import altair as alt
@@ -60,7 +61,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--lr", type=float, default=6e-3, help="Muon's peak rate, of all parameters")
     parser.add_argument("--variant", action="append", choices=CONFIGS, help="(default: generator)")
-    parser.add_argument("--size", type=int, nargs=2, default=(2, 128), help="layers and width of the small backbone")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        action="append",
+        help="layers and width of the small backbone (default: 2 128); may be given several times",
+    )
     parser.add_argument("--slot-width", type=int, default=288, help="width of the slot decoder's MLP")
     parser.add_argument("--points", type=int, default=5, help="measurements along each training")
     parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")
@@ -81,10 +88,14 @@ def drawn(table: ActivationTable, generator: isn.Generator, bandwidth: float, am
 
 
 def measured(
-    lm: isn.LanguageModel, table: ActivationTable, prompts, variant: str, bandwidth: float, seed: int, args
+    lm: isn.LanguageModel, table: ActivationTable, prompts, cell: tuple[str, tuple[int, int], float, int], args
 ) -> list[dict]:
     """One training's rows: what was measured along it."""
-    config = config_of(variant, bandwidth, seed, args)
+    variant, size, bandwidth, seed = cell
+    config = config_of(variant, bandwidth, seed, args, size=size)
+    name = f"{variant}-{bandwidth:g}-{seed}"
+    if size != (2, 128):
+        name += f"-{size[0]}x{size[1]}"
     rows: list[dict] = []
 
     def measure(generator: isn.Generator, examples: int) -> dict[str, float]:
@@ -95,19 +106,18 @@ def measured(
             gap = drawn(table, generator, bandwidth, amount, seed, args).gap(generator)
             found |= {f"gap_{NAMES[amount]}": gap.mean, f"gap_{NAMES[amount]}_se": gap.stderr}
             found[f"entropy_{NAMES[amount]}"] = gap.entropy
-        where = f"  {variant}, eps {bandwidth:g}, seed {seed}: {examples:,} examples"
+        where = f"  {name}: {examples:,} examples"
         print(f"{where}, gap {found['gap_clean']:.3f} clean, {found['gap_noised']:.3f} noised", flush=True)
         return found
 
-    run_dir = None if args.runs is None else args.runs / f"{variant}-{bandwidth:g}-{seed}"
+    run_dir = None if args.runs is None else args.runs / name
     more = {"run_dir": run_dir, "on_evaluate": measure, "progress": False}
     generator = train(variant, lm, table.site.name, prompts, bandwidth, config, **more)
     for point in generator.run_card["history"]:
-        rows.append(
-            {"variant": variant, "bandwidth": bandwidth, "seed": seed, "examples": point["step"] * args.batch, **point}
-        )
+        about = {"variant": variant, "size": f"{size[0]} x {size[1]}", "bandwidth": bandwidth, "seed": seed}
+        rows.append({**about, "examples": point["step"] * args.batch, **point})
     if args.keep is not None and "slot" not in variant:
-        generator.save_pretrained(args.keep / f"{variant}-{bandwidth:g}-{seed}")
+        generator.save_pretrained(args.keep / name)
     picked = table.draw(64, seed=seed + 7)
     began = time.monotonic()
     verdicts = [isn.invert(lm, generator, table.inputs[i], site=table.site, bandwidth=bandwidth, n=SAMPLES, bank=0)
@@ -125,7 +135,10 @@ def measured(
 
 def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
     """Gaps against examples, a line each bandwidth and seed, clean and noised."""
-    long = frame.melt(["variant", "bandwidth", "seed", "examples"], ["gap_clean", "gap_noised"], "activation", "gap")
+    keys = ["variant", "size", "bandwidth", "seed", "examples"]
+    long = frame.melt(keys, ["gap_clean", "gap_noised"], "activation", "gap")
+    if frame["size"].nunique() > 1:
+        long["variant"] += ", " + long["size"]
     long["activation"] = long["activation"].str.removeprefix("gap_")
     log = alt.Scale(type="log", nice=False)
     return (
@@ -148,10 +161,13 @@ def main() -> None:
     args = parsed()
     lm, prompts, table = load(args)
     bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
-    cells = [(v, e, s) for v in args.variant or ["generator"] for e in bandwidths for s in range(args.seeds)]
-    frame = pd.DataFrame([row for v, e, s in cells for row in measured(lm, table, prompts, v, e, s, args)])
-    last = frame.groupby(["variant", "bandwidth", "seed"], sort=False).tail(1)
-    columns = "variant parameters bandwidth seed examples seconds entropy_clean gap_clean gap_clean_se gap_half".split()
+    sizes = [tuple(size) for size in args.size or [(2, 128)]]
+    cells = product(args.variant or ["generator"], sizes, bandwidths, range(args.seeds))
+    frame = pd.DataFrame([row for cell in cells for row in measured(lm, table, prompts, cell, args)])
+    last = frame.groupby(["variant", "size", "bandwidth", "seed"], sort=False).tail(1)
+    columns = (
+        "variant size parameters bandwidth seed examples seconds entropy_clean gap_clean gap_clean_se gap_half".split()
+    )
     columns += "gap_noised gap_noised_se ess_ratio khat copies distinct seconds_per_1000".split()
     last = last.reindex(columns=columns)
     print(last[columns].round(3).to_string(index=False))

@@ -73,14 +73,14 @@ def test_every_row_sees_its_own_condition_and_a_dropped_one_sees_none(lm, varian
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_variant_trains_and_is_measured(lm, name) -> None:
     pytest.importorskip("peft")
-    args = argparse.Namespace(examples=64, batch=32, lr=6e-3, slot_width=16, points=1, size=(1, 64))
+    args = argparse.Namespace(examples=64, batch=32, lr=6e-3, slot_width=16, points=1)
     seen: list[int] = []
 
     def measure(_generator: isn.Generator, examples: int) -> dict[str, float]:
         seen.append(examples)
         return {"gap_clean": 0.0}
 
-    config = config_of(name, 0.2, 0, args)
+    config = config_of(name, 0.2, 0, args, size=(1, 64))
     found = train(name, lm, SITE, prompts(), 0.2, config, on_evaluate=measure, progress=False)
     assert seen[0] == 64
     assert len(found.run_card["history"]) == len(seen)
