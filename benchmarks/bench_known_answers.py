@@ -106,6 +106,7 @@ def null_p_values(n_slots: int, studies: int, m: int, n: int) -> pd.DataFrame:
 
 def tested(nulls: pd.DataFrame) -> pd.DataFrame:
     """How p-values under the null are spread, a line a P(X) and kind of label."""
+    nulls = nulls.dropna()  # where all picks have one label, nothing is tested
     return pd.DataFrame(
         {
             "inputs": inputs,

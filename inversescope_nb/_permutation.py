@@ -70,7 +70,7 @@ def permutation_test(
     member among groups of the same size; with `within`, only among groups with the same levels of another
     feature g (the null is then independence given g). The statistic is the mean over groups of their mean
     agreement: were a large group to count more, a label that is common among picks and prompts alike
-    would look like a finding. NaN where nothing can be permuted.
+    would look like a finding. NaN where no exchange changes anything: nothing was tested.
 
     Args:
         matrix: agreement; the label of pick i with the samples of pick j.
@@ -82,7 +82,7 @@ def permutation_test(
     matrix, labels, groups = matrix[np.ix_(known, known)], labels[known], groups[known]
     levels = np.zeros(len(matrix), dtype=np.int64) if within is None else within[known]
     classes = _exchangeable(labels, groups, levels)
-    if not classes:
+    if all(len({tuple(labels[group]) for group in members}) == 1 for members in classes):
         return float("nan")
     rng = np.random.default_rng(seed)
     m, above = len(matrix), 0.0

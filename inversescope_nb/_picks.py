@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ._arguments import groups_of, token_index
 from ._statistics import group_codes
 from .errors import InvalidArgument, NotEnumerable, suggest
@@ -60,7 +62,25 @@ def pick_inputs(
     else:
         ends = _slot_ends(encoded.slot_positions, slot)
     inputs = tuple(tuple(encoded.token_ids[i, : end + 1].tolist()) for i, end in enumerate(ends))
-    return Picks(inputs, tuple(group_codes(_groups(prompts, inputs, group_by)).tolist()))
+    return Picks(inputs, tuple(merged(_groups(prompts, inputs, group_by), inputs)))
+
+
+def merged(groups: Sequence[Hashable], inputs: Sequence[Hashable]) -> list[int]:
+    """Codes of groups; those that hold an input in common are one: nothing can tell its picks apart.
+
+    >>> merged(["a", "b", "c", "c"], ["x", "x", "y", "z"])
+    [0, 0, 1, 1]
+    """
+    sides = [group_codes(side) for side in (groups, inputs)]
+    codes = np.arange(len(groups))
+    while True:
+        before = codes
+        for side in sides:
+            least = np.full(len(codes), len(codes))
+            np.minimum.at(least, side, codes)
+            codes = least[side]
+        if (codes == before).all():
+            return group_codes(codes.tolist()).tolist()
 
 
 def _given(targets: Any) -> list[Any]:
@@ -86,7 +106,7 @@ def _slot_ends(slot_positions: dict, slot: str) -> list[int]:
 
 
 def _groups(prompts: Sequence[Any], inputs: Sequence[Hashable], group_by: GroupBy) -> Sequence[Hashable]:
-    """What makes picks belong together; equal inputs always do."""
+    """What makes picks belong together."""
     if group_by is None:
         return inputs
     if isinstance(group_by, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._agreement import Sampled, agreement, effective_samples, rate
+from ._agreement import Sampled, agreement, effective_groups, effective_samples, rate
 from ._permutation import Exchange, permutation_test
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
@@ -202,7 +203,7 @@ def _row(
             scored.labels,
             scored.groups,
             permutations=permutations,
-            seed=seed,
+            seed=_own_seed(seed, cell, scored.feature),
             within=scored.levels,
             met=scored.exchange.met,
         )
@@ -233,7 +234,12 @@ def _row(
         "q_value": float("nan"),
         **_quality(cell, sampled),
     }
-    return {**row, "notes": _notes(row, permutations, _doubtful(cell))}
+    return {**row, "notes": _notes(row, permutations, _doubtful(cell), effective_groups(scored.groups[known]))}
+
+
+def _own_seed(seed: int, cell: Cell, feature: Feature) -> int:
+    """A seed for the test of one row: with one for all, ties would fall alike in every row of a sweep."""
+    return random.Random(f"{seed} {cell.site} {cell.bandwidth!r} {feature.name}").getrandbits(62)
 
 
 def _pick_rows(study: Study, scored: _Scored, names: Mapping[int, str]) -> list[dict[str, Any]]:
@@ -258,12 +264,11 @@ def _pick_rows(study: Study, scored: _Scored, names: Mapping[int, str]) -> list[
 
 def _quality(cell: Cell, sampled: Sampled) -> dict[str, Any]:
     """How good the inversions of a cell are, whatever the feature."""
-    ess = float(np.median([pick.ess for pick in cell.picks]))
     copies = sampled.inputs == sampled.pick_inputs[:, None]
     counts = Counter(pick.verdict for pick in cell.picks)
     return {
-        "ess_median": ess,
-        "ess_ratio": ess / max(sampled.drawn.shape[1], 1),
+        "ess_median": float(np.median([pick.ess for pick in cell.picks])),
+        "ess_ratio": float(np.median([pick.ess / max(1, len(pick.samples)) for pick in cell.picks])),
         "bits": _mean(np.array([pick.bits for pick in cell.picks])),
         "bits_bound": cell.bits_bound,
         "copy_share": float((sampled.truncated * copies).sum(-1).mean()),
@@ -280,7 +285,7 @@ def _doubtful(cell: Cell) -> str:
     return f"Not to be relied on: {named} of {len(cell.picks)} inversions."
 
 
-def _notes(row: Mapping[str, Any], permutations: int, doubtful: str) -> str:
+def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: float) -> str:
     """What to beware of, in sentences."""
     notes = [doubtful] if doubtful else []
     if row["n_undefined"] == row["n_targets"]:
@@ -291,10 +296,12 @@ def _notes(row: Mapping[str, Any], permutations: int, doubtful: str) -> str:
         notes.append(f"Chance is above {NEARLY_CONSTANT}: the feature hardly varies over these picks.")
     if 1 < row["n_groups"] < FEW_GROUPS:
         notes.append(f"Only {row['n_groups']} groups of picks: the interval is rough.")
+    elif row["n_groups"] > 1 and groups < FEW_GROUPS:
+        notes.append(f"{row['n_groups']} groups so uneven that they count as {groups:.1f}: the interval is rough.")
     if row["n_groups"] == 1 and row["n_targets"] > 1 + row["n_undefined"] + row["n_dropped"]:
         notes.append("All picks are one group: no interval and no chance level.")
     if permutations and np.isnan(row["p_value"]) and row["n_groups"] > 1:
-        notes.append("No two groups could exchange their labels: no test.")
+        notes.append("No exchange of labels between groups changes anything: no test.")
     return " ".join(notes)
 
 

@@ -54,9 +54,10 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor
 
 
 def mean_cosine(kappa: Float[Tensor, "*n"], d: int) -> Float[Tensor, "*n"]:
-    """The mean cosine, at most 0.02 below the truth: Amos's lower bound on a ratio of Bessel functions (1974).
+    """The mean cosine: Amos's lower bound on a ratio of Bessel functions (1974).
 
-    Exact at both ends, and the better the more coordinates there are.
+    At most 0.02 below the truth (0.04 in the plane, d = 2), exact at both ends, and the better the more coordinates
+    there are.
 
     >>> round(float(mean_cosine(torch.tensor(2.0), 3)), 3)  # the truth is coth(2) - 1/2 = 0.537
     0.522

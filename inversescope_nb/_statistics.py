@@ -93,7 +93,7 @@ def pareto_khat(log_weights: Float[np.ndarray, " n"]) -> float:
     Fitted to the min(n/5, 3 sqrt(n)) largest weights and drawn toward 0.5 by a prior worth ten
     samples (Vehtari et al., appendix C); where ties leave fewer than 5 above the cutoff, the cutoff
     moves down. Above `KHAT_UNRELIABLE`, averages with these weights are not to be trusted. -inf for
-    weights that are all equal; NaN where fewer than 5 stand out (always for n < 25).
+    weights that are all equal; NaN where fewer than 5 stand out (always for n <= 20).
     """
     log_weights = np.sort(np.asarray(log_weights, dtype=np.float64))
     n = len(log_weights)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ._files import write_text
 from ._json import number, plain
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FORMAT = 3
-_VALUES_PER_PARAMETER = 64
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def generator_hash(gen: Generator) -> str:
     digest = hashlib.sha256(repr(gen.kernel).encode())
     for name, values in gen.state_dict().items():
         flat = values.detach().reshape(-1)
-        some = flat[:: max(1, len(flat) // _VALUES_PER_PARAMETER)].float().cpu().numpy()
-        digest.update(name.encode() + some.tobytes())
+        digest.update(f"{name} {values.dtype}".encode())
+        digest.update(flat.cpu().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 

@@ -174,7 +174,7 @@ def _as_items(prompts: Any) -> list[Any]:
         return [prompts]
     if hasattr(prompts, "tolist"):
         prompts = prompts.tolist()
-    if isinstance(prompts, Mapping) or not hasattr(prompts, "__iter__"):
+    if isinstance(prompts, Mapping | bytes | bytearray) or not hasattr(prompts, "__iter__"):
         raise BadPrompt(f"a prompt cannot be a {type(prompts).__name__}", hint=_ALLOWED)
     items = list(prompts)
     if not items:

@@ -2,7 +2,7 @@
 
 *Resolution bits* of a pick, -log2 E_P[k(d)], are measured by :func:`inversescope_nb.invert` (``inv.bits``).
 *Channel bits* of a site are the mutual information of x and its noised activation v = u + eps sqrt(D) n, from
-held-out noised pairs: E log2 q(x | v) / P(x) = I - E KL(p || q), a lower bound (Barber and Agakov 2003) where
+fresh noised pairs: E log2 q(x | v) / P(x) = I - E KL(p || q), a lower bound (Barber and Agakov 2003) where
 P is exact. The mean resolution bits at eps and 2 eps bracket it (Kolchinsky and Tracey, arXiv 1706.02419).
 The shading of a text, token by token, is neither: log q(x_t | z) - log q(x_t | nothing) in nats.
 Axis names: n (inputs).
@@ -87,6 +87,7 @@ def channel_bits(
     statistics = gen.statistics(place.name)
     with reported(on_progress, progress, "channel bits") as report:
         inputs = prompts.draw(n, lm, seed=seed, cancel=cancel)
+        check_length(gen, max(inputs, key=len), "an input of P(X)")
         z = lm.activations(inputs, [place], on_progress=report, cancel=cancel)[place.name]
         v = gen.noised(place.name, z, bandwidth, seed=seed)
         condition, log_q = gen.condition_on(place.name, v, bandwidth), np.zeros(n)

@@ -145,13 +145,23 @@ def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: flo
     return place, gen.default_bandwidth(place.name) if bandwidth is None else bandwidth
 
 
-def check_length(gen: Generator, ids: Sequence[int]) -> None:
-    """Raises `BadPrompt` where the picked input is longer than what the generator's backbone can read."""
+def check_length(gen: Generator, ids: Sequence[int], what: str = "the picked input") -> None:
+    """Raises `BadPrompt` where an input is longer than what the generator's backbone can read."""
     if len(ids) > gen.longest_input:
         raise BadPrompt(
-            f"the picked input has {len(ids)} tokens, this generator reads at most {gen.longest_input}",
+            f"{what} has {len(ids)} tokens, this generator reads at most {gen.longest_input}",
             hint="pick an earlier token, or train a generator on longer prompts",
         )
+
+
+def is_text(lm: LanguageModel, ids: Sequence[int]) -> bool:
+    """Whether all tokens are the target's: a generator's backbone may have more."""
+    return all(token < lm.vocab_size for token in ids)
+
+
+def text_of(lm: LanguageModel, ids: Sequence[int]) -> InputText:
+    """What features see of a sample; nothing where it is no text of the target."""
+    return InputText.from_ids(ids, lm) if is_text(lm, ids) else InputText("")
 
 
 def cut(lm: LanguageModel, prompt: str | Prompt | Sequence[int], position: int) -> tuple[list[int], int]:
@@ -198,8 +208,7 @@ def _weigh(
 ) -> Inversion:
     """Re-runs the distinct samples and the picked input, and measures them."""
     picked = about["prompt_ids"]
-    exists = [all(token < lm.vocab_size for token in s) for s in samples]  # a backbone may have more tokens
-    runnable = [s != [] and e and x and len(s) <= lm.n_ctx for s, e, x in zip(samples, ended, exists, strict=True)]
+    runnable = [s != [] and e and is_text(lm, s) and len(s) <= lm.n_ctx for s, e in zip(samples, ended, strict=True)]
     distinct = list(dict.fromkeys([tuple(picked), *(tuple(s) for s, ok in zip(samples, runnable, strict=True) if ok)]))
     row_of = {ids: i for i, ids in enumerate(distinct)}
     rows = [row_of.get(tuple(s), -1) if ok else -1 for s, ok in zip(samples, runnable, strict=True)]
@@ -224,7 +233,7 @@ def _weigh(
         tokens=lm.token_strings(picked),
         text=InputText.from_ids(picked, lm),
         samples=samples,
-        texts=[InputText.from_ids(s, lm) if x else InputText("") for s, x in zip(samples, exists, strict=True)],
+        texts=[text_of(lm, s) for s in samples],
         log_q=spread(log_q, math.nan),
         log_no_condition=spread(np.array([float(x.sum()) for x in without]), math.nan),
         log_prior=spread(log_prior, -math.inf),

@@ -224,7 +224,7 @@ class Inversion(Nearby):
         the bank can show.
         """
         new = check_bandwidth(bandwidth, (1e-6, 1e6))
-        return replace(self, bandwidth=new)
+        return replace(self, bandwidth=new, bits_bound=self.bits_bound if new == self.bandwidth else math.nan)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a sample, in order of drawing; logarithms in nats, `log_no_condition` is log q(x | nothing).

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._arguments import check_generator, check_model, folder_path, groups_of, seed_number, whole_number
-from ._picks import GroupBy, Targets, pick_inputs
+from ._picks import GroupBy, Targets, merged, pick_inputs
 from ._progress import Progress, reported
 from ._scoring import Labels, Study, report
-from ._statistics import group_codes
 from ._study import Cell, CellStore, generator_hash, sample_cells
 from .errors import InvalidArgument, NotEnumerable, UnknownSite, suggest
 from .features import Feature, InputText, as_features
+from .inversion import text_of
 from .kernels import check_bandwidth
 from .reports import ConsistencyReport
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .generator import Generator
     from .inversion import Inversion
     from .models import LanguageModel
+    from .prompts import PromptDistribution
 
 __all__ = ["ConsistencyReport", "consistency", "consistency_of"]
 
@@ -80,7 +81,7 @@ def consistency(
         permutations: of the test; raised to 20 per row; 0: no test.
         position, slot: the token to read, counted in each target's own tokens, or the last one of a slot.
         group_by: picks that belong together: a label of the prompts, a function of a prompt, or one value per
-            target. None: equal inputs. Groups are resampled and permuted whole.
+            target. None: equal inputs. Groups that share an input are one. They are resampled and permuted whole.
         within: permute only among picks with the same label of this feature.
         prior_texts: inputs for the prior's chance; None: drawn from the generator's prompts.
         channel: also invert every pick's noised activation, for the column `fcr_channel` (twice the work).
@@ -117,6 +118,9 @@ def consistency(
     parameters = {
         "target model": lm.fingerprint,
         "generator": generator_hash(gen),
+        "P(X)": _identity(gen.prompts),
+        "P(X) is scored": gen.prompts.log_probs(picks.inputs[:1], lm) is not None,
+        "dtype": str(lm.dtype),
         "picked inputs": hashlib.sha256(json.dumps(picks.inputs).encode()).hexdigest()[:16],
         "n_samples": n_samples,
         "seed": seed,
@@ -138,7 +142,7 @@ def consistency(
         "permutations": permutations,
         "within": within.name if within else None,
     }
-    labels = Labels(found, lambda ids: InputText.from_ids(ids, lm), within)
+    labels = Labels(found, lambda ids: text_of(lm, ids), within)
     numbers = tuple(range(len(picks.inputs)))
     return report([Study(cell, picks.groups, numbers) for cell in cells], labels, prior_texts, settings)
 
@@ -161,7 +165,7 @@ def consistency_of(
     Args:
         inversions: one or several, of any sites and bandwidths.
         features, within, permutations: as in :func:`consistency`.
-        groups: one value per inversion: which belong together. None: those of equal inputs.
+        groups: one value per inversion: which belong together, as do those of equal inputs in any case.
         prior_texts: inputs of P(X) for the prior's chance; without them it is NaN.
 
     Raises:
@@ -185,7 +189,7 @@ def consistency_of(
             f"{len(groups)} groups for {len(inversions)} inversions", hint="give one group per inversion"
         )
     inputs = [tuple(int(t) for t in inversion.prompt_ids) for inversion in inversions]
-    codes = group_codes(inputs if groups is None else groups).tolist()
+    codes = merged(inputs if groups is None else groups, inputs)
     texts: dict[tuple[int, ...], InputText] = {}
     cells: dict[tuple[str, float], dict[tuple[Hashable, int], int]] = {}
     for i, inversion in enumerate(inversions):
@@ -245,6 +249,14 @@ def _permutations(permutations: int) -> int:
 def _within(within: Feature | None) -> Feature | None:
     """One feature, or none; a function will do."""
     return None if within is None else as_features((within,))[0]
+
+
+def _identity(prompts: PromptDistribution) -> str:
+    """Changes with P(X), as far as it is known."""
+    try:
+        return prompts.fingerprint
+    except NotEnumerable:  # by name only
+        return f"{prompts.name}, cut at {prompts.cut}"
 
 
 def _prior_texts(lm: LanguageModel, gen: Generator, seed: int) -> list[InputText]:

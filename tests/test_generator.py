@@ -226,6 +226,16 @@ def test_the_encoders_first_map_is_the_best_linear_estimate() -> None:
     np.testing.assert_allclose(seen[0].numpy(), noisy[:100] @ best, atol=0.02)
 
 
+def test_only_what_is_in_the_residual_basis_shares_a_map(lm) -> None:
+    whole = "blocks.0.attn.hook_z"  # as wide as the residual stream, in a basis of its own
+    gen = build_generator(lm, [whole, "blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"], prompts(), config())
+    assert lm.site(whole).d == lm.d_model
+    assert dict(zip(gen.sites, gen.encoder.shares, strict=True))[whole] is False
+    assert sum(gen.encoder.shares) == 2
+    only = build_generator(lm, ["blocks.1.attn.hook_z.2", whole], prompts(), config())
+    assert dict(zip(only.sites, only.encoder.shares, strict=True)) == {whole: True, "blocks.1.attn.hook_z.2": False}
+
+
 @pytest.mark.parametrize("bandwidth", [0, -1, 5.0, math.nan, "wide", None])
 def test_conditions_outside_what_was_trained_are_refused(lm, gen, bandwidth) -> None:
     with pytest.raises(InvalidArgument, match="bandwidth"):

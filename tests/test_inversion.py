@@ -21,7 +21,7 @@ from inversescope_nb.exact import ActivationTable, activation_table
 from inversescope_nb.features import InputText
 from inversescope_nb.generator import TrainingConfig, train_generator
 from inversescope_nb.generator.building import build_generator
-from inversescope_nb.information import token_information
+from inversescope_nb.information import channel_bits, token_information
 from inversescope_nb.inversion import Inversion, Verdict, invert
 from inversescope_nb.kernels import Kernel, check_bandwidth
 from inversescope_nb.models import load_model
@@ -146,6 +146,9 @@ def test_reweighing_is_weighing_at_another_bandwidth() -> None:
     np.testing.assert_allclose(found.weight, other.weight)
     assert (found.bandwidth, found.proposal_bandwidth) == (0.25, 0.5)
     assert found.reweight(0.5).bits == pytest.approx(by_hand().bits)
+    bound = by_hand(bits_bound=4.2)
+    assert bound.reweight(0.5).bits_bound == 4.2
+    assert math.isnan(bound.reweight(0.25).bits_bound), "it belongs to the bandwidth it was drawn at"
     noisy = by_hand(picked_d=0.3)
     assert noisy.reweight(0.25).picked_log_weight == pytest.approx(math.log(0.5) - 0.3**2 / 2 * 16)
     for eps in (0, -1, math.nan):
@@ -682,6 +685,8 @@ def test_a_pick_that_is_too_long_for_the_generator_is_refused(lm) -> None:
     for what in (invert, token_information):
         with pytest.raises(BadPrompt, match=f"reads at most {room}"):
             what(lm, short, words, site=SITE)
+    with pytest.raises(BadPrompt, match=f"an input of P\\(X\\) has .* reads at most {room}"):
+        channel_bits(lm, short, SITE, prompts=PromptDistribution.from_texts(["the dog", words], cut="end"), n=16)
 
 
 def test_a_generator_of_another_model_is_refused(gen) -> None:

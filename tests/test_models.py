@@ -398,6 +398,7 @@ def test_a_slot_of_several_tokens_ends_at_its_last_one():
         ([1.5, 2.0], "cannot be"),
         ([["the", "cat"]], "cannot be"),
         ({"a": 1}, "dict"),
+        (b"\x01\x02", "bytes"),
     ],
 )
 def test_a_bad_prompt_says_what_is_wrong(lm, prompt, message):

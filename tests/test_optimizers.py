@@ -80,6 +80,19 @@ def test_embeddings_vectors_and_maps_of_one_row_are_left_to_adamw() -> None:
             assert (group["weight_decay"] > 0) == (dict(generator.named_parameters())[name].ndim > 1)
 
 
+def test_an_output_map_of_its_own_is_left_to_adamw_as_well() -> None:
+    lm = model_for(word_tokenizer(), "gpt_neox", tie_word_embeddings=False)
+    prompts = PromptDistribution.from_texts(["the cat", "a dog"], cut="end")
+    config = TrainingConfig(width=16, n_blocks=1, units=8, statistics_samples=8)
+    generator = build_generator(lm, "resid_post.1", prompts, config)
+    groups = make_optimizer(generator, config).param_groups
+    hidden = {id(p) for group in groups if group["hidden"] for p in group["params"]}
+    head = generator.backbone.get_output_embeddings().weight
+    assert head is not generator.backbone.get_input_embeddings().weight
+    assert id(head) not in hidden
+    assert id(generator.backbone.gpt_neox.layers[0].mlp.dense_h_to_4h.weight) in hidden
+
+
 def test_an_unknown_optimizer_is_named() -> None:
     with pytest.raises(InvalidArgument, match=r"'muno'.*muon"):
         TrainingConfig(optimizer="muno")

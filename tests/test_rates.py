@@ -129,13 +129,14 @@ def test_picks_that_sampled_only_themselves_are_counted_not_scored() -> None:
     assert "larger bandwidth" in alone["notes"]
 
 
-def test_equal_inputs_are_one_group_unless_told_otherwise() -> None:
+def test_equal_inputs_are_one_group_and_groups_join_others_to_them() -> None:
     inversions = [
         inversion("Ann left", ["Ann ."]),
         inversion("Ann left", ["Ann ."]),
         inversion("Bob .", ["Bob left"]),
     ]
-    assert consistency_of(inversions, NAME).to_frame()["n_groups"][0] == 2
+    for groups in (None, ["x", "y", "z"]):
+        assert consistency_of(inversions, NAME, groups=groups).to_frame()["n_groups"][0] == 2
     row = consistency_of(inversions, NAME, groups=["x", "x", "x"]).to_frame().iloc[0]
     assert row["n_groups"] == 1
     assert row[["chance", "fcr_low", "p_value"]].isna().all()
@@ -153,6 +154,32 @@ def test_a_constant_feature_is_flagged_and_has_no_corrected_rate() -> None:
     assert (row["fcr"], row["chance"]) == (1, 1)
     assert np.isnan(row["fcr_star"])
     assert "hardly varies" in row["notes"]
+    assert "no test" in row["notes"]
+    assert np.isnan(row["p_value"])
+
+
+def test_effective_samples_are_held_against_each_inversions_own_number() -> None:
+    several = [
+        inversion(f"{a} left", ["Bob ."] * n, ess=n * share) for a, n, share in (("Ann", 10, 0.8), ("Bob", 100, 0.5))
+    ]
+    row = consistency_of(several, NAME).to_frame().iloc[0]
+    assert row["ess_ratio"] == pytest.approx((0.8 + 0.5) / 2)
+
+
+def test_one_group_that_outweighs_all_others_is_noted_and_widens_the_interval() -> None:
+    several = [inversion(f"Ann {b}", ["Ann ."]) for b in ("left", "stayed")] * 10
+    several += [inversion(f"{a} left", [f"{a} ."]) for a in ("Bob", "Cid")] * 2
+    even = consistency_of(several, NAME).to_frame().iloc[0]
+    odd = consistency_of(several, NAME, groups=[text.text.split()[0] for text in several]).to_frame().iloc[0]
+    assert (even["n_groups"], odd["n_groups"]) == (4, 3)
+    assert even["fcr"] == odd["fcr"] == 1
+    assert odd["fcr_low"] < 0.3 < even["fcr_low"]
+    names = [f"{a} {b}" for a in ("Ann", "Bob", "Cid") for b in ("left", "stayed", ".")]
+    heavy = [inversion(names[0], ["Ann stayed"])] * 50 + [inversion(name, ["Ann ."]) for name in names]
+    heavy += [inversion(f"{a} left .", ["Ann ."]) for a in ("Ann", "Bob", "Cid")]
+    row = consistency_of(heavy, NAME).to_frame().iloc[0]
+    assert row["n_groups"] >= 10
+    assert "so uneven that they count as" in row["notes"]
 
 
 def test_sites_are_compared_on_the_same_picks_whatever_their_order() -> None:
@@ -203,13 +230,27 @@ def test_doubtful_inversions_are_counted_in_the_notes(n_bad, noted) -> None:
         assert "7 LOW_ESS, 1 INVERTER_FAILED of 8 inversions" in row["notes"]
 
 
+def test_a_comparison_where_hardly_any_group_differs_is_no_point() -> None:
+    deep = Site(RESID[1], 1, "resid_post", None, 8)
+    names = ["Ann", "Bob", "Cid"]
+    agree = [inversion(f"{a} left", [f"{a} ."]) for a in names]
+    differ = [inversion(f"{a} left", [f"{b} ."], site=deep) for a, b in zip(names, names[1:] + names[:1], strict=True)]
+    table = consistency_of(agree + differ, NAME).difference(RESID[0], RESID[1])
+    assert table["difference"][0] == 1
+    assert table["low"][0] < 0.4
+    assert table["high"][0] == 1
+    one = consistency_of(agree + differ, NAME, groups=[0] * 6).difference(RESID[0], RESID[1])
+    assert one[["low", "high"]].isna().all(axis=None)
+
+
 # -- whole studies, with a stand-in for invert() ---------------------------------------------------
 
 
 class FakeModel:
     """A word-level model with two residual sites."""
 
-    name, fingerprint, bos_id = "fake", "f00d", 0
+    name, fingerprint, tokenizer_hash, bos_id, dtype = "fake", "f00d", "beef", 0, torch.float32
+    vocab_size, n_ctx, text_bos_id = 99, 64, 0
 
     def encode(self, prompts):
         rows, slots = [], {}
@@ -248,6 +289,24 @@ class FakeGenerator(torch.nn.Module):
         texts = [f"{a} {b}" for a in ("Ann", "Bob", "Cid") for b in ("left", "stayed", ".")]
         self.prompts = PromptDistribution.from_texts(texts, name="nine", cut="end")
         self.prompts.draw = lambda n, lm, *, seed: lm.encode(self.prompts.sample(n, seed=seed)).rows()
+
+
+def nearly(gen: FakeGenerator) -> FakeGenerator:
+    """The same but for one number."""
+    gen.weight.data[1] += 1e-3
+    return gen
+
+
+def renamed(gen: FakeGenerator) -> FakeGenerator:
+    """The same with another P(X)."""
+    gen.prompts = PromptDistribution.from_texts(["Ann left", "Bob left"], name="two", cut="end")
+    return gen
+
+
+def unscored(gen: FakeGenerator) -> FakeGenerator:
+    """The same, whose P(X) can no longer say how likely an input is."""
+    gen.prompts.log_probs = lambda inputs, lm: None
+    return gen
 
 
 @pytest.fixture
@@ -360,6 +419,9 @@ def test_a_study_resumes_and_its_features_may_change(calls, tmp_path) -> None:
         ({"n_samples": 31}, "another n_samples"),
         ({"n_targets": 12}, "another picked inputs"),
         ({"gen": FakeGenerator(2.0)}, "another generator"),
+        ({"gen": nearly(FakeGenerator())}, "another generator"),
+        ({"gen": renamed(FakeGenerator())}, r"another P\(X\)"),
+        ({"gen": unscored(FakeGenerator())}, r"another P\(X\) is scored"),
     ],
 )
 def test_samples_of_another_study_are_refused(calls, tmp_path, change, what) -> None:

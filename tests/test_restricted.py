@@ -13,7 +13,7 @@ import torch
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
 from inversescope_nb.exact import activation_table, activation_tables
-from inversescope_nb.generator.quality import measure_quality
+from inversescope_nb.generator.quality import _median, measure_quality
 from inversescope_nb.prompts import PromptDistribution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -117,6 +117,14 @@ def test_prompts_can_be_cut_elsewhere(lm) -> None:
     ends = {tuple(x) for x in slots.draw(300, lm, seed=0)}
     assert tuple(lm.encode("the").rows()[0]) not in ends, "no slot ends there"
     assert tuple(lm.encode("the").rows()[0]) in {tuple(x) for x in anywhere.draw(300, lm, seed=0)}
+
+
+def test_medians_count_what_is_infinite_and_leave_out_what_is_unknown() -> None:
+    inf, nan = float("inf"), float("nan")
+    assert _median([1.0, 2.0, inf]) == 2
+    assert _median([-inf, -inf, 0.1, nan]) is None
+    assert _median([1.0, nan]) == 1
+    assert _median([nan]) is None
 
 
 def test_the_quality_of_other_picks_keeps_the_generators_prior(lm, case) -> None:

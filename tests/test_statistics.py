@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 
 import numpy as np
 import pytest
@@ -337,9 +338,19 @@ def test_a_pick_is_cut_as_if_it_stood_alone() -> None:
 
 
 def test_tied_permutations_give_uniform_p_values() -> None:
-    p = [permutation_test(np.ones((4, 4)), np.zeros(4, int), np.arange(4), permutations=99, seed=s) for s in range(300)]
+    p = [permutation_test(np.ones((4, 4)), np.arange(4), np.arange(4), permutations=99, seed=s) for s in range(300)]
     assert np.mean(p) == pytest.approx(0.5, abs=0.06)
     assert np.quantile(p, [0.1, 0.9]) == pytest.approx([0.1, 0.9], abs=0.08)
+
+
+def test_where_no_exchange_changes_a_label_nothing_is_tested() -> None:
+    rng, labels = np.random.default_rng(1), np.arange(16) % 2
+    same, two = np.tile(rng.random(16), (16, 1)), rng.random((2, 16))[labels]
+    for seed in (0, 82):  # at the second a random tie alone would give 0.003
+        alone = {"groups": np.arange(16), "permutations": 999, "seed": seed}
+        assert np.isnan(permutation_test(same, np.zeros(16, int), **alone))
+        assert np.isnan(permutation_test(two, labels, **alone, within=labels)), "given g, g itself says no more"
+        assert permutation_test(two, labels, **alone, within=labels // 2) <= 1
 
 
 def test_groups_of_different_sizes_exchange_labels_and_count_alike() -> None:
@@ -363,8 +374,10 @@ def test_groups_with_several_labels_exchange_them_in_order_with_groups_of_their_
     labels = np.array([0, 1] * 8 + [0, 1, 0])
     groups = np.array([*np.repeat(np.arange(8), 2), 8, 8, 8])
     matrix = (labels[:, None] == labels) * 1.0
-    p = [permutation_test(matrix, labels, groups, permutations=49, seed=s) for s in range(60)]
-    assert np.mean(p) == pytest.approx(0.5, abs=0.12), "every exchange gives the same labels again"
+    assert np.isnan(permutation_test(matrix, labels, groups, permutations=49, seed=0)), "every exchange gives the same"
+    labels[8:16] = [1, 0] * 4
+    p = permutation_test((labels[:, None] == labels) * 1.0, labels, groups, permutations=999, seed=0)
+    assert p == pytest.approx(1 / 70, abs=1 / 70), "as many of the ways to place four of the eight are as good"
 
 
 def test_permuting_within_levels_of_a_correlate_removes_what_the_correlate_explains() -> None:
@@ -417,6 +430,18 @@ def test_clustered_intervals_cover_where_treating_picks_as_independent_does_not(
     assert naive / studies <= 0.8
 
 
+@pytest.mark.parametrize("sizes", [[55] + [1] * 9, [40, 8, 6, 4, 2, 2, 1, 1], [20, 12, 9, 7, 6, 4, 4, 2]])
+def test_intervals_over_uneven_groups_know_how_few_they_are(monkeypatch, sizes) -> None:
+    monkeypatch.setattr(_agreement, "RESAMPLES", 300)
+    rng, hits, studies = np.random.default_rng(3), 0, 150
+    groups, m = np.repeat(np.arange(len(sizes)), sizes), sum(sizes)
+    for trial in range(studies):
+        own = (rng.random(len(sizes)) < 0.6)[groups] * 1.0
+        found = rate(np.where(np.eye(m, dtype=bool), own, 0.5), np.zeros(m, int), groups, seed=trial)
+        hits += found.low <= 0.6 <= found.high
+    assert hits / studies >= 0.88
+
+
 def test_single_pick_intervals_cover_when_n_is_the_effective_sample_size() -> None:
     rng, hits = np.random.default_rng(8), 0
     for _ in range(1000):
@@ -438,3 +463,20 @@ def test_paired_differences_are_narrower_than_their_parts_suggest() -> None:
     assert high - low < 0.02
     assert low > 0
     assert np.isnan(_agreement.paired_difference(np.array([np.nan]), np.array([1.0]), np.array([0]))).all()
+    one_group = _agreement.paired_difference(first[:3], second[:3], np.zeros(3, int))
+    assert one_group[0] == pytest.approx((first - second)[:3].mean())
+    assert np.isnan(one_group[1:]).all()
+
+
+def test_paired_differences_of_few_that_differ_are_newcombes() -> None:
+    estimate, low, high = _agreement.paired_difference(np.ones(5), np.zeros(5), np.arange(5))
+    (a, _), (_, b) = wilson(1.0, 5), wilson(0.0, 5)
+    assert (estimate, high) == (1, 1)
+    assert low == pytest.approx(1 - math.hypot(1 - a, b))
+    rng, hits, studies = np.random.default_rng(2), 0, 200
+    for trial in range(studies):  # one pick in twenty differs
+        first = np.ones(30)
+        second = 1.0 - (rng.random(30) < 0.05)
+        _, low, high = _agreement.paired_difference(first, second, np.arange(30), seed=trial)
+        hits += low <= 0.05 <= high
+    assert hits / studies >= 0.92

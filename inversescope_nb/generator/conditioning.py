@@ -3,9 +3,8 @@
 1. The site's Wiener filter at this bandwidth, U diag(lambda / (lambda + eps^2 D)) U^T for the usual noise: the
    best linear estimate of u. A norm layer here would turn the longer noised vector into a change of scale, and noise
    outside the data's directions would drown wide sites, so norms come only later.
-2. A linear map a site, to which embeddings of the site and of log eps are added. Sites of the greatest
-   width (the residual stream's, which share a basis) also have one map in common, so that what is learned
-   at one layer serves all.
+2. A linear map a site, to which embeddings of the site and of log eps are added. The residual stream and what is
+   added to it, which share a basis, also have one map in common, so that what is learned at one layer serves all.
 3. A residual MLP shared by all sites, read out as `n_tokens` condition tokens.
 
 Axis names: n (examples), d (site width), c (condition width), token (condition tokens).
@@ -55,8 +54,10 @@ class SiteEncoder(nn.Module):
         self.register_buffer("scales", torch.tensor([s.scale for s in statistics.values()]))
         self.register_buffer("constant", torch.tensor([s.is_constant for s in statistics.values()]))
         widths = [s.width for s in statistics.values()]
-        self.common_width = max(widths)
-        self.common = nn.Linear(self.common_width, width, bias=False)
+        residual = ["hook_z" not in name for name in self.sites]  # all but what heads hold before their output map
+        # where there is none, the widest: they need not share anything, and have their own maps as well
+        self.shares = residual if any(residual) else [w == max(widths) for w in widths]
+        self.common = nn.Linear(widths[self.shares.index(True)], width, bias=False)
         self.first = nn.ModuleList(nn.Linear(w, width, bias=False) for w in widths)
         self.site = nn.Embedding(len(self.sites), width)
         self.bandwidth = nn.Sequential(nn.Linear(5, width), nn.GELU(), nn.Linear(width, width))
@@ -97,7 +98,7 @@ class SiteEncoder(nn.Module):
             values, vectors = getattr(self, f"eigenvalues_{i}"), getattr(self, f"eigenvectors_{i}")
             estimate = ((u @ vectors) * self.kernel.filter(values, eps)) @ vectors.T
             own = self.first[i](estimate)
-            parts.append(own + self.common(estimate) if u.shape[1] == self.common_width else own)
+            parts.append(own + self.common(estimate) if self.shares[i] else own)
             sites += [i] * len(u)
             at += len(u)
         index: Int[Tensor, " n"] = torch.tensor(sites, device=bandwidths.device)

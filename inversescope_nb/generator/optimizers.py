@@ -1,8 +1,9 @@
-"""The optimizer of a training: AdamW, or Muon on the hidden matrices and AdamW on the rest.
+"""The optimizer of a training: AdamW, or Muon on the hidden matrices and AdamW on the rest (vocabularies, vectors).
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) takes the momentum's nearest semi-orthogonal matrix for a
-step, so that no direction of a matrix is left behind. torch's own (2.9) iterates in bfloat16, which costs a CPU without
-such units twenty times the float32 of this one, and more than all else in a step of a small generator.
+step, so that weak directions of a matrix learn about as fast as strong ones. torch's own (2.9) iterates in bfloat16,
+which costs a CPU without such units twenty times the float32 of this one, and more than all else in a step of a small
+generator.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ _MOMENTUM = 0.95
 
 def make_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Over what the generator trains: backbone and the rest at their own rates, matrices with weight decay."""
-    embeddings = {id(m.weight) for m in generator.modules() if isinstance(m, nn.Embedding)}
+    vocabularies = {id(m.weight) for m in generator.modules() if isinstance(m, nn.Embedding)}
+    vocabularies |= {id(m.weight) for m in _heads(generator)}
     groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for name, p in generator.named_parameters():
         if p.requires_grad:
-            hidden = config.optimizer == "muon" and p.ndim == 2 and min(p.shape) > 1 and id(p) not in embeddings
+            hidden = config.optimizer == "muon" and p.ndim == 2 and min(p.shape) > 1 and id(p) not in vocabularies
             groups.setdefault((name.startswith("backbone."), p.ndim > 1, hidden), []).append(p)
     settings = []
     for (is_backbone, matrices, hidden), params in sorted(groups.items(), reverse=True):
@@ -38,6 +40,12 @@ def make_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim.
         decay = config.weight_decay if matrices else 0.0
         settings.append({"params": params, "weight_decay": decay, "lr": peak, "peak": peak, "hidden": hidden})
     return Muon(settings, betas=(0.9, 0.98))
+
+
+def _heads(generator: nn.Module) -> list[nn.Module]:
+    """Maps to the vocabulary; their rows are tokens, like an embedding's, with which they may be one."""
+    found = [m.get_output_embeddings() for m in generator.modules() if hasattr(m, "get_output_embeddings")]
+    return [m for m in found if m is not None]
 
 
 class Muon(torch.optim.AdamW):
@@ -76,7 +84,8 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalised(matrix: Float[Tensor, "row col"]) -> Float[Tensor, "row col"]:
-    """About the nearest semi-orthogonal matrix, U V^T of U S V^T: singular values between about 0.7 and 1.2.
+    """About the nearest semi-orthogonal matrix, U V^T of U S V^T: singular values between about 0.7 and 1.2,
+    but for those that were below a hundredth of the largest: they come out smaller.
 
     Five rounds of the Newton-Schulz iteration with Jordan's quintic, in float32 on a CPU, in bfloat16 elsewhere.
     """

@@ -8,6 +8,7 @@ samples that P(X) cannot make, share of copies, and how often each verdict was g
 from __future__ import annotations
 
 import bisect
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -84,13 +85,14 @@ def measure_quality(
     on_progress: Callable[[int, int, str], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a site and bandwidth: medians over `n_picks` inputs that training did not draw.
+    """One row a site and bandwidth: medians over `n_picks` inputs, drawn with another seed than training's.
 
     They are drawn from `picks` (the same prompts cut at slots, say), by default from the generator's own P(X), which
     is the prior of every inversion in either case.
 
     Returns:
-        rows with site, bandwidth, ess_ratio, bits (resolution, median), off_support, copies, khat, verdicts.
+        rows with site, bandwidth, ess_ratio, bits (resolution, median; None where most inversions have no sample of
+        any weight), off_support, copies, khat, verdicts.
     """
     picked = (generator.prompts if picks is None else picks).draw(n_picks, lm, seed=seed)
     sites = list(generator.sites if sites is None else sites)
@@ -119,6 +121,7 @@ def measure_quality(
 
 
 def _median(values: Sequence[float]) -> float | None:
-    """The median of what is known, None where nothing is."""
-    known = [v for v in values if np.isfinite(v)]
-    return round(float(np.median(known)), 4) if known else None
+    """The median of what is known, infinite values among them; None where it is not finite, or nothing is known."""
+    known = [v for v in values if not math.isnan(v)]
+    median = float(np.median(known)) if known else math.nan
+    return round(median, 4) if math.isfinite(median) else None
