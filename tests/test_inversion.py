@@ -689,6 +689,11 @@ def test_a_pick_that_is_too_long_for_the_generator_is_refused(lm) -> None:
         channel_bits(lm, short, SITE, prompts=PromptDistribution.from_texts(["the dog", words], cut="end"), n=16)
 
 
+def test_a_sample_with_tokens_that_the_target_has_not_is_no_text(lm) -> None:
+    assert inversion_module.text_of(lm, lm.encode("the cat").rows()[0]) == "the cat"
+    assert inversion_module.text_of(lm, [1, lm.vocab_size]) == ""
+
+
 def test_a_generator_of_another_model_is_refused(gen) -> None:
     other = load_model((tiny_model("llama", seed=5), word_tokenizer()))
     with pytest.raises(GeneratorMismatch, match="another model"):
