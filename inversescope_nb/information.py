@@ -100,10 +100,7 @@ def channel_bits(
             if report is not None:
                 report(min(at + BATCH, n), n, "scoring inputs")
     scored = prompts.log_probs(inputs, lm)
-    if scored is None:
-        log_p = np.array([float(x.sum()) for x in gen.log_probs(inputs, gen.no_condition(1))])
-    else:
-        log_p = np.array(scored)
+    log_p = np.array([float(x.sum()) for x in gen.prior_log_probs(inputs)] if scored is None else scored)
     bits = (log_q - log_p) / math.log(2)
     return ChannelBits(
         float(bits.mean()), float(bits.std(ddof=1) / math.sqrt(n)), statistics.channel_bits_bound(bandwidth),
@@ -132,6 +129,6 @@ def token_information(
     check_length(gen, ids)
     u = gen.statistics(place.name).standardise(lm.activations([ids], [place])[place.name])
     (given,) = gen.log_probs([ids], gen.condition_on(place.name, u, bandwidth))
-    (without,) = gen.log_probs([ids], gen.no_condition(1))
+    (without,) = gen.prior_log_probs([ids])
     frame = int(gen.config.has_bos)
     return [0.0] * frame + (factor * (given - without))[: len(ids) - frame].tolist()

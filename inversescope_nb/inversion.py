@@ -37,7 +37,7 @@ from ._arguments import (
 )
 from ._progress import Progress, reported
 from .banks import SIZE, Bank
-from .errors import BadPrompt, Cancelled
+from .errors import BadPrompt, Cancelled, InvalidArgument
 from .features import InputText
 from .inverted import Inversion
 from .kernels import SiteStatistics, check_bandwidth
@@ -214,8 +214,13 @@ def _weigh(
     rows = [row_of.get(tuple(s), -1) if ok else -1 for s, ok in zip(samples, runnable, strict=True)]
     inputs = [list(ids) for ids in distinct]
     given = gen.log_probs(inputs, condition)
-    without = gen.log_probs(inputs, gen.no_condition(1))
+    without = gen.prior_log_probs(inputs)
     scored = prior.log_probs(inputs, lm)
+    if scored is None and not gen.has_prior:
+        raise InvalidArgument(
+            f"{prior.name} cannot say how likely an input is, and this generator has no prior of its own",
+            hint="give a prior= that can, such as a task's prompts, or use a generator of train_generator()",
+        )
     log_prior = np.array([float(x.sum()) for x in without] if scored is None else scored, dtype=np.float64)
     z = lm.activations(inputs, [about["site"]], cancel=cancel)[about["site"].name]
     d = statistics.distance(z, z_hat).numpy()
@@ -286,6 +291,6 @@ def _compared(
         log_q = [float(x.sum()) for x in gen.log_probs(inputs, condition)]
         scored = prior.log_probs(inputs, lm)
         if scored is None:
-            scored = [float(x.sum()) for x in gen.log_probs(inputs, gen.no_condition(1))]
+            scored = [float(x.sum()) for x in gen.prior_log_probs(inputs)]
         log_ratio[rows], times[rows] = np.array(scored) - np.array(log_q), counts
     return replace(with_bank)  # nothing was computed from it yet

@@ -64,8 +64,8 @@ class Nearby:
 
     @property
     def copy_share(self) -> float:
-        """Share of the inputs that are the picked one."""
-        return float(self.is_copy.mean())
+        """Share of the inputs that are the picked one; NaN where there are none."""
+        return float(self.is_copy.mean()) if self.samples else float("nan")
 
     @property
     def in_ball(self) -> Bool[np.ndarray, " n"]:

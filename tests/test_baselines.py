@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import inversescope_nb as isn
-from inversescope_nb.baselines import perturbation, prior, rejection
-from inversescope_nb.errors import Cancelled, InvalidArgument
+from inversescope_nb.baselines import neighbours, perturbation, prior, rejection
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument
 from inversescope_nb.exact import activation_table
 from inversescope_nb.features import contains
 from inversescope_nb.kernels import Kernel
@@ -59,6 +59,8 @@ def test_what_rejection_keeps_are_draws_from_the_exact_posterior(lm, prompts, ke
     assert found.bits == pytest.approx(exact.bits, abs=5 * found.bits_stderr + 1e-9)
     assert found.ess == found.n
     assert found.weight.tolist() == [1 / 3000] * 3000
+    assert found.ball_edge == pytest.approx(np.quantile(found.d, 0.95, method="inverted_cdf"))
+    assert found.in_ball.mean() >= 0.95, "equal weights: the edge is their plain quantile"
 
 
 def test_rejection_ends_with_its_passes_and_says_what_it_cost(lm, prompts, table) -> None:
@@ -73,7 +75,10 @@ def test_rejection_ends_with_its_passes_and_says_what_it_cost(lm, prompts, table
     assert len(none.to_frame()) == 0
 
 
-def test_perturbations_differ_in_a_few_tokens_and_are_weighed_where_p_can_make_them(lm, prompts, table) -> None:
+def test_perturbations_differ_in_a_few_tokens_and_are_weighed_where_p_can_make_them(lm) -> None:
+    possible = TEXTS[:2] + TEXTS[3:]
+    prompts = PromptDistribution.from_texts(possible, cut="end")
+    table = activation_table(lm, prompts, SITE)
     found = perturbation(lm, prompts, TEXTS[0], bandwidth=0.7, n=400, swaps=2, **same_units(table))
     for ids in found.samples:
         assert ids[0] == found.prompt_ids[0]
@@ -81,13 +86,44 @@ def test_perturbations_differ_in_a_few_tokens_and_are_weighed_where_p_can_make_t
         assert 1 <= sum(a != b for a, b in zip(ids, found.prompt_ids, strict=True)) <= 2
     assert not found.is_copy.any()
     assert (np.diff(found.d) >= 0).all()
-    real = [str(text) in TEXTS for text in found.texts]
+    real = [str(text) in possible for text in found.texts]
     assert found.on_support.tolist() == real
     assert 0 < sum(real) < 400
+    there = [{x[i] for x in table.inputs if len(x) > i} for i in range(len(found.prompt_ids))]
+    assert all(token in there[i] for ids in found.samples for i, token in enumerate(ids))
+    held = np.cumsum(found.weight) >= 0.95
+    assert found.ball_edge == found.d[held.argmax()]
     assert found.weight[~found.on_support].sum() == 0
     kernel = np.exp(-np.square(found.d) / (2 * 0.7**2)) * real
     np.testing.assert_allclose(found.weight, kernel / kernel.sum(), rtol=1e-4)
     assert math.isnan(found.bits)
+
+
+def test_where_nothing_near_was_met_bits_are_the_least_that_allows(lm, prompts, table) -> None:
+    far = prior(lm, prompts, "the cat", bandwidth=0.001, n=40, **same_units(table))
+    none = rejection(lm, prompts, "the cat", bandwidth=0.001, n=5, passes=40, **same_units(table))
+    assert far.bits == none.bits
+    assert math.isnan(far.bits_stderr)
+    assert none.bits < table.posterior("the cat", 0.001).bits
+
+
+@pytest.mark.parametrize("search", [neighbours, prior, rejection, perturbation])
+def test_moments_that_do_not_fit_are_refused(lm, prompts, table, search) -> None:
+    narrow = activation_table(lm, prompts, "blocks.1.attn.hook_z.0").statistics
+    wrong = [
+        ({"statistics": "x"}, "statistics is a str"),
+        ({"statistics": narrow}, "coordinates for activations of"),
+        ({"statistics": table.statistics, "kernel": Kernel("whitened")}, "was asked for, but statistics has"),
+    ]
+    for arguments, says in wrong:
+        with pytest.raises(InvalidArgument, match=says) as raised:
+            search(lm, prompts, TEXTS[0], site=SITE, **arguments)
+        assert raised.value.hint
+
+
+def test_there_is_nothing_to_swap_in_bos(lm, prompts) -> None:
+    with pytest.raises(BadPrompt, match="only BOS"):
+        perturbation(lm, prompts, TEXTS[0], site=SITE, position=0)
 
 
 @pytest.mark.parametrize("search", [prior, rejection, perturbation])

@@ -87,8 +87,10 @@ class TableGenerator:
         check_bandwidth(bandwidth, self.config.bandwidths)
         return np.asarray(self.propose(self.table.posterior_of(u[0], bandwidth)))
 
-    def no_condition(self, n):
-        return np.exp(self.table.log_prior)
+    has_prior = True
+
+    def prior_log_probs(self, inputs):
+        return self.log_probs(inputs, np.exp(self.table.log_prior))
 
     def sample(self, condition, n, *, seed, cancel=None):
         rows = np.random.default_rng(seed).choice(len(condition), n, p=condition / condition.sum())

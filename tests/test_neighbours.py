@@ -11,8 +11,9 @@ import pytest
 
 import inversescope_nb as isn
 from inversescope_nb.banks import draw_bank
-from inversescope_nb.baselines import neighbours
+from inversescope_nb.baselines import neighbours, prior
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, UnknownSite
+from inversescope_nb.features import Feature
 from inversescope_nb.prompts import PromptDistribution
 
 SITE = "blocks.1.hook_resid_post"
@@ -37,6 +38,19 @@ def test_distances_and_weights_are_those_of_the_bank(lm, prompts):
     assert found.bits == pytest.approx(-math.log2(kernel.mean()), abs=1e-3)
     assert found.ess == pytest.approx(kernel.sum() ** 2 / np.square(kernel).sum(), rel=1e-3)
     assert found.ball_edge == pytest.approx(np.sort(d)[np.searchsorted(np.cumsum(found.weight), 0.95)], abs=1e-4)
+
+
+def test_all_that_carries_the_estimate_is_kept_and_little_else(lm, prompts):
+    bank = draw_bank(lm, prompts, 2000, seed=3)
+    narrow, wide = (neighbours(lm, prompts, TEXTS[0], site=SITE, bandwidth=e, bank=bank) for e in (1e-3, 2.0))
+    assert len(narrow) == 256, "copies of the pick alone"
+    assert len(wide) > 1900
+    every = prior(lm, prompts, TEXTS[0], site=SITE, bandwidth=2.0, n=2000, seed=3)
+    assert every.samples == bank.inputs
+    for found in (wide, every):
+        rate = isn.consistency_of(found, Feature("name", lambda text: text.split()[0]), permutations=0).to_frame()
+        expected = every.weight @ [str(text).startswith("John") for text in every.texts]
+        assert rate["fcr_with_copies"][0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_picked_input_is_its_own_nearest(lm, prompts):

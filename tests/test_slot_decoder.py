@@ -86,9 +86,19 @@ def test_it_learns_what_the_activation_says(lm, bandwidth) -> None:
     inv = isn.invert(lm, found, "John gave Mary", site=SITE, bandwidth=0.3, n=64, bank=0)
     assert np.mean([str(text) == "John gave Mary" for text in inv.texts]) > 0.8
     assert inv.copy_share > 0.8
+    assert not {"nll_prior", "bits"} & set(found.run_card["history"][-1]), "it never learns a prior of its own"
+    assert np.isnan(inv.log_no_condition).all()
+    assert np.isfinite(inv.weight).all()
+    assert found.default_bandwidth(SITE) == (0.2 if bandwidth else 0.1)
 
 
 def test_what_it_cannot_do_is_said(lm, decoder, tmp_path) -> None:
+    unscored = PromptDistribution.from_texts(TEXTS, cut="end")
+    unscored.log_probs = lambda inputs, lm: None
+    with pytest.raises(InvalidArgument, match="no prior of its own"):
+        train_slot_decoder(lm, SITE, unscored, progress=False)
+    with pytest.raises(InvalidArgument, match="no prior of its own"):
+        isn.invert(lm, decoder, TEXTS[0], site=SITE, prior=unscored, n=4, bank=0)
     with pytest.raises(InvalidArgument, match="cannot be saved"):
         decoder.save_pretrained(tmp_path / "x")
     with pytest.raises(InvalidArgument, match="small model from scratch"):

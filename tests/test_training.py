@@ -161,7 +161,7 @@ def test_it_learns_what_the_activation_says(bos) -> None:
     lm = model_for(word_tokenizer(bos=bos), "llama")
     texts = ["the cat", "a dog", "he", "John gave Mary", "is in the park"]
     setting = config(
-        steps=90, batch_size=48, lr=2e-2, adapter_lr=2e-2, eval_every=30, bandwidths=(0.05, 0.2), held_out=64
+        steps=90, batch_size=48, lr=6e-3, adapter_lr=2e-2, eval_every=30, bandwidths=(0.05, 0.2), held_out=64
     )
     gen = train_generator(lm, "resid_post.1", PromptDistribution.from_texts(texts, cut="end"), config=setting)
     first, *_, last = gen.run_card["history"]

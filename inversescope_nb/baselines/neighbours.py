@@ -2,8 +2,8 @@
 
 Draws from P(X) with the kernel of their distance as weights are an importance sample of the posterior with P(X)
 itself as the proposal: valid, but with an effective sample size that falls as 2^-bits. `prior` keeps all of them,
-`neighbours` shows the nearest. (Baselines that InverseScope, Luo, Zhou, Dong, arXiv 2506.07406, argues a generator
-must beat.)
+`neighbours` the nearest, which hold nearly all of the weight. (Baselines that InverseScope, Luo, Zhou, Dong, arXiv
+2506.07406, argues a generator must beat.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..sites import Site
 
 KEPT = 256
-"""Inputs of the bank that are kept, the nearest ones."""
+"""Nearest inputs of the bank that are kept at least; and as many as hold nearly all of the weight."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,8 +76,8 @@ def neighbours(
         site: where the activation is read, in any spelling.
         position: index into the target's token ids (BOS counted, negative from the end); ids[:p + 1] counts.
         bandwidth: kernel width eps, in standardised units.
-        bank: inputs to draw and to run; or those of :func:`inversescope_nb.banks.draw_bank`, which many picks share
-            and which are run once a site.
+        bank: inputs to draw and to run; or those that :func:`inversescope_nb.banks.draw_bank` drew from `prompts`,
+            which many picks share and which are run once a site.
         kernel: metric and shape; the usual ones by default.
         statistics: moments to standardise with (a generator's ``.statistics(site)``, with its kernel); None: the
             bank's own.
@@ -108,7 +108,7 @@ def neighbours(
         if not isinstance(drawn, Bank):
             drawn = draw_bank(lm, prompts, bank, seed=seed, on_progress=report, cancel=cancel)
         z = drawn.activations(pick.site.name, on_progress=report, cancel=cancel)
-    return Neighbours.measured(pick, drawn.inputs, z, moments(z, statistics, kernel), most=KEPT)
+    return Neighbours.measured(pick, drawn.inputs, z, moments(z, statistics, kernel), least=KEPT)
 
 
 def prior(

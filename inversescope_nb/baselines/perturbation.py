@@ -1,8 +1,8 @@
 """Perturbing the picked input: swap a few tokens, keep what stays near ("why not just change the prompt?").
 
-Swapped tokens are drawn from those of P(X) at any place. What stays near is shown with the kernel as its weight, but
-this is no sample of the posterior: inputs that differ in many tokens are never tried, and most of what is tried is
-no sentence of P(X). Those that P(X) cannot make, as far as it can say, are marked and weigh nothing.
+Swapped tokens are drawn from those of P(X) at the same place, where it has several. What stays near is shown with the
+kernel as its weight, but this is no sample of the posterior: inputs that differ in many tokens are never tried. Those
+that P(X) cannot make, as far as it can say, are marked and weigh nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 from .._arguments import sample_count, seed_number, whole_number
 from .._progress import Progress, reported
-from .._statistics import effective_sample_size, normalise
+from .._statistics import effective_sample_size, normalise, pareto_khat
 from ..banks import draw_bank
-from ..errors import Cancelled
+from ..errors import BadPrompt, Cancelled
 from .searched import Pick, Searched, moments
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ def perturbation(
     progress: bool = True,
     cancel: threading.Event | None = None,
 ) -> Perturbation:
-    """`n` variations of the picked input, each with 1 to `swaps` of its tokens replaced by other tokens of P(X).
+    """`n` variations of the picked input, each with 1 to `swaps` of its tokens replaced by P(X)'s others there.
 
-    BOS stays. :attr:`bits` are NaN: variations are no draws from P(X), so their kernel says nothing of it. Other
-    arguments as of :func:`inversescope_nb.baselines.neighbours`.
+    BOS stays, and so does what never varies. :attr:`bits` are NaN: variations are no draws from P(X), so their kernel
+    says nothing of it. Other arguments as of :func:`inversescope_nb.baselines.neighbours`.
 
     >>> import inversescope_nb as isn
     >>> lm, task = isn.load_model(), isn.tasks.addition()
@@ -84,15 +84,16 @@ def perturbation(
     pick = Pick.of(lm, prompts, target, site, position, bandwidth, kernel)
     n, seed = sample_count(n), seed_number(seed)
     first = int(pick.ids[0] == lm.text_bos_id)
-    most = len(pick.ids) - first
-    swaps = min(whole_number("swaps", swaps, least=1, hint="3 is the usual choice"), most)
+    swaps = whole_number("swaps", swaps, least=1, hint="3 is the usual choice")
+    if len(pick.ids) == first:
+        raise BadPrompt("only BOS is picked: there is nothing to swap", hint="pick a later token")
     rng = random.Random(seed)
     with reported(on_progress, progress, "perturbation") as report:
         drawn = draw_bank(lm, prompts, BANK, seed=rng.randrange(2**31), cancel=cancel)
-        tokens = [token for ids in drawn.inputs for token in ids[first:]]
-        if len(set(tokens)) < 2:
-            tokens = list(range(lm.vocab_size))
-        inputs = [_swapped(pick.ids, first, rng.randint(1, swaps), tokens, rng) for _ in range(n)]
+        others = _others(pick.ids, first, drawn.inputs)
+        if not others:  # P(X) is this input alone
+            others = {i: range(lm.vocab_size) for i in range(first, len(pick.ids))}
+        inputs = [_swapped(pick.ids, others, rng.randint(1, min(swaps, len(others))), rng) for _ in range(n)]
         if cancel is not None and cancel.is_set():
             raise Cancelled("the search was stopped")
         z = lm.activations(inputs, [pick.site], on_progress=report, cancel=cancel)[pick.site.name]
@@ -102,17 +103,25 @@ def perturbation(
     supported = np.ones(n, dtype=bool) if log_p is None else np.isfinite(log_p)
     d = units.distance(z, pick.z_hat)
     order = d.argsort(stable=True).numpy()
-    weight = np.exp(units.kernel.log(d, pick.bandwidth).numpy()) * supported
+    log_k = units.kernel.log(d, pick.bandwidth).numpy()
+    weight = np.exp(log_k) * supported
     return Perturbation.measured(
         pick, inputs, z, units, kept=order, supported=supported[order], weight=normalise(weight[order]),
-        ess=float(effective_sample_size(weight)), bits=float("nan"), bits_stderr=float("nan"),
+        ess=float(effective_sample_size(weight)), khat=pareto_khat(np.where(supported, log_k, -np.inf)),
+        bits=float("nan"), bits_stderr=float("nan"),
     )  # fmt: skip
 
 
-def _swapped(ids: Sequence[int], first: int, count: int, tokens: Sequence[int], rng: random.Random) -> list[int]:
-    """The ids with `count` tokens behind the first ones replaced by others."""
+def _others(ids: Sequence[int], first: int, inputs: Sequence[Sequence[int]]) -> dict[int, Sequence[int]]:
+    """Place -> the tokens that inputs of P(X) have there instead, as often as they do."""
+    found = {i: [x[i] for x in inputs if len(x) > i and x[i] != ids[i]] for i in range(first, len(ids))}
+    return {i: tokens for i, tokens in found.items() if tokens}
+
+
+def _swapped(ids: Sequence[int], others: dict[int, Sequence[int]], count: int, rng: random.Random) -> list[int]:
+    """The ids with tokens at `count` places replaced."""
     new = list(ids)
-    for i in rng.sample(range(first, len(ids)), count):
+    for i in rng.sample(list(others), count):
         while new[i] == ids[i]:
-            new[i] = rng.choice(tokens)
+            new[i] = rng.choice(others[i])
     return new

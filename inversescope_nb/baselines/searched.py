@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from .._arguments import check_kernel, check_model, check_prompts
-from .._statistics import effective_sample_size, normalise, pareto_khat
+from .._statistics import effective_sample_size, normalise, pareto_khat, wilson
+from ..errors import InvalidArgument
 from ..features import InputText
 from ..inversion import cut
 from ..kernels import Kernel, SiteStatistics, check_bandwidth, site_statistics
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     from ..models import LanguageModel
     from ..prompts import Prompt, PromptDistribution
+
+
+ENOUGH = 0.999
+"""Share of all weight that is kept where not everything is."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Searched(Nearby):
     bits: float
     """Resolution bits, -log2 of the mean kernel over P(X); NaN where the search does not tell."""
     bits_stderr: float
-    """Standard error of :attr:`bits`."""
+    """Standard error of :attr:`bits`; NaN where nothing near was found and they are only the least that allows."""
     ball_edge: float
     """The weighted 95 % quantile of d, for display."""
     bank_size: int
@@ -157,7 +162,7 @@ class Searched(Nearby):
         statistics: SiteStatistics,
         *,
         kept: Sequence[int] | None = None,
-        most: int | None = None,
+        least: int | None = None,
         bank_size: int | None = None,
         **more: Any,
     ) -> Self:
@@ -168,13 +173,20 @@ class Searched(Nearby):
             inputs, z: all that were searched, with their activations.
             statistics: moments to standardise with.
             kept: which of them to show, in this order; None: nearest first.
-            most: how many of those, at most; None: all.
+            least: how many of those at least; more where they hold less than `ENOUGH` of the weight. None: all.
             bank_size: passes of the target, where those were more than the inputs.
             more: fields that are not those of the kernel.
         """
         lm = pick.lm
         d = statistics.distance(z, pick.z_hat) if len(z) else torch.zeros(0)
-        rows = torch.argsort(d, stable=True).numpy()[:most] if kept is None else np.asarray(kept, dtype=int)
+        log_k = statistics.kernel.log(d, pick.bandwidth)
+        rows = torch.argsort(d, stable=True).numpy() if kept is None else np.asarray(kept, dtype=int)
+        if least is not None:
+            held = torch.softmax(log_k, 0).nan_to_num(0.0).numpy()[rows].cumsum()
+            rows = rows[: max(least, int(np.searchsorted(held, ENOUGH)) + 1 if held[-1] > 0 else 0)]
+        found = _estimates(d, rows, log_k) | more
+        if "weight" in more:
+            found["ball_edge"] = _edge(d.numpy()[rows], found["weight"])
         z = z[torch.from_numpy(rows)]
         relative = (z - pick.z_hat).norm(dim=1) / pick.z_hat.norm().clamp(min=1e-30)
         return cls(
@@ -192,7 +204,7 @@ class Searched(Nearby):
             prompts_name=pick.prompts.name,
             bank_size=len(inputs) if bank_size is None else bank_size,
             is_constant=statistics.is_constant,
-            **(_estimates(d, rows, statistics.kernel.log(d, pick.bandwidth)) | more),
+            **found,
         )
 
 
@@ -203,20 +215,50 @@ def _estimates(d: Float[Tensor, " m"], kept: np.ndarray, log_k: Float[Tensor, " 
         return {"kernel": np.zeros(0), "weight": np.zeros(0), "ess": 0.0, **none}
     weight = torch.softmax(log_k, 0).nan_to_num(0.0).numpy()  # a ball may hold none of them
     kernel = log_k.exp().numpy()
-    mean = float(kernel.mean())
-    order = np.argsort(d.numpy(), kind="stable")
-    edge = np.searchsorted(np.cumsum(weight[order]), 0.95)
+    bits, stderr = _bits(float(kernel.sum()), float(kernel.std()), len(d))
     return {
         "kernel": kernel[kept],
         "weight": normalise(weight[kept]),
         "ess": float(effective_sample_size(weight)),
         "khat": float(pareto_khat(log_k.numpy())),
-        "bits": float((math.log(len(d)) - torch.logsumexp(log_k, 0)) / math.log(2)),
-        "bits_stderr": float(kernel.std() / math.sqrt(len(d)) / mean / math.log(2)) if mean > 0 else math.nan,
-        "ball_edge": float(d.numpy()[order][min(len(d) - 1, edge)]),
+        "bits": bits,
+        "bits_stderr": stderr,
+        "ball_edge": _edge(d.numpy(), weight),
     }
+
+
+def _bits(total: float, spread: float, n: int) -> tuple[float, float]:
+    """Bits of the mean kernel over `n` draws of P(X), and their standard error.
+
+    Where less than one of them would be kept by rejection, nothing near was met: then the least that so many misses
+    allow (the 95 % end of Wilson's interval), and NaN.
+    """
+    if total < 1:
+        return -math.log2(float(wilson(0.0, n)[1])), math.nan
+    return -math.log2(total / n), spread * math.sqrt(n) / total / math.log(2)
+
+
+def _edge(d: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"]) -> float:
+    """The weighted 95 % quantile of distances; NaN for none."""
+    if not len(d):
+        return math.nan
+    order = np.argsort(d, kind="stable")
+    return float(d[order][min(len(d) - 1, np.searchsorted(np.cumsum(weight[order]), 0.95))])
 
 
 def moments(z: Float[Tensor, "m d"], statistics: SiteStatistics | None, kernel: Kernel | None) -> SiteStatistics:
     """Moments to standardise with: those given (a generator's, with its kernel), or those of a bank."""
-    return site_statistics(z, kernel=kernel) if statistics is None else statistics
+    if statistics is None:
+        return site_statistics(z, kernel=kernel)
+    if not isinstance(statistics, SiteStatistics):
+        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")
+    if statistics.width != z.shape[1]:
+        raise InvalidArgument(
+            f"statistics of {statistics.width} coordinates for activations of {z.shape[1]}",
+            hint="give generator.statistics(site) of this site",
+        )
+    if kernel is not None and kernel != statistics.kernel:
+        raise InvalidArgument(
+            f"{kernel} was asked for, but statistics has {statistics.kernel}", hint="give one of the two"
+        )
+    return statistics

@@ -11,6 +11,7 @@ Axis names: n (rows), d (site width), c (width of the MLP), slot (always 1), h (
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .._arguments import check_model, check_prompts
 from .._progress import Progress
 from ..architectures import text_config
 from ..errors import Cancelled, InvalidArgument
 from ..generator import Condition, Generator, TrainingConfig, train_generator
 from ..generator.conditioning import SiteEncoder
-from ..kernels import BANDWIDTHS, SiteStatistics
+from ..kernels import BANDWIDTHS, SiteStatistics, check_bandwidth
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -74,8 +76,11 @@ class SlotDecoder(Generator):
     """A decoder with InversionView's injection; made by :func:`train_slot_decoder`, used as a `Generator` is.
 
     It answers at every bandwidth alike: with what it was trained at. Importance weights make up for that as far as its
-    samples reach.
+    samples reach. It sees an activation in every example, and so learns no prior of its own: P(X) has to say how likely
+    an input is.
     """
+
+    has_prior = False
 
     def __init__(
         self, backbone: nn.Module, statistics: dict[str, SiteStatistics], *args: Any, shares_target: bool, **kwargs: Any
@@ -95,6 +100,10 @@ class SlotDecoder(Generator):
         self.statistics(site)
         u = u.to(self.device, torch.float32)
         return self.condition([(self.encoder.index[site], u)], torch.full((len(u),), bandwidth, device=self.device))
+
+    def prior_log_probs(self, inputs: Sequence[Sequence[int]]) -> list[Float[Tensor, " pos"]]:
+        """NaN: it has none."""
+        return [torch.full((len(x) + int(not self.config.has_bos),), math.nan) for x in inputs]
 
     @contextmanager
     def controlled(self, condition: Condition) -> Iterator[None]:
@@ -170,6 +179,9 @@ def train_slot_decoder(
             bandwidths are the decoder's own. None: the usual, but AdamW at one learning rate of 1e-3.
         lm, sites, prompts, run_dir, on_progress, progress, on_evaluate, cancel: as there.
 
+    Raises:
+        InvalidArgument: `prompts` cannot say how likely an input is.
+
     >>> import inversescope_nb as isn
     >>> lm, P = isn.load_model(), isn.PromptDistribution.from_texts(["4 3 7 + 5 6 8 =", "4 1 7 + 2 6 3 ="], cut="end")
     >>> quick = isn.TrainingConfig(steps=2, batch_size=4, statistics_samples=8, held_out=4, lr=1e-3, adapter_lr=1e-3)
@@ -178,9 +190,17 @@ def train_slot_decoder(
     >>> len(inv.samples)
     8
     """
-    eps = SILENT if bandwidth is None else bandwidth
+    check_model(lm)
+    if check_prompts(prompts).log_probs(prompts.draw(1, lm, seed=0), lm) is None:
+        raise InvalidArgument(
+            f"{prompts.name} cannot say how likely an input is, and a slot decoder has no prior of its own",
+            hint="give prompts that can, such as a task's",
+        )
+    eps = SILENT if bandwidth is None else check_bandwidth(bandwidth, (1e-6, 1e6))
     config = config or TrainingConfig(optimizer="adamw", lr=1e-3, adapter_lr=1e-3)
     config = replace(config, backbone="small", n_tokens=1, n_blocks=0, drop_condition=0.0, bandwidths=(eps, eps))
+    if bandwidth is None:
+        config = replace(config, gap_inputs=0)  # its log q is no posterior's
     decoder = train_generator(
         lm, sites, prompts, config=config, run_dir=run_dir, on_progress=on_progress, progress=progress,
         on_evaluate=on_evaluate, cancel=cancel, generator_class=SlotDecoder,
@@ -188,4 +208,6 @@ def train_slot_decoder(
     low, high = BANDWIDTHS  # at which it may be asked, whatever it was trained at
     wide = (low, high) if bandwidth is None else (min(eps, low), max(eps, high))
     decoder.config = replace(decoder.config, bandwidths=wide)
+    if bandwidth is None:
+        decoder.run_card["usual_bandwidths"] = {}  # they were chosen from what it was trained at
     return decoder

@@ -64,6 +64,9 @@ class Generator(nn.Module):
         fingerprint, tokenizer_hash: of the target model it belongs to.
     """
 
+    has_prior = True
+    """Whether it learns q(x | nothing) as well."""
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -310,6 +313,13 @@ class Generator(nn.Module):
             for x, row, n, ok in zip(rows, found, lengths.tolist(), able, strict=True):
                 out.append(row[: n - 1] if ok else row.new_full((n - 2 + len(x),), -math.inf))
         return out
+
+    def prior_log_probs(self, inputs: Sequence[Sequence[int]]) -> list[Float[Tensor, " pos"]]:
+        """:meth:`log_probs` where nothing is known: q(x | nothing), the generator's own prior.
+
+        NaN for a kind of generator that learns none (:attr:`has_prior`).
+        """
+        return self.log_probs(inputs, self.no_condition(1))
 
     # -- sampling -------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ def usual_bandwidths(
     allowed = [e for e in BANDWIDTHS if low <= e <= high] or [min(max(BANDWIDTHS[0], low), high)]
     prior = generator.prompts.log_probs(inputs, lm)
     if prior is None:
-        prior = [float(x.sum()) for x in generator.log_probs(inputs, generator.no_condition(1))]
+        prior = [float(x.sum()) for x in generator.prior_log_probs(inputs)]
     if np.exp(np.median(prior)) > SMALL:
         return dict.fromkeys(generator.sites, allowed[0])
     usual: dict[str, float] = {}

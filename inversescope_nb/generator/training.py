@@ -316,11 +316,14 @@ class _Run:
         examples = self.examples(self.held_out, rng, 0.0, self.sites)
         for batch in by_length(examples, self._n_batches(examples, 4)):
             given -= float(self.generator(**collate(batch, self.generator)).sum())
-            for e in batch:
-                e["keep"] = False
-            prior -= float(self.generator(**collate(batch, self.generator)).sum())
+            if self.generator.has_prior:
+                for e in batch:
+                    e["keep"] = False
+                prior -= float(self.generator(**collate(batch, self.generator)).sum())
         n = len(examples)
-        found = {"nll": given / n, "nll_prior": prior / n, "bits": (prior - given) / n / math.log(2)}
+        found = {"nll": given / n}
+        if self.generator.has_prior:
+            found |= {"nll_prior": prior / n, "bits": (prior - given) / n / math.log(2)}
         return found | self.gaps.measure(self.generator)
 
 
