@@ -7,8 +7,8 @@
 Every way to answer is held against the exact posterior of the same picked inputs: the error of consistency rates
 (without copies; where nothing was found, the prior's rate is the answer) and of the resolution bits, at what it costs:
 passes of the target and seconds, before the first pick (a training, a bank that all picks share) and for each. The
-slot decoder (InversionView's, arXiv 2405.17653) learns from as many examples as the short training, by AdamW at rates
-that suit it. The ESS of perturbations counts what is near; they are no sample of the posterior.
+slot decoder (InversionView's, arXiv 2405.17653) learns from as many examples as the short training, by AdamW and, as
+the generator does, by Muon. The ESS of perturbations counts what is near; they are no sample of the posterior.
 
 A second table has attribute classifiers, which learn one feature from labelled activations, at noised activations of
 fresh inputs: none can be right more often than the exact posterior's mode. Both tables are followed by everything in
@@ -85,11 +85,15 @@ def trained(
         makers[OURS if args.generator is None else f"{OURS}, short training"] = lambda: isn.train_generator(
             lm, [site.name], prompts, config=config_of(args), **kept("generator")
         )
-    for name, eps in (("slot decoder at noise", args.bandwidth), ("slot decoder, silent", None)):
+    for name, eps, changes in (
+        ("slot decoder at noise, AdamW", args.bandwidth, slow),
+        ("slot decoder at noise, Muon", args.bandwidth, {"width": 288}),
+        ("slot decoder, silent", None, slow),
+    ):
         if not args.examples:
             continue
-        makers[name] = lambda eps=eps: isn.baselines.train_slot_decoder(
-            lm, [site.name], prompts, bandwidth=eps, config=config_of(args, **slow), **kept(f"slot-{eps}")
+        makers[name] = lambda name=name, eps=eps, changes=changes: isn.baselines.train_slot_decoder(
+            lm, [site.name], prompts, bandwidth=eps, config=config_of(args, **changes), **kept(name)
         )
     found, generators = [], []
     for name, make in makers.items():

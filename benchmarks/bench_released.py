@@ -7,8 +7,8 @@
 1. Two sets S of inputs are listed: all sums, and all fillings of one IOI template up to its second name. The
    generator's P(X) restricted to S is the prior, so the posterior on S is exact. At picked inputs of S (clean
    activations, as in use): gap = E over the posterior of [log P_S(x | z) - log q(x | z)] + log q(S | z), nats.
-2. ESS/n of `invert` at each site's usual bandwidth, over targets that training did not draw: cut at slots, and at
-   random positions.
+2. ESS/n of `invert` at each site's usual bandwidth, over targets drawn from P(X) with another seed than training's:
+   cut at slots, and at random positions.
 
 Sites on the residual stream get `--picks` picks, the others `--other-picks`; a median over sites is over those that
 hold at least 2 bits of S at that bandwidth (exact channel bits). Prints tables, with the five worst sites and what

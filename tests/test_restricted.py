@@ -184,3 +184,6 @@ def test_medians_are_over_the_sites_that_hold_enough_and_the_worst_are_explained
     found = pd.DataFrame({"cut": "slots", "bits": [1, 3, 3, 3, 3, 3], "ess_ratio": [0.1, 0.5, 0.6, 0.7, 0.9, 0.49]})
     (row,) = ess_summary(found).to_dict("records")
     assert (row["hold 2 bits"], row["ESS/n >= 0.5"], row["met"]) == (5, 0.8, True)
+    failed = pd.concat([found, pd.DataFrame({"cut": found["cut"][:1], "bits": [None], "ess_ratio": [0.0]})])
+    (row,) = ess_summary(failed).to_dict("records")
+    assert (row["hold 2 bits"], row["met"]) == (6, False), "no sample of any weight: it counts, and fails"
