@@ -20,7 +20,8 @@ it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`-
     target         as generator, its backbone a copy of the target instead of a small model from scratch
     target-lora    the same, its backbone learning by LoRA
     target-frozen  the same, its backbone the target itself, frozen
-    slot           InversionView's decoder at the kernel's noise, its MLP widened to as many parameters, AdamW
+    slot           InversionView's decoder at the kernel's noise, AdamW; its MLP is so wide (288) that it has as many
+                   parameters within 5 % at the usual size, for others see --slot-width
     slot-muon      the same, trained by Muon at the generator's rates
     slot-silent    as slot without noise, as published: its log q approximates no posterior, so it has no gap
 """
