@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .errors import Cancelled
+from .errors import Cancelled, NotEnumerable
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -25,6 +25,7 @@ SIZE = 256
 PIECE = 256
 """Inputs drawn between two looks at `cancel`."""
 _SEED = 141_421
+_LATEST = 4
 
 
 class Bank:
@@ -70,3 +71,38 @@ def draw_bank(
         if on_progress is not None:
             on_progress(len(drawn), size, "drawing prompts")
     return Bank(lm, drawn)
+
+
+class Banks:
+    """The latest banks that were asked for, each drawn once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int, int], tuple[PromptDistribution, Bank]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(
+        self,
+        lm: LanguageModel,
+        prompts: PromptDistribution,
+        size: int,
+        own: Sequence[Sequence[int]] = (),
+        *,
+        on_progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Bank:
+        """A bank of `size` inputs: of `own` where those are enough, or all of them where P(X) cannot be drawn from."""
+        key = (id(lm), id(prompts), size)
+        kept = self._kept.get(key)
+        if kept is None:
+            if len(own) >= size:
+                bank = Bank(lm, own[:size])
+            else:
+                try:
+                    bank = draw_bank(lm, prompts, size, on_progress=on_progress, cancel=cancel)
+                except NotEnumerable:  # known by name only
+                    bank = Bank(lm, own)
+            kept = prompts, bank  # with the distribution, so that its id stays its own
+            self._kept = dict([*self._kept.items(), (key, kept)][-_LATEST:])
+        return kept[1]

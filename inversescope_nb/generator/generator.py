@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..architectures import Architecture, candidates, text_config
-from ..banks import Bank, Progress, draw_bank
-from ..errors import GeneratorMismatch, InvalidArgument, NotEnumerable, UnknownSite, suggest
+from ..banks import Bank, Banks, Progress
+from ..errors import GeneratorMismatch, InvalidArgument, UnknownSite, suggest
 from ..hooks import hooked
 from ..kernels import Kernel, SiteStatistics, check_bandwidth
 from ..prompts import PromptDistribution
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 LOGITS_PER_BATCH = 1 << 27
 """Logits held at once: half a gigabyte of float32."""
-_BANKS = 4  # banks kept, the latest
 
 
 class _Lock:
@@ -91,7 +90,7 @@ class Generator(nn.Module):
         self.probe: dict[str, Any] = {}
         self.bank_inputs: list[list[int]] = []
         self._turn = _Lock()
-        self._banks: dict[tuple[int, int, int], tuple[PromptDistribution, Bank]] = {}
+        self._banks = Banks()
         self.architecture: Architecture = next(candidates(backbone))
         d_model, self.vocab_size = (int(getattr(text_config(backbone), n)) for n in ("hidden_size", "vocab_size"))
         self.encoder = SiteEncoder(
@@ -191,19 +190,8 @@ class Generator(nn.Module):
 
         Of the distribution it was trained on, those that were held out then; none where it cannot be drawn from.
         """
-        key = (id(lm), id(prior), size)
-        kept = self._banks.get(key)
-        if kept is None:
-            if prior is self.prompts and len(self.bank_inputs) >= size:
-                bank = Bank(lm, self.bank_inputs[:size])
-            else:
-                try:
-                    bank = draw_bank(lm, prior, size, on_progress=on_progress, cancel=cancel)
-                except NotEnumerable:  # known by name only
-                    bank = Bank(lm, self.bank_inputs if prior is self.prompts else [])
-            kept = prior, bank  # with the distribution, so that its id stays its own
-            self._banks = dict([*self._banks.items(), (key, kept)][-_BANKS:])
-        return kept[1]
+        own = self.bank_inputs if prior is self.prompts else []
+        return self._banks.get(lm, prior, size, own, on_progress=on_progress, cancel=cancel)
 
     # -- conditions ---------------------------------------------------------------------------
 
