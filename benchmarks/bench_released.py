@@ -66,6 +66,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--inversion-samples", type=int, help="samples of each inversion")
     parser.add_argument("--gigabytes", type=float, default=2.5, help="activations of S in memory at a time")
     parser.add_argument("--runs", type=Path, help="folder that finished cells are kept in")
+    parser.add_argument("--kept", action="store_true", help="measure nothing more: tell what --runs holds")
     name_argument(parser, "released")
     args = parser.parse_args()
     for name, usual in (FULL if args.full else QUICK).items():
@@ -207,9 +208,10 @@ def main() -> None:
     sites = [s for s in generator.sites if s in wanted][:: args.every]
     name = identity(generator, args)
     gap_rows, ess_rows = Kept(args.runs, f"{name}-gaps"), Kept(args.runs, f"{name}-ess")
-    for name in args.set:
-        on_set(lm, generator, name, sites, gap_rows, args)
-    inversions(lm, generator, sites, ess_rows, args)
+    if not args.kept:
+        for name in args.set:
+            on_set(lm, generator, name, sites, gap_rows, args)
+        inversions(lm, generator, sites, ess_rows, args)
     frame, ess = pd.DataFrame(gap_rows.rows), pd.DataFrame(ess_rows.rows)
     shown = {"summary": summary(frame), "ess_summary": ess_summary(ess), "worst": worst(frame)}
     show("Median gap, nats, over the sites that hold 2 bits of S", shown["summary"])
