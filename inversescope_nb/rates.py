@@ -115,17 +115,19 @@ def consistency(
     run_dir = None if run_dir is None else folder_path(run_dir, "run_dir")
     names = resolve_sites(lm, gen, sites)
     picks = pick_inputs(lm, targets, n_targets=n_targets, position=position, slot=slot, group_by=group_by, seed=seed)
-    parameters = {
-        "target model": lm.fingerprint,
-        "generator": generator_hash(gen),
-        "P(X)": _identity(gen.prompts),
-        "P(X) is scored": gen.prompts.log_probs(picks.inputs[:1], lm) is not None,
-        "dtype": str(lm.dtype),
-        "picked inputs": hashlib.sha256(json.dumps(picks.inputs).encode()).hexdigest()[:16],
-        "n_samples": n_samples,
-        "seed": seed,
-        "channel": channel,
-    }
+    parameters = {}
+    if run_dir is not None:  # else nothing is kept, and hashing all weights would be for nothing
+        parameters = {
+            "target model": lm.fingerprint,
+            "generator": generator_hash(gen),
+            "P(X)": _identity(gen.prompts),
+            "P(X) is scored": gen.prompts.log_probs(picks.inputs[:1], lm) is not None,
+            "dtype": str(lm.dtype),
+            "picked inputs": hashlib.sha256(json.dumps(picks.inputs).encode()).hexdigest()[:16],
+            "n_samples": n_samples,
+            "seed": seed,
+            "channel": channel,
+        }
     if prior_texts is None:
         prior_texts = _prior_texts(lm, gen, seed)
     with reported(on_progress, progress, "consistency") as report_progress:
