@@ -87,8 +87,9 @@ class Prefix(SlotDecoder):
         super().__init__(backbone, statistics, *args, **kwargs)
         width = self.config.width
         self.encoder = SiteEncoder(
-            statistics, width=width, n_tokens=PREFIX, n_blocks=self.config.n_blocks, expansion=self.config.expansion
-        )
+            statistics, width=width, n_tokens=PREFIX, n_blocks=self.config.n_blocks, expansion=self.config.expansion,
+            n_common=self.config.n_common,
+        )  # fmt: skip
         self.controls = nn.ModuleList([nn.Linear(width, text_config(backbone).hidden_size)])
 
     def condition(self, activations, bandwidths: Tensor, keep: Tensor | None = None) -> Condition:

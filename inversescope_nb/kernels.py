@@ -100,12 +100,20 @@ class Kernel:
 
         lambda / (lambda + noise variance); for ``"cosine"`` the noised u is also shorter along u.
         """
+        return eigenvalues * self.slopes(eigenvalues, bandwidth)
+
+    def slopes(self, eigenvalues: Float[Tensor, " d"], bandwidth: Float[Tensor, "n 1"]) -> Float[Tensor, "n d"]:
+        """The same for anything else that is estimated: factors of y's covariances with the principal coordinates.
+
+        The best linear estimate of y from the noised u, whose principal coordinates are c, is the sum of
+        cov(y, c_i) slope_i c_i, where slope_i = 1 / (lambda_i + noise variance).
+        """
         width = len(eigenvalues)
         if self.metric == "cosine":
             kept = mean_cosine(bandwidth**-2, width)
-            return kept * eigenvalues / (kept**2 * eigenvalues + 1 - kept**2)
+            return kept / (kept**2 * eigenvalues + 1 - kept**2)
         variance = bandwidth**2 * (width / (width + 2) if self.shape == "ball" else width)
-        return eigenvalues / (eigenvalues + variance)
+        return 1 / (eigenvalues + variance)
 
     def bits_bound(self, eigenvalues: Float[Tensor, " d"], bandwidth: float) -> float:
         """Bits that u can say through this noise at most; for the normal one, a Gaussian channel's capacity.

@@ -2,8 +2,9 @@
 
 First the target model (see :mod:`inversescope_nb.pretraining`), then one generator for all its sites on the
 equal mixture of all tasks, by one of two recipes (`--recipe`): ``packaged``, as the committed weights were made, in
-two stages, the second from the first's weights (rounded, as they were published) at a new learning-rate cycle; or
-``gated``, by this version's defaults. All resume where they stopped, and log what they took of their budget. The
+two stages, the second from the first's weights (rounded, as they were published) at a new learning-rate cycle;
+``gated``, with the control layers and the optimizer that are today's defaults; or ``common``, by all of today's
+defaults and a larger site encoder. All resume where they stopped, and log what they took of their budget. The
 results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target`` and
 ``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread count;
 elsewhere up to rounding.
@@ -45,6 +46,7 @@ PACKAGED = (
         optimizer="adamw",
         lr=1e-3,
         adapter_lr=4e-3,
+        n_common=0,
     ),
     TrainingConfig(
         steps=7_000,
@@ -56,6 +58,7 @@ PACKAGED = (
         optimizer="adamw",
         lr=1e-3,
         adapter_lr=4e-3,
+        n_common=0,
     ),
 )
 """How the committed weights were trained: each stage goes on from the one before."""
@@ -67,10 +70,24 @@ GATED = (
         eval_every=500,
         first_sites=("blocks.[01].hook_resid_*",),
         first_steps=700,
+        n_common=0,
     ),
 )
-"""The same sites and P(X) by this version's defaults, in fewer examples."""
-RECIPES = {"packaged": PACKAGED, "gated": GATED}
+"""The same sites and P(X) with gated control layers and Muon, in fewer examples."""
+COMMON = (
+    TrainingConfig(
+        steps=4_000,
+        batch_size=256,
+        held_out=1_024,
+        eval_every=500,
+        lr=3e-3,
+        width=192,
+        n_blocks=3,
+        n_common=640,
+    ),
+)
+"""As the former, but that all sites are turned into common coordinates, and a larger site encoder."""
+RECIPES = {"packaged": PACKAGED, "gated": GATED, "common": COMMON}
 
 
 def train_packaged_generator(

@@ -228,11 +228,13 @@ def test_the_encoders_first_map_is_the_best_linear_estimate() -> None:
 
 def test_only_what_is_in_the_residual_basis_shares_a_map(lm) -> None:
     whole = "blocks.0.attn.hook_z"  # as wide as the residual stream, in a basis of its own
-    gen = build_generator(lm, [whole, "blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"], prompts(), config())
+    gen = build_generator(
+        lm, [whole, "blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"], prompts(), config(n_common=0)
+    )
     assert lm.site(whole).d == lm.d_model
     assert dict(zip(gen.sites, gen.encoder.shares, strict=True))[whole] is False
     assert sum(gen.encoder.shares) == 2
-    only = build_generator(lm, ["blocks.1.attn.hook_z.2", whole], prompts(), config())
+    only = build_generator(lm, ["blocks.1.attn.hook_z.2", whole], prompts(), config(n_common=0))
     assert dict(zip(only.sites, only.encoder.shares, strict=True)) == {whole: True, "blocks.1.attn.hook_z.2": False}
 
 

@@ -10,7 +10,7 @@ from inversescope_nb import rebuild
 from inversescope_nb.generator import Generator, quality, training
 from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.models import load_model
-from inversescope_nb.rebuild import GATED, PACKAGED, train_packaged_generator
+from inversescope_nb.rebuild import COMMON, GATED, PACKAGED, train_packaged_generator
 
 SMALL = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
 
@@ -34,7 +34,7 @@ def test_the_recipe_runs_in_small(tmp_path, monkeypatch) -> None:
     assert again.probe == made.probe  # resumed at its end
 
 
-@pytest.mark.parametrize(("recipe", "stages"), [("packaged", PACKAGED), ("gated", GATED)])
+@pytest.mark.parametrize(("recipe", "stages"), [("packaged", PACKAGED), ("gated", GATED), ("common", COMMON)])
 @pytest.mark.parametrize("has_target", [True, False])
 def test_the_command_takes_the_recipe_and_the_target_that_is_there(
     tmp_path, monkeypatch, recipe, stages, has_target

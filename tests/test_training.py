@@ -365,7 +365,14 @@ def test_training_goes_on_from_an_earlier_generator(lm, tmp_path) -> None:
     assert not same_weights(later, weights_of(earlier))
     frozen = _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), trainable="frozen"), None, True)
     assert not any(name.startswith("backbone.") for name, _ in frozen.trained)
-    for wrong in ({"metric": "whitened"}, {"width": 32}, {"n_blocks": 3}, {"units": 8}, {"control": "attention"}):
+    for wrong in (
+        {"metric": "whitened"},
+        {"width": 32},
+        {"n_blocks": 3},
+        {"units": 8},
+        {"n_common": 0},
+        {"control": "attention"},
+    ):
         with pytest.raises(CheckpointMismatch, match="was trained with"):
             _Run(lm, SITES, more, config(start_from=str(tmp_path / "gen"), **wrong), None, True)
     long = prompts([" ".join(["the dog gave the cat to Mary in the park"] * 2)])
@@ -493,7 +500,8 @@ def test_a_tokenizer_whose_bos_texts_do_not_get_trains_like_any(tmp_path) -> Non
     [
         {"steps": 0}, {"steps": 2.5}, {"steps": "many"}, {"batch_size": 0}, {"warmup": -1}, {"prior_steps": -1},
         {"first_steps": -1},
-        {"n_heads": 0}, {"n_blocks": -1}, {"held_out": 0}, {"statistics_samples": 1}, {"bandwidths": (0, 1)},
+        {"n_heads": 0}, {"n_blocks": -1}, {"n_common": -1}, {"held_out": 0}, {"statistics_samples": 1},
+        {"bandwidths": (0, 1)},
         {"bandwidths": (0.5, 0.1)}, {"bandwidths": (0.1,)}, {"bandwidths": (0.1, math.inf)}, {"drop_condition": 1.0},
         {"drop_condition": -0.1}, {"lr": 0}, {"lr": math.nan}, {"adapter_lr": -1}, {"weight_decay": -1},
         {"trainable": "ful"}, {"mixed_precision": "fp8"}, {"backbone": ""},

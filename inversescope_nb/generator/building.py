@@ -14,10 +14,11 @@ import torch
 
 from ..architectures import text_config
 from ..errors import CheckpointMismatch, InvalidArgument, UnsupportedModel
-from ..kernels import Kernel
+from ..kernels import Kernel, site_statistics
 from .backbones import check_fits, make_backbone, n_positions, prepared
+from .common import covariances, n_coordinates
 from .config import GeneratorConfig, TrainingConfig
-from .data import measure_statistics
+from .data import last_activations
 from .generator import Generator
 
 if TYPE_CHECKING:
@@ -66,8 +67,12 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
             hint="give its own model and sites, or start anew",
         )
     own = ("n_tokens", "n_heads") if config.control == "attention" else ("units",)
-    for name in ("metric", "shape", "control", "width", "n_blocks", *own):
-        old, new = getattr(generator.config, name), getattr(config, name)
+    wanted = {name: getattr(config, name) for name in ("metric", "shape", "control", "width", "n_blocks", *own)}
+    n_common = n_coordinates(config.n_common, {name: generator.statistics(name) for name in sites})
+    if bool(n_common) != bool(generator.config.n_common):  # what is trained holds fewer than were asked for
+        wanted["n_common"] = n_common
+    for name, new in wanted.items():
+        old = getattr(generator.config, name)
         if old != new:
             raise CheckpointMismatch(
                 f"{config.start_from} was trained with {name}={old!r}, not {new!r}",
@@ -98,9 +103,10 @@ def _fresh(
             hint="TrainingConfig(backbone='small') adds one for itself; or set tokenizer.eos_token to a spare token",
         )
     kernel = Kernel(config.metric, config.shape)
-    statistics = measure_statistics(
-        lm, sites, prompts, config.statistics_samples, seed=config.seed + 1, kernel=kernel, cancel=cancel
-    )
+    inputs = prompts.draw(config.statistics_samples, lm, seed=config.seed + 1, cancel=cancel)
+    activations = last_activations(lm, inputs, sites, batch_size=512, cancel=cancel)
+    statistics = {name: site_statistics(z, kernel=kernel) for name, z in activations.items()}
+    n_common = n_coordinates(config.n_common, statistics)
     longest = prompts.longest(lm)
     backbone = make_backbone(lm, config, longest)
     d_model = text_config(backbone).hidden_size
@@ -119,13 +125,18 @@ def _fresh(
         width=config.width,
         n_tokens=config.n_tokens if config.control == "attention" else 1,
         n_blocks=config.n_blocks,
+        n_common=n_common,
         units=config.units,
         n_heads=config.n_heads,
         bandwidths=tuple(config.bandwidths),
         metric=config.metric,
         shape=config.shape,
     )
-    return generator_class(
+    generator = generator_class(
         backbone, statistics, prompts, frame, fingerprint=lm.fingerprint, tokenizer_hash=lm.tokenizer_hash,
         shares_target=config.backbone == "target" and config.trainable == "frozen",
     )  # fmt: skip
+    if generator.encoder.n_common:
+        units = {name: statistics[name].standardise(z) for name, z in activations.items()}
+        generator.encoder.set_common(covariances(units, statistics, n_common))
+    return generator

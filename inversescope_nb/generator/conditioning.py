@@ -1,13 +1,16 @@
 """From a (noised) activation to condition tokens.
 
-1. The site's Wiener filter at this bandwidth, U diag(lambda / (lambda + eps^2 D)) U^T for the usual noise: the
-   best linear estimate of u. A norm layer here would turn the longer noised vector into a change of scale, and noise
-   outside the data's directions would drown wide sites, so norms come only later.
-2. A linear map a site, to which embeddings of the site and of log eps are added. The residual stream and what is
-   added to it, which share a basis, also have one map in common, so that what is learned at one layer serves all.
+1. A best linear estimate, in closed form at every bandwidth. A norm layer here would turn the longer noised vector into
+   a change of scale, and noise outside the data's directions would drown wide sites, so norms come only later.
+   *Of common coordinates* (where there are several sites): the first principal components y of the activations of all
+   sites taken together (:mod:`~inversescope_nb.generator.common`), y = cov(y, u) (cov(u) + eps^2 D)^-1 u_hat. So all
+   sites, whatever their basis and width, speak of the input in the same terms, and what is learned of one serves all.
+   *Of the site's own u*: the Wiener filter U diag(lambda / (lambda + eps^2 D)) U^T.
+2. One linear map of the common coordinates; or one a site of its own u, and one more for the residual stream and what
+   is added to it, which share a basis. Embeddings of the site and of log eps are added.
 3. A residual MLP shared by all sites, read out as `n_tokens` condition tokens.
 
-Axis names: n (examples), d (site width), c (condition width), token (condition tokens).
+Axis names: n (examples), d (site width), y (common coordinates), c (condition width), token (condition tokens).
 """
 
 from __future__ import annotations
@@ -35,15 +38,24 @@ class SiteEncoder(nn.Module):
         n_tokens: condition tokens an activation becomes.
         n_blocks: residual MLP blocks.
         expansion: their hidden width in units of `width`.
+        n_common: common coordinates that activations are turned into; 0: none, each site has a map of its own. Their
+            covariances with each site's are buffers, zero until they are set or loaded.
     """
 
     def __init__(
-        self, statistics: Mapping[str, SiteStatistics], *, width: int, n_tokens: int, n_blocks: int, expansion: int
+        self,
+        statistics: Mapping[str, SiteStatistics],
+        *,
+        width: int,
+        n_tokens: int,
+        n_blocks: int,
+        expansion: int,
+        n_common: int = 0,
     ) -> None:
         super().__init__()
         self.sites = tuple(statistics)
         self.index = {name: i for i, name in enumerate(self.sites)}
-        self.n_tokens = n_tokens
+        self.n_tokens, self.n_common = n_tokens, n_common
         self.kernel = next(iter(statistics.values())).kernel
         for i, s in enumerate(statistics.values()):
             self.register_buffer(f"mean_{i}", s.mean.clone())
@@ -54,11 +66,12 @@ class SiteEncoder(nn.Module):
         self.register_buffer("scales", torch.tensor([s.scale for s in statistics.values()]))
         self.register_buffer("constant", torch.tensor([s.is_constant for s in statistics.values()]))
         widths = [s.width for s in statistics.values()]
-        residual = ["hook_z" not in name for name in self.sites]  # all but what heads hold before their output map
-        # where there is none, the widest: they need not share anything, and have their own maps as well
-        self.shares = residual if any(residual) else [w == max(widths) for w in widths]
-        self.common = nn.Linear(widths[self.shares.index(True)], width, bias=False)
-        self.first = nn.ModuleList(nn.Linear(w, width, bias=False) for w in widths)
+        if n_common:
+            self.from_common = nn.Linear(n_common, width, bias=False)
+            for i, w in enumerate(widths):
+                self.register_buffer(f"covariances_{i}", torch.zeros(n_common, w))
+        else:
+            self._make_own_maps(widths, width)
         self.site = nn.Embedding(len(self.sites), width)
         self.bandwidth = nn.Sequential(nn.Linear(5, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(
@@ -70,6 +83,33 @@ class SiteEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, n_tokens * width)
         nn.init.normal_(self.site.weight, std=0.5)
+
+    def _make_own_maps(self, widths: list[int], width: int) -> None:
+        residual = ["hook_z" not in name for name in self.sites]  # all but what heads hold before their output map
+        # where there is none, the widest: they need not share anything, and have their own maps as well
+        self.shares = residual if any(residual) else [w == max(widths) for w in widths]
+        self.common = nn.Linear(widths[self.shares.index(True)], width, bias=False)
+        self.first = nn.ModuleList(nn.Linear(w, width, bias=False) for w in widths)
+
+    def set_common(self, covariances: Mapping[str, Float[Tensor, "y d"]]) -> None:
+        """Sets each site's covariances of the common coordinates with its principal ones."""
+        for name, found in covariances.items():
+            getattr(self, f"covariances_{self.index[name]}").copy_(found)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Multiplies what was learned of the common coordinates into the covariances, where those are the larger.
+
+        The same function of activations, in fewer numbers; to be called when training is over.
+        """
+        learned = self.from_common.weight if self.n_common else None
+        if learned is None or self.n_common <= len(learned):
+            return
+        self.n_common = len(learned)
+        for i in range(len(self.sites)):
+            setattr(self, f"covariances_{i}", learned @ getattr(self, f"covariances_{i}"))
+        self.from_common = nn.Linear(self.n_common, self.n_common, bias=False, device=learned.device)
+        nn.init.eye_(self.from_common.weight)
 
     def statistics(self, site: str) -> SiteStatistics:
         """The moments of one of its sites."""
@@ -94,11 +134,7 @@ class SiteEncoder(nn.Module):
         """
         parts, sites, at = [], [], 0
         for i, u in activations:
-            eps = bandwidths[at : at + len(u), None]
-            values, vectors = getattr(self, f"eigenvalues_{i}"), getattr(self, f"eigenvectors_{i}")
-            estimate = ((u @ vectors) * self.kernel.filter(values, eps)) @ vectors.T
-            own = self.first[i](estimate)
-            parts.append(own + self.common(estimate) if self.shares[i] else own)
+            parts.append(self._first(i, u, bandwidths[at : at + len(u), None]))
             sites += [i] * len(u)
             at += len(u)
         index: Int[Tensor, " n"] = torch.tensor(sites, device=bandwidths.device)
@@ -106,6 +142,17 @@ class SiteEncoder(nn.Module):
         for block in self.blocks:
             h = h + block(h)
         return self.out(self.norm(h)).unflatten(-1, (self.n_tokens, -1))
+
+    def _first(self, i: int, u: Float[Tensor, "k d"], eps: Float[Tensor, "k 1"]) -> Float[Tensor, "k c"]:
+        """The best linear estimate, and its map."""
+        values, vectors = getattr(self, f"eigenvalues_{i}"), getattr(self, f"eigenvectors_{i}")
+        coordinates = u @ vectors
+        if self.n_common:
+            slopes = self.kernel.slopes(values, eps)
+            return self.from_common((coordinates * slopes) @ getattr(self, f"covariances_{i}").T)
+        estimate = (coordinates * self.kernel.filter(values, eps)) @ vectors.T
+        own = self.first[i](estimate)
+        return own + self.common(estimate) if self.shares[i] else own
 
 
 def _bandwidth_features(bandwidths: Float[Tensor, " n"]) -> Float[Tensor, "n 5"]:

@@ -33,6 +33,8 @@ class GeneratorConfig:
     """Residual MLP blocks of the site encoder."""
     expansion: int = 2
     """Hidden width of those blocks, in units of `width`."""
+    n_common: int = 0
+    """Common coordinates that the activations of all sites are turned into; 0: each site has a map of its own."""
     control: str = "attention"
     """The kind of control layer, see :mod:`~inversescope_nb.generator.control`; folders of old do not name theirs."""
     units: int = 256
@@ -99,6 +101,10 @@ class TrainingConfig:
     """Condition tokens an activation becomes, where blocks attend to them (else one)."""
     n_blocks: int = 2
     """Residual MLP blocks of the site encoder."""
+    n_common: int = 512
+    """Where there are several sites: common coordinates that the activations of all are turned into (their first
+    principal components, taken together); 0: each site has a map of its own, to be learned from its own examples.
+    What is trained needs no more of them than `width`."""
     units: int = 256
     """Hidden units of every gated control layer, whatever the backbone's width."""
     n_heads: int = 4
@@ -119,7 +125,7 @@ class TrainingConfig:
     """Of weights, data and noise."""
 
     def __post_init__(self) -> None:
-        at_least = dict.fromkeys(("warmup", "prior_steps", "first_steps", "n_blocks", "gap_inputs"), 0)
+        at_least = dict.fromkeys(("warmup", "prior_steps", "first_steps", "n_blocks", "n_common", "gap_inputs"), 0)
         at_least["statistics_samples"] = 2
         at_least |= dict.fromkeys(("steps", "batch_size", "width", "n_tokens", "units", "n_heads", "held_out"), 1)
         at_least |= dict.fromkeys(("eval_every", "save_every", "small_layers"), 1)

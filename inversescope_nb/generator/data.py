@@ -15,14 +15,12 @@ import torch
 
 from ..activations import activations_of_ids
 from ..errors import Cancelled
-from ..kernels import Kernel, SiteStatistics, site_statistics
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from ..models import LanguageModel
-    from ..prompts import PromptDistribution
     from .generator import Generator
 
 
@@ -56,22 +54,6 @@ def last_activations(
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(order))
     return {name: torch.cat(found)[back] for name, found in parts.items()}
-
-
-def measure_statistics(
-    lm: LanguageModel,
-    sites: Sequence[str],
-    prompts: PromptDistribution,
-    n: int,
-    *,
-    seed: int,
-    kernel: Kernel,
-    cancel: threading.Event | None = None,
-) -> dict[str, SiteStatistics]:
-    """Mean, scale and covariance of every site on `n` inputs of P(X), in the kernel's units."""
-    inputs = prompts.draw(n, lm, seed=seed, cancel=cancel)
-    activations = last_activations(lm, inputs, sites, batch_size=512, cancel=cancel)
-    return {name: site_statistics(z, kernel=kernel) for name, z in activations.items()}
 
 
 def by_length(examples: list[dict[str, Any]], n_batches: int) -> list[list[dict[str, Any]]]:

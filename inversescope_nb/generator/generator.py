@@ -14,6 +14,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,7 +96,7 @@ class Generator(nn.Module):
         d_model, self.vocab_size = (int(getattr(text_config(backbone), n)) for n in ("hidden_size", "vocab_size"))
         self.encoder = SiteEncoder(
             statistics, width=config.width, n_tokens=config.n_tokens, n_blocks=config.n_blocks,
-            expansion=config.expansion,
+            expansion=config.expansion, n_common=config.n_common,
         )  # fmt: skip
         self.controls = nn.ModuleList(make_control(config, d_model) for _ in self.architecture.blocks)
         self._checked: set[tuple[str, str, str]] = set()
@@ -157,6 +158,11 @@ class Generator(nn.Module):
     def record_probe(self, lm: LanguageModel, *, n: int = 16, bandwidth: float = 0.1) -> None:
         """Notes what this generator says of `n` inputs, for the self-test of everyone who loads it."""
         self.probe = probe.record(self, lm, n=n, bandwidth=bandwidth)
+
+    def fold(self) -> None:
+        """Makes it smaller where that changes nothing, once it is trained (:meth:`.SiteEncoder.fold`)."""
+        self.encoder.fold()
+        self.config = replace(self.config, n_common=self.encoder.n_common)
 
     # -- what to expect at a site ---------------------------------------------------------------
 

@@ -217,6 +217,7 @@ class _Run:
     def finish(self, cancel: threading.Event | None = None) -> Generator:
         """The generator with its run card."""
         self.generator.eval()
+        self.generator.fold()
         self.generator.record_probe(self.lm)
         self.generator.bank_inputs = self.held_out[: banks.SIZE]
         earlier = self.generator.run_card  # of the generator that this one goes on from
