@@ -12,6 +12,7 @@ Axis names: n (inputs), d (site width), y (common coordinates).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..kernels import SiteStatistics
 
+log = logging.getLogger(__name__)
 _SPARE = 64  # components beyond those asked for, with which the randomised SVD finds the last ones well
 _ROUNDS = 3
 
@@ -47,6 +49,8 @@ def covariances(
     """
     joint = torch.cat([u.float() / u.shape[1] ** 0.5 for u in units.values()], 1)
     left, spread, _ = torch.svd_lowrank(joint, q=min(size + _SPARE, *joint.shape), niter=_ROUNDS)
+    share = float(spread[:size].square().sum() / joint.square().sum().clamp(min=1e-30))
+    log.info("%d common coordinates hold %.1f %% of the variance of %d sites", size, 100 * share, len(units))
     y = torch.zeros(len(joint), size, dtype=joint.dtype, device=joint.device)
     found = min(size, len(spread))
     y[:, :found] = left[:, :found] * spread[:found]

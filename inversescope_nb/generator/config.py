@@ -104,7 +104,8 @@ class TrainingConfig:
     n_common: int = 512
     """Where there are several sites: common coordinates that the activations of all are turned into (their first
     principal components, taken together); 0: each site has a map of its own, to be learned from its own examples.
-    What is trained needs no more of them than `width`."""
+    Directions beyond them are not seen; how much of the variance they hold is logged. What is trained and kept needs
+    no more numbers than `width` of them."""
     units: int = 256
     """Hidden units of every gated control layer, whatever the backbone's width."""
     n_heads: int = 4
