@@ -122,6 +122,14 @@ def check_kernel(kernel: Any) -> None:
         )
 
 
+def check_statistics(statistics: Any) -> None:
+    """Raises `InvalidArgument` where something else than a site's `SiteStatistics` is given as that."""
+    from .kernels import SiteStatistics
+
+    if not isinstance(statistics, SiteStatistics):
+        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")
+
+
 def check_prompts(prompts: Any, name: str = "prompts") -> PromptDistribution:
     """The distribution itself; raises `InvalidArgument` where something else is given as one."""
     from .prompts import PromptDistribution

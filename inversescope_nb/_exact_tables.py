@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ._arguments import check_generator, seed_number, whole_number
+from ._arguments import check_generator, check_statistics, seed_number, whole_number
 from .errors import InvalidArgument
 from .features import Feature, InputText, as_features
 from .inversion import cut
@@ -97,10 +97,7 @@ class ActivationTable:
 
     def in_units(self, statistics: SiteStatistics) -> ActivationTable:
         """The same inputs in the units of other moments (a generator's own), without running the target again."""
-        if not isinstance(statistics, SiteStatistics):
-            raise InvalidArgument(
-                f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)"
-            )
+        check_statistics(statistics)
         if self.statistics.kernel.metric == "cosine":
             raise InvalidArgument("directions have lost their lengths", hint="activation_table(..., statistics=...)")
         u = torch.empty_like(self.u)

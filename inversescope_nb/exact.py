@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ._arguments import check_kernel, check_model, check_prompts, whole_number
+from ._arguments import check_kernel, check_model, check_prompts, check_statistics, whole_number
 from ._exact_tables import ROWS, ActivationTable, ExactPosterior
 from ._progress import Progress, reported
-from .errors import InvalidArgument
 from .inversion import cut
 from .kernels import Kernel, SiteStatistics, check_bandwidth, site_statistics
 from .sites import Site
@@ -92,7 +91,7 @@ def activation_tables(
     check_kernel(kernel)
     given = dict(statistics or {})
     for moments in given.values():
-        _check_statistics(moments)
+        check_statistics(moments)
     limit = whole_number("limit", limit, least=1, hint=f"{LIMIT:,} is the usual choice")
     places = {place.name: place for place in map(lm.site, sites)}
     with reported(on_progress, progress, "exact posterior") as report:
@@ -156,8 +155,3 @@ def exact_posterior(
         progress=progress, cancel=cancel,
     )  # fmt: skip
     return table.posterior(target, bandwidth, position=position)
-
-
-def _check_statistics(statistics: SiteStatistics) -> None:
-    if not isinstance(statistics, SiteStatistics):
-        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")

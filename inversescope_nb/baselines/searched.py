@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from .._arguments import check_kernel, check_model, check_prompts
+from .._arguments import check_kernel, check_model, check_prompts, check_statistics
 from .._statistics import effective_sample_size, normalise, pareto_khat, wilson
 from ..errors import InvalidArgument
 from ..features import InputText
@@ -250,8 +250,7 @@ def moments(z: Float[Tensor, "m d"], statistics: SiteStatistics | None, kernel: 
     """Moments to standardise with: those given (a generator's, with its kernel), or those of a bank."""
     if statistics is None:
         return site_statistics(z, kernel=kernel)
-    if not isinstance(statistics, SiteStatistics):
-        raise InvalidArgument(f"statistics is a {type(statistics).__name__}", hint="give generator.statistics(site)")
+    check_statistics(statistics)
     if statistics.width != z.shape[1]:
         raise InvalidArgument(
             f"statistics of {statistics.width} coordinates for activations of {z.shape[1]}",
