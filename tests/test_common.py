@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from small import open_gates
 from test_generator import SITES, condition_on, config, prompts, total
 
-from inversescope_nb.generator import common
+from inversescope_nb.errors import CheckpointMismatch
+from inversescope_nb.generator import Generator, common, train_generator
 from inversescope_nb.generator.building import build_generator
 from inversescope_nb.generator.conditioning import SiteEncoder
 from inversescope_nb.kernels import Kernel, site_statistics
@@ -137,6 +140,19 @@ def test_what_is_trained_is_folded_into_fewer_numbers_and_says_the_same(lm) -> N
     alone = build_generator(lm, SITES[:1], prompts(), config())
     alone.fold()
     assert alone.config.n_common == 0
+
+
+def test_training_goes_on_from_a_folded_generator(lm, tmp_path) -> None:
+    short = config(n_common=24, steps=2, batch_size=8, gap_inputs=0)
+    train_generator(lm, SITES, prompts(), config=short, progress=False).save_pretrained(tmp_path / "gen")
+    first = Generator.from_pretrained(tmp_path / "gen", target=lm)
+    more = replace(short, start_from=str(tmp_path / "gen"), seed=1)
+    second = train_generator(lm, SITES, prompts(), config=more, progress=False)
+    assert first.config.n_common == second.config.n_common == 16
+    assert torch.equal(first.encoder.covariances_1, second.encoder.covariances_1)
+    assert not torch.equal(first.encoder.from_common.weight, second.encoder.from_common.weight)
+    with pytest.raises(CheckpointMismatch, match="n_common=16, not 0"):
+        train_generator(lm, SITES, prompts(), config=replace(more, n_common=0), progress=False)
 
 
 def test_building_leaves_the_random_state_and_depends_on_the_seed_alone(lm) -> None:
