@@ -57,6 +57,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--bandwidth", type=float, action="append", help="may be given several times (default: 0.1)")
     parser.add_argument("--examples", type=int, default=100_000, help="examples of each training")
     parser.add_argument("--seeds", type=int, default=1, help="trainings at each bandwidth")
+    parser.add_argument("--first-seed", type=int, default=0, help="of those trainings; the others follow")
     parser.add_argument("--picks", type=int, default=256, help="picked inputs behind each gap")
     parser.add_argument("--draws", type=int, default=16, help="posterior draws of each")
     parser.add_argument("--batch", type=int, default=512)
@@ -163,7 +164,9 @@ def main() -> None:
     lm, prompts, table = load(args)
     bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
     sizes = [tuple(size) for size in args.size or [(2, 128)]]
-    cells = product(args.variant or ["generator"], sizes, bandwidths, range(args.seeds))
+    cells = product(
+        args.variant or ["generator"], sizes, bandwidths, range(args.first_seed, args.first_seed + args.seeds)
+    )
     frame = pd.DataFrame([row for cell in cells for row in measured(lm, table, prompts, cell, args)])
     last = frame.groupby(["variant", "size", "bandwidth", "seed"], sort=False).tail(1)
     columns = (

@@ -130,7 +130,9 @@ def test_what_is_trained_is_folded_into_fewer_numbers_and_says_the_same(lm) -> N
         return [x for site in SITES for x in total(gen, inputs, condition_on(lm, gen, "the cat is", site).repeat(4))]
 
     before, size = said(), sum(x.numel() for x in gen.encoder.buffers())
+    state = torch.random.get_rng_state()
     gen.fold()
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert gen.config.n_common == gen.config.width == 16
     np.testing.assert_allclose(said(), before, atol=1e-4)
     assert sum(x.numel() for x in gen.encoder.buffers()) < size

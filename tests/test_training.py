@@ -16,6 +16,7 @@ from inversescope_nb import _files, _progress
 from inversescope_nb.errors import Cancelled, CheckpointMismatch, InvalidArgument, ModelLoadError
 from inversescope_nb.exact import activation_table
 from inversescope_nb.generator import TrainingConfig, load_generator, quality, train_generator, training
+from inversescope_nb.generator.building import build_generator
 from inversescope_nb.generator.data import by_length, last_activations
 from inversescope_nb.generator.gaps import AMOUNTS, GapProbe
 from inversescope_nb.generator.quality import BANDWIDTHS, usual_bandwidths
@@ -398,7 +399,10 @@ def test_the_run_card_says_how_it_was_made(lm, tmp_path) -> None:
     assert card["config"] == config().to_dict()
     assert card["examples_seen"] == 6 * 12
     assert [point["step"] for point in card["history"]] == [2, 4, 6]
-    assert card["parameters_trained"] == card["parameters"] == sum(p.numel() for p in gen.parameters())
+    assert card["parameters_trained"] == card["parameters"]
+    assert sum(p.numel() for p in gen.parameters()) < card["parameters"], "folded"
+    untrained = build_generator(lm, SITES, prompts(), config())
+    assert card["parameters"] == sum(p.numel() for p in untrained.parameters())
     assert TrainingConfig(**card["config"]) == config()
     load_generator(tmp_path / "gen").check_target(lm)
 

@@ -108,7 +108,9 @@ class SiteEncoder(nn.Module):
         self.n_common = len(learned)
         for i in range(len(self.sites)):
             setattr(self, f"covariances_{i}", learned @ getattr(self, f"covariances_{i}"))
-        self.from_common = nn.Linear(self.n_common, self.n_common, bias=False, device=learned.device)
+        size = {"in_features": self.n_common, "out_features": self.n_common, "bias": False}
+        # the usual first weights are not drawn: the caller's random state stays as it is
+        self.from_common = nn.utils.skip_init(nn.Linear, **size, device=learned.device)
         nn.init.eye_(self.from_common.weight)
 
     def statistics(self, site: str) -> SiteStatistics:

@@ -217,6 +217,7 @@ class _Run:
     def finish(self, cancel: threading.Event | None = None) -> Generator:
         """The generator with its run card."""
         self.generator.eval()
+        n_parameters = sum(p.numel() for p in self.generator.parameters())  # as trained: folding leaves fewer
         self.generator.fold()
         self.generator.record_probe(self.lm)
         self.generator.bank_inputs = self.held_out[: banks.SIZE]
@@ -230,7 +231,7 @@ class _Run:
             "examples_seen": self.config.batch_size * self.config.steps + earlier.get("examples_seen", 0),
             "went_on_from": {k: earlier[k] for k in _KEPT if k in earlier},
             "usual_bandwidths": usual_bandwidths(self.lm, self.generator, self.held_out[:USUAL_PICKS], cancel),
-            "parameters": sum(p.numel() for p in self.generator.parameters()),
+            "parameters": n_parameters,
             "parameters_trained": sum(p.numel() for _, p in self.trained),
             "seconds": round(self.seconds, 1),
             "device": str(self.accelerator.device),
