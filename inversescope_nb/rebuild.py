@@ -4,7 +4,7 @@ First the target model (see :mod:`inversescope_nb.pretraining`), then one genera
 equal mixture of all tasks, by one of two recipes (`--recipe`): ``packaged``, as the committed weights were made, in
 two stages, the second from the first's weights (rounded, as they were published) at a new learning-rate cycle;
 ``gated``, with the control layers and the optimizer that are today's defaults; or ``common``, by all of today's
-defaults and a larger site encoder. All resume where they stopped, and log what they took of their budget. The
+defaults, a larger site encoder and a smaller backbone. All resume where they stopped, and log what they took of their budget. The
 results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target`` and
 ``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread count;
 elsewhere up to rounding.
@@ -76,17 +76,18 @@ GATED = (
 """The same sites and P(X) with gated control layers and Muon, in fewer examples."""
 COMMON = (
     TrainingConfig(
-        steps=4_000,
+        steps=16_000,
         batch_size=256,
         held_out=1_024,
         eval_every=500,
-        lr=3e-3,
+        backbone="small",
+        lr=6e-3,
         width=192,
         n_blocks=3,
         n_common=640,
     ),
 )
-"""As the former, but that all sites are turned into common coordinates, and a larger site encoder."""
+"""All sites turned into common coordinates, a larger site encoder, and a smaller backbone, from scratch."""
 RECIPES = {"packaged": PACKAGED, "gated": GATED, "common": COMMON}
 
 
