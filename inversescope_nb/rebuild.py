@@ -1,13 +1,13 @@
 """Rebuilds what comes with the package: ``python -m inversescope_nb.rebuild all --out DIR``.
 
 First the target model (see :mod:`inversescope_nb.pretraining`), then one generator for all its sites on the
-equal mixture of all tasks, by one of two recipes (`--recipe`): ``packaged``, as the committed weights were made, in
+equal mixture of all tasks, by one of three recipes (`--recipe`): ``packaged``, as the committed weights were made, in
 two stages, the second from the first's weights (rounded, as they were published) at a new learning-rate cycle;
 ``gated``, with the control layers and the optimizer that are today's defaults; or ``common``, by all of today's
-defaults, a larger site encoder and a smaller backbone. All resume where they stopped, and log what they took of their budget. The
-results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target`` and
-``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread count;
-elsewhere up to rounding.
+defaults, a larger site encoder and a smaller backbone. All resume where they stopped, and log what they took of their
+budget. The results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target``
+and ``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread
+count; elsewhere up to rounding.
 """
 
 from __future__ import annotations
