@@ -25,6 +25,12 @@ def name_argument(parser: argparse.ArgumentParser, usual: str) -> None:
     parser.add_argument("--name", default=f"latest_{usual}", help="of the files in benchmarks/results")
 
 
+def _named(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_named(v) for v in value]
+    return value.name if isinstance(value, Path) else value
+
+
 def write(
     name: str, tables: Mapping[str, pd.DataFrame], chart: alt.TopLevelMixin | None = None, *,
     arguments: Mapping[str, Any], **about: Any,
@@ -33,7 +39,7 @@ def write(
     RESULTS.mkdir(exist_ok=True)
     card = {
         **about,
-        "arguments": {k: v.name if isinstance(v, Path) else v for k, v in arguments.items()},
+        "arguments": {k: _named(v) for k, v in arguments.items()},
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),

@@ -11,14 +11,18 @@ from _sets import SETS
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable, activation_table
 
+SITE = "blocks.1.hook_resid_post"
+"""Where a benchmark looks, if it is not told."""
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name a target."""
+
+def arguments(parser: argparse.ArgumentParser, *, one_site: bool = True) -> None:
+    """The options that name a target; `one_site`: its place too."""
     parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
     inputs = parser.add_mutually_exclusive_group()
     inputs.add_argument("--set", choices=SETS, default="sums", help="all inputs, of the packaged model")
     inputs.add_argument("--prompts", type=Path, help="all inputs of any target, one a line")
-    parser.add_argument("--site", default="blocks.1.hook_resid_post")
+    if one_site:
+        parser.add_argument("--site", default=SITE)
 
 
 def are_sums(args: argparse.Namespace) -> bool:
@@ -26,10 +30,12 @@ def are_sums(args: argparse.Namespace) -> bool:
     return args.prompts is None and args.set == "sums"
 
 
-def load(args: argparse.Namespace) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
-    """The target, P(X), and every input's activation."""
+def load(
+    args: argparse.Namespace, site: str | None = None
+) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
+    """The target, P(X), and every input's activation at `site`, or the one of the command line."""
     lm = isn.load_model(args.model)
     prompts = SETS[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
-    table = activation_table(lm, prompts, args.site, progress=False)
+    table = activation_table(lm, prompts, site or args.site, progress=False)
     print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads", flush=True)
     return lm, prompts, table

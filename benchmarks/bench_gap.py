@@ -5,7 +5,7 @@
     python benchmarks/bench_gap.py --set ioi --site "blocks.1.hook_resid_post"
     python benchmarks/bench_gap.py --model PATH --prompts FILE --site NAME --bandwidth E --examples N
 
-FILE holds all inputs of the target, one a line (up to a million). One generator is trained for the site at each
+FILE holds all inputs of the target, one a line (up to a million). One generator is trained for each site at each
 bandwidth, from each seed, in each variant; along its training the gap is measured over picked inputs, at the clean
 activation (which goes in when it is used) and at noised ones (on which it was trained). Prints a table, and writes
 it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`--variant`, several times):
@@ -29,6 +29,7 @@ it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`-
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from itertools import product
 from pathlib import Path
@@ -38,13 +39,14 @@ import numpy as np
 import pandas as pd
 from _gaps import AMOUNTS, Draws
 from _results import name_argument, write
-from _targets import arguments, load
+from _targets import SITE, arguments, load
 from _variants import CONFIGS, config_of, train
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable
 from inversescope_nb.kernels import check_bandwidth
 
+CELL = ["variant", "site", "size", "bandwidth"]
 NAMES = {0.0: "clean", 0.5: "half", 1.0: "noised"}
 SAMPLES = 256
 _DRAWS: dict[tuple, Draws] = {}
@@ -53,7 +55,8 @@ _DRAWS: dict[tuple, Draws] = {}
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments(parser)
+    arguments(parser, one_site=False)
+    parser.add_argument("--site", action="append", help=f"may be given several times (default: {SITE})")
     parser.add_argument("--bandwidth", type=float, action="append", help="may be given several times (default: 0.1)")
     parser.add_argument("--examples", type=int, default=100_000, help="examples of each training")
     parser.add_argument("--seeds", type=int, default=1, help="trainings at each bandwidth")
@@ -72,6 +75,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--slot-width", type=int, default=288, help="width of the slot decoder's MLP")
     parser.add_argument("--points", type=int, default=5, help="measurements along each training")
+    parser.add_argument("--join", type=Path, action="append", help="a file of results whose rows are told beside these")
     parser.add_argument("--runs", type=Path, help="folder of checkpoints, from which a broken run goes on")
     parser.add_argument("--keep", type=Path, help="folder that the trained generators are saved in")
     name_argument(parser, "gap")
@@ -81,7 +85,7 @@ def parsed() -> argparse.Namespace:
 def drawn(table: ActivationTable, generator: isn.Generator, bandwidth: float, amount: float, seed: int, args) -> Draws:
     """The draws that all variants of one seed are held against, in their own units: those of one sample of P(X)."""
     units = generator.statistics(table.site.name)
-    key = (bandwidth, amount, seed, units.scale)
+    key = (table.site.name, bandwidth, amount, seed, units.scale)
     if key not in _DRAWS:
         _DRAWS[key] = Draws.of(
             table.in_units(units), bandwidth, amount=amount, picks=args.picks, draws=args.draws, seed=seed
@@ -96,6 +100,8 @@ def measured(
     variant, size, bandwidth, seed = cell
     config = config_of(variant, bandwidth, seed, args, size=size)
     name = f"{variant}-{bandwidth:g}-{seed}"
+    if table.site.name != SITE:
+        name += f"-{table.site.name}"
     if size != (2, 128):
         name += f"-{size[0]}x{size[1]}"
     rows: list[dict] = []
@@ -116,7 +122,8 @@ def measured(
     more = {"run_dir": run_dir, "on_evaluate": measure, "progress": False}
     generator = train(variant, lm, table.site.name, prompts, bandwidth, config, **more)
     for point in generator.run_card["history"]:
-        about = {"variant": variant, "size": f"{size[0]} x {size[1]}", "bandwidth": bandwidth, "seed": seed}
+        about = {"variant": variant, "site": table.site.name, "size": f"{size[0]} x {size[1]}", "bandwidth": bandwidth}
+        about["seed"] = seed
         rows.append({**about, "examples": point["step"] * args.batch, **point})
     if args.keep is not None and "slot" not in variant:
         generator.save_pretrained(args.keep / name)
@@ -135,12 +142,37 @@ def measured(
     return rows
 
 
+def joined(path: Path, args: argparse.Namespace) -> list[dict]:
+    """The rows of an earlier run, which must have been measured in the same way."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("examples", "batch", "picks", "draws", "lr", "slot_width"):
+        if card["arguments"][name] != getattr(args, name):
+            was, now = card["arguments"][name], getattr(args, name)
+            raise SystemExit(f"{path.name} was made with {name}={was}, not {now}: its rows cannot be told beside these")
+    about = {"site": card.get("site"), "size": "2 x 128"}  # of files in which rows did not say it yet
+    return [about | row for row in card["rows"]]
+
+
+def over_seeds(last: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, and the standard deviation of one seed."""
+    wanted = {"seeds": ("seed", "nunique"), "parameters": ("parameters", "first"), "minutes": ("seconds", _minutes)}
+    for name in ("gap_clean", "gap_half", "gap_noised", "ess_ratio", "khat", "copies", "distinct", "seconds_per_1000"):
+        if name in last:
+            wanted |= {name: (name, "mean"), f"{name}_sd": (name, "std")}
+    return last.groupby(CELL, sort=False).agg(**wanted).reset_index()
+
+
+def _minutes(seconds: pd.Series) -> float:
+    return seconds.mean() / 60
+
+
 def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
     """Gaps against examples, a line each bandwidth and seed, clean and noised."""
-    keys = ["variant", "size", "bandwidth", "seed", "examples"]
+    keys = ["variant", "site", "size", "bandwidth", "seed", "examples"]
     long = frame.melt(keys, ["gap_clean", "gap_noised"], "activation", "gap")
-    if frame["size"].nunique() > 1:
-        long["variant"] += ", " + long["size"]
+    for column in ("site", "size"):
+        if frame[column].nunique() > 1:
+            long["variant"] += ", " + long[column]
     long["activation"] = long["activation"].str.removeprefix("gap_")
     log = alt.Scale(type="log", nice=False)
     return (
@@ -161,27 +193,33 @@ def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
 def main() -> None:
     """Trains, prints the table, writes JSON and picture."""
     args = parsed()
-    lm, prompts, table = load(args)
     bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
     sizes = [tuple(size) for size in args.size or [(2, 128)]]
-    cells = product(
-        args.variant or ["generator"], sizes, bandwidths, range(args.first_seed, args.first_seed + args.seeds)
-    )
-    frame = pd.DataFrame([row for cell in cells for row in measured(lm, table, prompts, cell, args)])
-    last = frame.groupby(["variant", "size", "bandwidth", "seed"], sort=False).tail(1)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    cells = list(product(args.variant or ["generator"], sizes, bandwidths, seeds))
+    rows = [row for path in args.join or [] for row in joined(path, args)]
+    for site in args.site or [SITE]:
+        _DRAWS.clear()  # of another site
+        lm, prompts, table = load(args, site)
+        for cell in cells:
+            rows += measured(lm, table, prompts, cell, args)
+    frame = pd.DataFrame(rows)
+    last = frame.groupby([*CELL, "seed"], sort=False).tail(1)
     columns = (
-        "variant size parameters bandwidth seed examples seconds entropy_clean gap_clean gap_clean_se gap_half".split()
+        "variant site size parameters bandwidth seed examples seconds entropy_clean gap_clean gap_clean_se".split()
     )
-    columns += "gap_noised gap_noised_se ess_ratio khat copies distinct seconds_per_1000".split()
-    last = last.reindex(columns=columns)
-    print(last[columns].round(3).to_string(index=False))
+    columns += "gap_half gap_noised gap_noised_se ess_ratio khat copies distinct seconds_per_1000".split()
+    print(last.reindex(columns=columns).round(3).to_string(index=False))
+    summary = over_seeds(last)
+    if len(summary) < len(last):
+        print(f"\nOver seeds\n{summary.round(3).to_string(index=False)}")
     write(
         args.name,
-        {"rows": frame},
-        picture(frame, f"{lm.name}, {table.site}"),
+        {"rows": frame, "over_seeds": summary},
+        picture(frame, f"{lm.name}, {', '.join(frame['site'].unique())}"),
         arguments=vars(args),
         target=lm.name,
-        site=str(table.site),
+        sites=list(frame["site"].unique()),
         inputs=len(table.inputs),
     )
 
