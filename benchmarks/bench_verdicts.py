@@ -194,8 +194,13 @@ def collected(args: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
                 repeated += variances(setting, repetitions=16, seed=args.seed + 5)
             if args.keep is not None:  # as far as it has come
                 pd.DataFrame(rows).to_csv(args.keep, index=False)
-                pd.DataFrame(repeated).to_csv(args.keep.with_suffix(".repeated.csv"), index=False)
+                pd.DataFrame(repeated).to_csv(repeated_of(args.keep), index=False)
     return pd.DataFrame(rows), pd.DataFrame(repeated)
+
+
+def repeated_of(path: Path) -> Path:
+    """The file beside a file of rows that holds what was seen over repeated inversions."""
+    return path.with_name(path.name.replace(".csv", ".repeated.csv"))
 
 
 def picture(frame: pd.DataFrame) -> alt.TopLevelMixin:
@@ -241,7 +246,7 @@ def main() -> None:
     frame, repeated = collected(args)
     for path in args.read or []:
         frame = pd.concat([frame, pd.read_csv(path)], ignore_index=True)
-        beside = path.with_suffix(".repeated.csv")
+        beside = repeated_of(path)
         if beside.exists() and beside.stat().st_size > 1:  # sums have none
             repeated = pd.concat([repeated, pd.read_csv(beside)], ignore_index=True)
     cell = frame["target"] + frame["site"] + frame["quality"] + frame["bandwidth"].map("{:g}".format)
