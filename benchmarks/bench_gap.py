@@ -31,6 +31,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def parsed() -> argparse.Namespace:
 def drawn(table: ActivationTable, generator: isn.Generator, bandwidth: float, amount: float, seed: int, args) -> Draws:
     """The draws that all variants of one seed are held against, in their own units: those of one sample of P(X)."""
     units = generator.statistics(table.site.name)
-    key = (table.site.name, bandwidth, amount, seed, units.scale)
+    key = (bandwidth, amount, seed, units.scale)
     if key not in _DRAWS:
         _DRAWS[key] = Draws.of(
             table.in_units(units), bandwidth, amount=amount, picks=args.picks, draws=args.draws, seed=seed
@@ -143,18 +144,25 @@ def measured(
 
 
 def joined(path: Path, args: argparse.Namespace) -> list[dict]:
-    """The rows of an earlier run, which must have been measured in the same way."""
+    """The rows of an earlier run, which must have been measured in the same way, on the same target and inputs."""
     card = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("examples", "batch", "picks", "draws", "lr", "slot_width"):
-        if card["arguments"][name] != getattr(args, name):
-            was, now = card["arguments"][name], getattr(args, name)
+    before = {"set": "sums"} | card["arguments"]  # old files do not say which
+    for name in ("model", "set", "prompts", "examples", "batch", "picks", "draws", "lr", "slot_width"):
+        now = getattr(args, name)
+        was, now = (str(x).replace("\\", "/").rpartition("/")[2] for x in (before[name], now))  # files by their names
+        if was != now:
             raise SystemExit(f"{path.name} was made with {name}={was}, not {now}: its rows cannot be told beside these")
     about = {"site": card.get("site"), "size": "2 x 128"}  # of files in which rows did not say it yet
     return [about | row for row in card["rows"]]
 
 
+def each(row: dict) -> tuple:
+    """Which training a row is of."""
+    return tuple(row[name] for name in (*CELL, "seed"))
+
+
 def over_seeds(last: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, and the standard deviation of one seed."""
+    """Means over seeds, and the standard deviation of one seed (whose picked inputs are its own, too)."""
     wanted = {"seeds": ("seed", "nunique"), "parameters": ("parameters", "first"), "minutes": ("seconds", _minutes)}
     for name in ("gap_clean", "gap_half", "gap_noised", "ess_ratio", "khat", "copies", "distinct", "seconds_per_1000"):
         if name in last:
@@ -197,7 +205,14 @@ def main() -> None:
     sizes = [tuple(size) for size in args.size or [(2, 128)]]
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     cells = list(product(args.variant or ["generator"], sizes, bandwidths, seeds))
-    rows = [row for path in args.join or [] for row in joined(path, args)]
+    parts = [joined(path, args) for path in args.join or []]
+    rows = [row for part in parts for row in part]
+    names = [f"{layers} x {width}" for layers, width in sizes]
+    asked = product(args.variant or ["generator"], args.site or [SITE], names, bandwidths, seeds)
+    trainings = Counter([*asked, *(key for part in parts for key in {each(row) for row in part})])
+    for key, times in trainings.items():
+        if times > 1:
+            raise SystemExit(f"two results would be told of {key}: run or join one")
     for site in args.site or [SITE]:
         _DRAWS.clear()  # of another site
         lm, prompts, table = load(args, site)

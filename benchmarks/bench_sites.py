@@ -11,7 +11,8 @@
 Everything else is equal: inputs, noise, steps, backbone, encoder. At a few points of each training, inputs that were
 held out, each read at one site and noised by each bandwidth, are scored: bits that the activation saves, by kind of
 site, and nats that the input costs, given it. Bits are a lower bound of what the site says (a generator that knew all
-would save the channel bits). All variants see the same inputs and noise, so differences are paired.
+would save the channel bits). All variants see the same inputs and noise, so differences are paired: `se` is over
+inputs, and says nothing of another training. The CPU time that is printed holds the scoring too.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def kind(site: str) -> str:
 
 
 class HeldOut:
-    """Inputs that no training drew, each read at one site, and noised alike for every generator."""
+    """Inputs drawn with a seed of their own, each read at one site, and noised alike for every generator."""
 
     def __init__(self, lm: isn.LanguageModel, prompts: isn.PromptDistribution, sites: list[str]) -> None:
         self.sites = sites
@@ -99,14 +100,17 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """A line a variant, bandwidth and point: bits saved by kind of site, and nats left beside the first variant's."""
     keys = ["variant", "examples", "bandwidth"]
     saved = scores.assign(bits=(scores["log_q"] - scores["log_prior"]) / math.log(2))
-    table = saved.pivot_table(index=keys, columns="kind", values="bits", sort=False)[list(KINDS)]
+    table = saved.pivot_table(index=keys, columns="kind", values="bits", sort=False).reindex(columns=list(KINDS))
     table["nats left"] = -saved.groupby(keys, sort=False)["log_q"].mean()
     first = scores[scores["variant"] == scores["variant"].iloc[0]]
     on = ["seed", "examples", "bandwidth", "input"]
     pairs = saved.merge(first[[*on, "log_q"]], on=on, suffixes=("", "_first"))
-    gain = (pairs["log_q"] - pairs["log_q_first"]).groupby([pairs[k] for k in keys], sort=False)
-    table["fewer than the first"] = gain.mean()
-    table["se"] = gain.std(ddof=1) / np.sqrt(gain.size())
+    pairs["gain"] = pairs["log_q"] - pairs["log_q_first"]
+    inputs = pairs.groupby([*keys, "input"], sort=False)["gain"].mean().groupby(keys, sort=False)  # seeds see the same
+    table["fewer than the first"] = inputs.mean()
+    table["se"] = inputs.std(ddof=1) / np.sqrt(inputs.size())
+    trainings = pairs.groupby([*keys, "seed"], sort=False)["gain"].mean().groupby(keys, sort=False)
+    table["sd of a training"] = trainings.std(ddof=1)
     return table.reset_index()
 
 

@@ -69,7 +69,8 @@ def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution,
     own = ("n_tokens", "n_heads") if config.control == "attention" else ("units",)
     wanted = {name: getattr(config, name) for name in ("metric", "shape", "control", "width", "n_blocks", *own)}
     n_common = n_coordinates(config.n_common, {name: generator.statistics(name) for name in sites})
-    if bool(n_common) != bool(generator.config.n_common):  # what is trained holds fewer than were asked for
+    kept, most = generator.config.n_common, generator.config.width
+    if min(n_common, most) != min(kept, most):  # what is trained is folded into no more than that
         wanted["n_common"] = n_common
     for name, new in wanted.items():
         old = getattr(generator.config, name)
@@ -137,6 +138,5 @@ def _fresh(
         shares_target=config.backbone == "target" and config.trainable == "frozen",
     )  # fmt: skip
     if generator.encoder.n_common:
-        units = {name: statistics[name].standardise(z) for name, z in activations.items()}
-        generator.encoder.set_common(covariances(units, statistics, n_common))
+        generator.encoder.set_common(covariances(activations, statistics, n_common))
     return generator

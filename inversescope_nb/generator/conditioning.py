@@ -110,7 +110,7 @@ class SiteEncoder(nn.Module):
             setattr(self, f"covariances_{i}", learned @ getattr(self, f"covariances_{i}"))
         size = {"in_features": self.n_common, "out_features": self.n_common, "bias": False}
         # the usual first weights are not drawn: the caller's random state stays as it is
-        self.from_common = nn.utils.skip_init(nn.Linear, **size, device=learned.device)
+        self.from_common = nn.utils.skip_init(nn.Linear, **size, device=learned.device, dtype=learned.dtype)
         nn.init.eye_(self.from_common.weight)
 
     def statistics(self, site: str) -> SiteStatistics:

@@ -85,7 +85,8 @@ class TrainingConfig:
     trainable: str = "full"
     """``"full"``, ``"lora"`` (extra ``train``: peft) or ``"frozen"`` (only encoder and control layers learn)."""
     start_from: str = ""
-    """Folder of a generator of the same shape and sites whose weights (and moments) training goes on from."""
+    """Folder of a generator of the same shape and sites whose weights (and moments) training goes on from. What it
+    had learned of common coordinates was folded into `width` of them: it can be turned, not widened again."""
     first_sites: tuple[str, ...] = ()
     """Globs of the sites that the first `first_steps` steps are spent on: what is learned there serves all."""
     first_steps: int = 0
@@ -104,8 +105,8 @@ class TrainingConfig:
     n_common: int = 512
     """Where there are several sites: common coordinates that the activations of all are turned into (their first
     principal components, taken together); 0: each site has a map of its own, to be learned from its own examples.
-    Directions beyond them are not seen; how much of the variance they hold is logged. What is trained and kept needs
-    no more numbers than `width` of them."""
+    What they do not hold of a site with more coordinates than that is not seen; how much it is is logged, with a
+    warning below 80 % of a site's variance. A trained generator keeps no more numbers than `width` of them need."""
     units: int = 256
     """Hidden units of every gated control layer, whatever the backbone's width."""
     n_heads: int = 4

@@ -36,7 +36,8 @@ _MOMENTS = ("mean", "eigenvalues", "gains", "scales", "constant")
 
 
 def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
-    """Writes the folder; `dtype` (such as ``torch.float16``) rounds weights and principal axes, never means or spreads.
+    """Writes the folder; `dtype` (such as ``torch.float16``) rounds weights, principal axes and covariances with common
+    coordinates, never means or spreads.
 
     The folder is written beside its place and moved there, so that a broken write leaves nothing.
     """

@@ -85,7 +85,7 @@ class Muon(torch.optim.AdamW):
 
 def orthogonalised(matrix: Float[Tensor, "row col"]) -> Float[Tensor, "row col"]:
     """About the nearest semi-orthogonal matrix, U V^T of U S V^T: singular values between about 0.7 and 1.2,
-    but for those that were below a hundredth of the largest: they come out smaller.
+    but for those that were below about 0.002 of the root of the sum of all squares: they come out smaller.
 
     Five rounds of the Newton-Schulz iteration with Jordan's quintic, in float32 on a CPU, in bfloat16 elsewhere.
     """
