@@ -87,6 +87,7 @@ def _small(lm: LanguageModel, config: TrainingConfig, n_positions: int) -> nn.Mo
         vocab_size=vocab_size, n_positions=n_positions, n_embd=config.small_width, n_layer=config.small_layers,
         n_head=config.small_width // HEAD, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         bos_token_id=lm.bos_id, eos_token_id=lm.eos_id,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own "gelu_new", by PyTorch's kernel
     )  # fmt: skip
     return GPT2LMHeadModel(shape)
 
