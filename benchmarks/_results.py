@@ -49,6 +49,6 @@ def write(
     (RESULTS / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     written = f"benchmarks/results/{name}.json"
     if chart is not None:
-        chart.save(RESULTS / f"{name}.svg")
+        chart.properties(padding=24).save(RESULTS / f"{name}.svg")  # fonts differ from those it is laid out with
         written += " and .svg"
     print(f"wrote {written}")

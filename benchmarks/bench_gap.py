@@ -48,6 +48,8 @@ from inversescope_nb.exact import ActivationTable
 from inversescope_nb.kernels import check_bandwidth
 
 CELL = ["variant", "site", "size", "bandwidth"]
+CURVES = 4
+"""Variants that are told apart as lines of one picture."""
 NAMES = {0.0: "clean", 0.5: "half", 1.0: "noised"}
 SAMPLES = 256
 _DRAWS: dict[tuple, Draws] = {}
@@ -175,16 +177,18 @@ def _minutes(seconds: pd.Series) -> float:
 
 
 def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
-    """Gaps against examples, a line each bandwidth and seed, clean and noised."""
+    """Gaps, clean and noised: along a few trainings, a line each bandwidth and seed; of many, where they ended."""
     keys = ["variant", "site", "size", "bandwidth", "seed", "examples"]
-    long = frame.melt(keys, ["gap_clean", "gap_noised"], "activation", "gap")
+    long = frame.melt(keys, ["gap_clean", "gap_noised"], "activation", "gap").dropna()
     for column in ("site", "size"):
         if frame[column].nunique() > 1:
             long["variant"] += ", " + long[column]
     long["activation"] = long["activation"].str.removeprefix("gap_")
+    if long["variant"].nunique() > CURVES:
+        return _ends(long, title)
     log = alt.Scale(type="log", nice=False)
     return (
-        alt.Chart(long.dropna(), title=title)
+        alt.Chart(long, title=title)
         .mark_line(point=alt.OverlayMarkDef(size=18))
         .encode(
             x=alt.X("examples:Q", scale=log, axis=alt.Axis(format="~s", labelOverlap=True), title="examples seen"),
@@ -194,6 +198,24 @@ def picture(frame: pd.DataFrame, title: str) -> alt.TopLevelMixin:
             detail="seed:N",
         )
         .properties(width=300, height=260)
+        .facet(column=alt.Column("bandwidth:N"))
+    )
+
+
+def _ends(long: pd.DataFrame, title: str) -> alt.TopLevelMixin:
+    """The last gaps, a dot each seed."""
+    last = long.groupby(["variant", "activation", "bandwidth", "seed"], sort=False).tail(1)
+    order = last[last["activation"] == "clean"].groupby("variant")["gap"].mean().sort_values().index.tolist()
+    return (
+        alt.Chart(last, title=title)
+        .mark_point(filled=True, opacity=0.8)
+        .encode(
+            x=alt.X("gap:Q", scale=alt.Scale(type="log", nice=False), title="gap to the exact posterior, nats"),
+            y=alt.Y("variant:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=320)),
+            color=alt.Color("activation:N"),
+            shape=alt.Shape("activation:N"),
+        )
+        .properties(width=360, height=alt.Step(18))
         .facet(column=alt.Column("bandwidth:N"))
     )
 
