@@ -30,12 +30,10 @@ def are_sums(args: argparse.Namespace) -> bool:
     return args.prompts is None and args.set == "sums"
 
 
-def load(
-    args: argparse.Namespace, site: str | None = None
-) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
-    """The target, P(X), and every input's activation at `site`, or the one of the command line."""
+def load(args: argparse.Namespace, site: str) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
+    """The target, P(X), and every input's activation at the site."""
     lm = isn.load_model(args.model)
     prompts = SETS[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
-    table = activation_table(lm, prompts, site or args.site, progress=False)
+    table = activation_table(lm, prompts, site, progress=False)
     print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads", flush=True)
     return lm, prompts, table

@@ -162,7 +162,7 @@ def picture(table: pd.DataFrame, labels: pd.DataFrame) -> alt.TopLevelMixin:
 def main() -> None:
     """Trains or loads, asks everyone, prints the tables, writes JSON and picture."""
     args = options()
-    _, prompts, table = load(args)
+    _, prompts, table = load(args, args.site)
     truth = Truth(table, hypotheses(are_sums(args), len(table.inputs[0])), args.bandwidth)
     learned, generator = trained(args, table, prompts)
     rows = table.draw(args.picks, seed=11)

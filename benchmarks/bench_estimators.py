@@ -94,7 +94,7 @@ def options() -> argparse.Namespace:
 
 def case_of(args: argparse.Namespace) -> Case:
     """The target, all its inputs, and a generator."""
-    lm, prompts, table = load(args)
+    lm, prompts, table = load(args, args.site)
     if args.generator is None:
         config = isn.TrainingConfig(
             steps=600, batch_size=512, lr=6e-3, backbone="small", eval_every=600, gap_inputs=0,

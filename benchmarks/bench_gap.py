@@ -125,8 +125,7 @@ def measured(
     more = {"run_dir": run_dir, "on_evaluate": measure, "progress": False}
     generator = train(variant, lm, table.site.name, prompts, bandwidth, config, **more)
     for point in generator.run_card["history"]:
-        about = {"variant": variant, "site": table.site.name, "size": f"{size[0]} x {size[1]}", "bandwidth": bandwidth}
-        about["seed"] = seed
+        about = dict(zip((*CELL, "seed"), training(table.site.name, cell), strict=True))
         rows.append({**about, "examples": point["step"] * args.batch, **point})
     if args.keep is not None and "slot" not in variant:
         generator.save_pretrained(args.keep / name)
@@ -158,9 +157,18 @@ def joined(path: Path, args: argparse.Namespace) -> list[dict]:
     return [about | row for row in card["rows"]]
 
 
-def each(row: dict) -> tuple:
-    """Which training a row is of."""
-    return tuple(row[name] for name in (*CELL, "seed"))
+def training(site: str, cell: tuple[str, tuple[int, int], float, int]) -> tuple:
+    """What names a training in the tables: the columns `CELL`, and its seed."""
+    variant, (layers, width), bandwidth, seed = cell
+    return variant, site, f"{layers} x {width}", bandwidth, seed
+
+
+def refuse_doubles(asked: list[tuple], parts: list[list[dict]]) -> None:
+    """Ends the program where one training is asked for or joined twice."""
+    told = [key for part in parts for key in {tuple(row[c] for c in (*CELL, "seed")) for row in part}]
+    for key, times in Counter([*asked, *told]).items():
+        if times > 1:
+            raise SystemExit(f"two results would be told of {key}: run or join one")
 
 
 def over_seeds(last: pd.DataFrame) -> pd.DataFrame:
@@ -229,13 +237,9 @@ def main() -> None:
     cells = list(product(args.variant or ["generator"], sizes, bandwidths, seeds))
     parts = [joined(path, args) for path in args.join or []]
     rows = [row for part in parts for row in part]
-    names = [f"{layers} x {width}" for layers, width in sizes]
-    asked = product(args.variant or ["generator"], args.site or [SITE], names, bandwidths, seeds)
-    trainings = Counter([*asked, *(key for part in parts for key in {each(row) for row in part})])
-    for key, times in trainings.items():
-        if times > 1:
-            raise SystemExit(f"two results would be told of {key}: run or join one")
-    for site in args.site or [SITE]:
+    sites = args.site or [SITE]
+    refuse_doubles([training(site, cell) for site in sites for cell in cells], parts)
+    for site in sites:
         _DRAWS.clear()  # of another site
         lm, prompts, table = load(args, site)
         for cell in cells:

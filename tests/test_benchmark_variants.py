@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from inversescope_nb.generator.building import build_generator
 from inversescope_nb.prompts import PromptDistribution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import bench_gap
 from _injections import AdaptiveNorm, Prefix
 from _variants import CONFIGS, config_of, train
 
@@ -86,3 +89,46 @@ def test_every_variant_trains_and_is_measured(lm, name) -> None:
     assert len(found.run_card["history"]) == len(seen)
     v = isn.invert(lm, found, TEXTS[0], site=SITE, bandwidth=0.2, n=16, bank=0)
     assert v.n == 16
+
+
+def result(tmp_path: Path, name: str, *, seed: int, **changed) -> tuple[Path, argparse.Namespace]:
+    """A file of results with one training in it, and the arguments it was made with."""
+    arguments = {
+        "model": None, "set": "sums", "prompts": None, "examples": 512, "batch": 256, "picks": 8, "draws": 4,
+        "lr": 6e-3, "slot_width": 288,
+    } | changed  # fmt: skip
+    key = {"variant": "generator", "site": SITE, "size": "2 x 128", "bandwidth": 0.1, "seed": seed}
+    rows = [{**key, "examples": n, "gap_clean": gap + seed} for n, gap in ((256, 3.0), (512, 1.0))]
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps({"arguments": arguments, "rows": rows}), encoding="utf-8")
+    return path, argparse.Namespace(**arguments)
+
+
+@pytest.mark.parametrize("other", [{"set": "ioi"}, {"model": "gpt2"}, {"prompts": "some.txt"}, {"picks": 9}], ids=str)
+def test_results_of_another_target_set_or_measurement_are_not_joined(tmp_path, other) -> None:
+    path, arguments = result(tmp_path, "a", seed=0)
+    assert [row["examples"] for row in bench_gap.joined(path, arguments)] == [256, 512]
+    path, _ = result(tmp_path, "b", seed=0, **other)
+    with pytest.raises(SystemExit, match=f"{next(iter(other))}="):
+        bench_gap.joined(path, arguments)
+
+
+def test_a_file_of_inputs_is_the_same_wherever_it_lies(tmp_path) -> None:
+    path, arguments = result(tmp_path, "a", seed=0, prompts="inputs.txt")
+    arguments.prompts = tmp_path / "elsewhere" / "inputs.txt"
+    assert len(bench_gap.joined(path, arguments)) == 2
+
+
+def test_no_training_is_told_twice_and_means_are_over_seeds(tmp_path) -> None:
+    first, arguments = result(tmp_path, "a", seed=0)
+    second, _ = result(tmp_path, "b", seed=1)
+    parts = [bench_gap.joined(path, arguments) for path in (first, second)]
+    cell = ("generator", (2, 128), 0.1, 2)
+    bench_gap.refuse_doubles([bench_gap.training(SITE, cell)], parts)
+    for asked, joined in (([bench_gap.training(SITE, (*cell[:3], 1))], parts), ([], [*parts, parts[0]])):
+        with pytest.raises(SystemExit, match="told of"):
+            bench_gap.refuse_doubles(asked, joined)
+    frame = pd.DataFrame([row for part in parts for row in part]).assign(parameters=7, seconds=120.0)
+    (mean,) = bench_gap.over_seeds(frame[frame["examples"] == 512]).to_dict("records")
+    assert (mean["seeds"], mean["gap_clean"], mean["minutes"]) == (2, 1.5, 2.0)
+    assert mean["gap_clean_sd"] == pytest.approx(math.sqrt(0.5))
