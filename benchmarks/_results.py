@@ -28,7 +28,8 @@ def name_argument(parser: argparse.ArgumentParser, usual: str) -> None:
 def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(v) for v in value]
-    return value.name if isinstance(value, Path) else value
+    is_path = isinstance(value, Path) or (isinstance(value, str) and "/" in value and Path(value).exists())
+    return Path(value).name if is_path else value
 
 
 def write(
