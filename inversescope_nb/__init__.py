@@ -23,8 +23,11 @@ _HOMES = {
     "generator": ("Generator", "TrainingConfig", "load_generator", "train_generator"),
     "inversion": ("Inversion", "Verdict", "invert"),
     "rates": ("ConsistencyReport", "consistency", "consistency_of"),
+    "fixing": ("Fixed", "fixed"),
     "exact": ("ExactPosterior", "exact_posterior"),
     "information": ("ChannelBits", "channel_bits", "token_information"),
+    "along": ("distances_along",),
+    "token_quantities": ("token_bits", "token_changes", "token_norms"),
     "widgets": ("ConsistencyPanel", "InverseScopeWidget", "SampleGallery", "TokenPicker"),
     "widgets.chart": ("Chart",),
 }

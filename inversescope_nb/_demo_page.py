@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .demo import Sample, Told
-from .export import visible
+from .export import shown
 
 if TYPE_CHECKING:
     from .generator import Generator
@@ -121,7 +121,7 @@ def _token(token: str, bits: float, top: float) -> str:
         colour, line = ("--pin", "solid") if share > 0 else ("--against", "dashed")
         fill = f"background:rgba(var({colour}),{0.06 + 0.4 * abs(share):.2f})"
         style = f' style="{fill};border-bottom:{1 + 2 * abs(share):.1f}px {line} rgb(var({colour}))"'
-    return f'<span class="tok" title="{bits:+.1f} bits"{style}>{visible(token)}</span>'
+    return f'<span class="tok" title="{bits:+.1f} bits"{style}>{shown(token)}</span>'
 
 
 def _prompt(told: Told) -> str:
@@ -130,7 +130,7 @@ def _prompt(told: Told) -> str:
     spans = []
     for i, token in list(enumerate(told.tokens))[told.inversion.frame :]:
         kind = " picked" if i == at else " unseen" if i > at else ""
-        spans.append(f'<span class="tok{kind}">{visible(token)}</span>')
+        spans.append(f'<span class="tok{kind}">{shown(token)}</span>')
     return f'<div class="prompt">{"".join(spans)}</div>'
 
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._glyphs import visible
 from .widgets.messages import IDLE, STATIC
 
 if TYPE_CHECKING:
@@ -19,31 +20,13 @@ if TYPE_CHECKING:
 
 _SHOWN = 25
 _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "chart")
-_CONTROL = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d", "\u00a0": "\u237d", "\ufffd": "bytes"}
 _TABLE = "border-collapse:collapse;font-size:13px"
 _TD = "padding:2px 10px 2px 0;text-align:left;vertical-align:baseline;border-bottom:1px solid #8884"
 
 
-def visible(token: str) -> str:
-    """A token with its edge spaces, control and reordering characters as glyphs, escaped for HTML.
-
-    >>> visible(" a<b"), visible("\\u202e")
-    ('\u00b7a&lt;b', 'U+202E')
-    """
-    if not token:
-        return "\u2205"
-    body = token.strip(" ")
-    left = len(token) - len(token.lstrip(" "))
-    right = len(token) - left - len(body)
-    out = []
-    for c in body:
-        if c in _CONTROL:
-            out.append(_CONTROL[c])
-        elif c.isprintable() or c == " ":
-            out.append(c)
-        else:
-            out.append(f"U+{ord(c):04X}")
-    return html.escape("\u00b7" * left + "".join(out) + "\u00b7" * right)
+def shown(token: str) -> str:
+    """A token with glyphs for what would not be seen, escaped for HTML."""
+    return html.escape(visible(token))
 
 
 def _token(token: str, value: float | None, top: float, *, picked: bool = False) -> str:
@@ -56,7 +39,7 @@ def _token(token: str, value: float | None, top: float, *, picked: bool = False)
         style += f";background:{tint};border-bottom:{abs(share) * 4:.1f}px {line} rgb({colour})"
     if picked:
         style += ";outline:2px solid #2f81d6;font-weight:bold"
-    return f'<span style="{style}">{visible(token)}</span>'
+    return f'<span style="{style}">{shown(token)}</span>'
 
 
 def _samples(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
@@ -105,14 +88,14 @@ def _hypotheses(panel: ConsistencyPanel) -> str:
     for row in panel.rows:
         rate = row["across"] or row["here"]
         if not rate or rate["fcr"] is None:
-            cells = [visible(row["name"]), html.escape(row["note"] or ""), ""]
+            cells = [shown(row["name"]), html.escape(row["note"] or ""), ""]
         else:
             over = "across inputs" if row["across"] else "this input"
             chance = "" if rate["chance"] is None else f", chance {rate['chance']:.2f}"
             numbers = f"{rate['fcr']:.2f} ({rate['low']:.2f}\u2013{rate['high']:.2f}){chance}"
             grey = bool(panel.doubt) and not row["across"]
             words = f'<span style="color:#8b949e">{numbers}, {over}</span>' if grey else f"{numbers}, {over}"
-            cells = [visible(row["name"]), words, _interval(rate, grey=grey)]
+            cells = [shown(row["name"]), words, _interval(rate, grey=grey)]
         lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
     if not lines:
         return ""
@@ -127,7 +110,7 @@ def _page(*parts: str) -> str:
 def picker_fragment(picker: TokenPicker) -> str:
     """A picker's tokens with their shading, as plain HTML without scripts."""
     values = picker.values or [None] * len(picker.tokens)
-    top = max((abs(v) for v in values if v is not None), default=0.0) or 1.0
+    top = picker.values_max or max((abs(v) for v in values if v is not None), default=0.0) or 1.0
     shaded = zip(picker.tokens, values, strict=False)  # while a prompt is edited, its values are still the last one's
     tokens = "".join(_token(t, v, top, picked=i == picker.index) for i, (t, v) in enumerate(shaded))
     steps = (-1, -0.5, 0.5, 1) if picker.diverging else (0.5, 1)
@@ -143,7 +126,9 @@ def _inputs(gallery: SampleGallery) -> str:
     effective = f"{summary['ess']:.0f} effective of {summary['n']} samples"
     verdict, reason, prior = (html.escape(summary[k]) for k in ("verdict_words", "verdict_reason", "prior"))
     words = " ".join([reason, *map(html.escape, summary["remarks"])])
-    head = f"<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>"
+    fixed = summary["fixed"]
+    answer = f"<p><b>{html.escape(fixed['sentence'])}</b></p>" if fixed else ""
+    head = f"{answer}<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>"
     return head + _samples(gallery.rows, summary)
 
 
@@ -209,21 +194,21 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         frozen=True,
         **refs,
     )
-    shown = ("text", "tokens", "position", "values", "values_label", "values_unit", "diverging")
+    shown = ("text", "tokens", "position", "values", "values_label", "values_unit", "values_max", "diverging")
     chart = panel.chart
     widgets = {
         "scope": {"module": "scope", "state": scope},
         "picker": {"module": "token_picker", "state": _state(picker, shown, examples=[], editable=False, frozen=True)},
         "gallery": {
             "module": "sample_gallery",
-            "state": _state(gallery, ("summary", "first_page", "revision", "unit")),
+            "state": _state(gallery, ("summary", "first_page", "revision", "unit", "layout", "query")),
             "rows": gallery.rows,
         },
         "panel": {
             "module": "consistency_panel",
             "state": _state(
                 panel,
-                ("rows", "ready", "chance_note", "doubt"),
+                ("rows", "ready", "chance_note", "doubt", "measured"),
                 features=[],
                 measure_label="",
                 frozen=True,

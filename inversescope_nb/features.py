@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self, overload
 import numpy as np
 
 from ._arguments import check_prompts, whole_number
+from ._patterns import read_pattern, search
 from .errors import FeatureError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -247,19 +248,13 @@ def regex(pattern: str, group: int | str = 0) -> Feature:
     >>> regex(r"in (\\w+)", 1)("a year in Rome"), regex("[0-9]+")("none")
     ('Rome', None)
     """
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, TypeError) as e:
-        raise InvalidArgument(
-            f"{pattern!r} is no regular expression: {e}",
-            hint=r"escape special characters, such as \( for a bracket",
-        ) from e
+    compiled = read_pattern(pattern)
     groups = [*range(compiled.groups + 1), *compiled.groupindex]
     if group not in groups:
         raise InvalidArgument(f"{pattern!r} has no group {group!r}", hint=f"its groups: {groups}")
 
     def fn(text: InputText) -> str | None:
-        match = compiled.search(text)
+        match = search(compiled, text)
         return match.group(group) if match else None
 
     name = f"regex {pattern}" + (f" [{group}]" if group else "")

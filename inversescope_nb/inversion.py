@@ -281,7 +281,9 @@ def _compared(
     d = statistics.distance(bank.activations(name, on_progress=on_progress, cancel=cancel), z_hat).numpy()
     own = np.array([x == found.prompt_ids for x in bank.inputs])
     log_ratio, times = np.full(len(bank), math.nan), np.zeros(len(bank), dtype=int)
-    with_bank = replace(found, prior_d=d, bank_log_ratio=log_ratio, bank_marks=times, bank_own=own)
+    with_bank = replace(
+        found, prior_d=d, prior_inputs=bank.inputs, bank_log_ratio=log_ratio, bank_marks=times, bank_own=own
+    )
     share = with_bank.bank_share
     if share.sum() > _COUNTS:
         # evenly along the cumulated shares: each input as often as it stands for much of the posterior

@@ -62,6 +62,8 @@ class Inversion(Nearby):
     """Tokens of each sample in front of the first that has a log q (1 where the model has a BOS)."""
     prior_d: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
     """Distances of a bank of draws from P(X) itself."""
+    prior_inputs: list[list[int]] = field(default_factory=list)
+    """Token ids of those draws, which all inversions by one generator share; empty where none were kept."""
     bank_log_ratio: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
     """log of P(x) / q(x | z_hat) of those of the bank's inputs that were scored, NaN for the others."""
     bank_marks: Int[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, dtype=int))

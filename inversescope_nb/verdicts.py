@@ -17,6 +17,8 @@ COARSE = 0.5
 """Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
 STARVED = 10
 """How many times too rarely q proposes what it starves."""
+LEAST_ESS = 5.0
+"""Effective samples below which nothing that is estimated from the samples is shown as known."""
 _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
 _TOO_MUCH = 2.0  # times the mass found that a bank may hold, if ten of its inputs or more hold it
 _SURELY, _OFF = 2.0, 0.3  # standard errors, and bits, by which a bank may hold more before it is too much
@@ -87,6 +89,15 @@ def _too_much(inv: Inversion) -> float:
         return 0.0
     stderr = math.hypot(math.sqrt(max(0.0, 1 / used - 1 / len(inv.bank_share))), inv.bits_stderr * math.log(2))
     return mass if mass - 1 > _SURELY * mass * stderr else 0.0
+
+
+def doubt_of(inv: Inversion) -> str:
+    """Why what is estimated from these samples (bits, rates) is not to be believed; empty where it is."""
+    if inv.verdict == Verdict.INVERTER_FAILED:
+        return "the generator missed this activation"
+    if inv.ess < LEAST_ESS:
+        return f"only {inv.ess:.1f} effective samples carry them"
+    return ""
 
 
 def remarks_on(inv: Inversion) -> list[str]:

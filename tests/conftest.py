@@ -10,7 +10,9 @@ import pytest
 import torch
 from _requirements import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401
 
+from inversescope_nb.generator import Generator, TrainingConfig, train_generator
 from inversescope_nb.models import LanguageModel, load_model
+from inversescope_nb.prompts import PromptDistribution
 
 _SENTENCES = """the cat and a dog is in the park . John gave the book to Mary , he and she
 what is 1 + 2 = 3 of Paris France"""
@@ -120,3 +122,26 @@ def any_lm(request) -> LanguageModel:
 def lm() -> LanguageModel:
     """One small Llama, for tests that are not about architectures; do not change it."""
     return load_model((tiny_model("llama"), word_tokenizer()))
+
+
+@pytest.fixture(scope="session")
+def gifts() -> PromptDistribution:
+    """Who gave what to whom: a small P(X) that the small Llama can write."""
+    texts = [f"{a} gave the {b} to {c}" for a in ("John", "Mary") for b in ("book", "cat") for c in ("Paris", "France")]
+    return PromptDistribution.from_texts(texts, name="gifts", cut="end")
+
+
+@pytest.fixture(scope="session")
+def gifts_generator(lm, gifts) -> Generator:
+    """A generator of the small Llama that has learned a little; do not change it."""
+    config = TrainingConfig(
+        steps=150,
+        batch_size=32,
+        lr=3e-3,
+        backbone="small",
+        width=16,
+        eval_every=100,
+        statistics_samples=64,
+        held_out=16,
+    )
+    return train_generator(lm, ["blocks.0.hook_resid_post"], gifts, config=config, progress=False)

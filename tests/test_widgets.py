@@ -34,23 +34,13 @@ def _no_real_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def prompts() -> PromptDistribution:
-    return PromptDistribution.from_texts(TEXTS, name="gifts", cut="end")
+def prompts(gifts) -> PromptDistribution:
+    return gifts
 
 
 @pytest.fixture(scope="module")
-def generator(lm, prompts):
-    config = isn.TrainingConfig(
-        steps=150,
-        batch_size=32,
-        lr=3e-3,
-        backbone="small",
-        width=16,
-        eval_every=100,
-        statistics_samples=64,
-        held_out=16,
-    )
-    return isn.train_generator(lm, [SITE], prompts, config=config)
+def generator(gifts_generator):
+    return gifts_generator
 
 
 @pytest.fixture
@@ -60,7 +50,7 @@ def scope(lm, generator, prompts):
     for part in (widget, widget.picker, widget.gallery, widget.panel):
         part.send = widget.sent.append
     yield widget
-    widget.worker.stop()
+    widget.close()
 
 
 def ask(widget, method, sent=None, **params):
@@ -80,9 +70,10 @@ def ask(widget, method, sent=None, **params):
 
 def settle(widget, seconds=20):
     deadline = time.monotonic() + seconds
-    while widget.busy and time.monotonic() < deadline:
+    while (widget.busy or widget.training["running"]) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not widget.busy
+    assert not widget.training["running"]
 
 
 def test_it_begins_where_a_bandwidth_says_something(lm, generator, prompts, monkeypatch):
@@ -370,7 +361,7 @@ def test_a_gallery_pages_filters_and_sorts(lm, generator):
     first = ask(gallery, "page", start=0, size=500)["value"]
     assert len(first["rows"]) <= 50
     assert first["revision"] == gallery.revision
-    found = ask(gallery, "page", filter="mary")["value"]
+    found = ask(gallery, "page", text="mary")["value"]
     assert all("Mary" in row["text"] for row in found["rows"])
     heavy = ask(gallery, "page", sort="weight")["value"]["rows"]
     assert heavy[0]["weight"] == max(row["weight"] for row in gallery.rows)

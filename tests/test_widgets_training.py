@@ -37,7 +37,7 @@ def make(lm, prompts, tmp_path):
 
     yield widget
     for one in made:
-        one.worker.stop()
+        one.close()
 
 
 def press(widget, method):
@@ -45,11 +45,11 @@ def press(widget, method):
     widget._receive(widget, {"kind": "request", "id": method, "method": method, "params": {}}, [])
 
 
-def stop_quickly(widget) -> None:
+def stop_quickly(widget, what="stop training") -> None:
     """Press Stop on a working widget: it is done within two seconds, without an error."""
-    assert widget.busy
+    assert widget.training["running"] if what == "stop training" else widget.busy
     before = time.monotonic()
-    press(widget, "stop")
+    press(widget, what)
     settle(widget, 30)
     assert time.monotonic() - before < 2
     assert widget.error is None
@@ -112,17 +112,17 @@ def test_stop_keeps_a_real_training_which_goes_on_from_there(make, lm):
     widget = make(training=config, prompts=PromptDistribution.from_model(lm, max_tokens=16))
     press(widget, "train")
     deadline = time.monotonic() + 60
-    while widget.status["done"] < 3 and time.monotonic() < deadline:
+    while widget.training["done"] < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     stop_quickly(widget)
     assert widget.offer["train"] == "Go on with the training"
     done = int(widget.offer["message"].split(" of 100000 steps")[0].split()[-1])
     assert done >= 3
     press(widget, "train")
-    while widget.status["done"] <= done and time.monotonic() < deadline + 60:
+    while widget.training["done"] <= done and time.monotonic() < deadline + 60:
         time.sleep(0.02)
-    assert widget.status["done"] > done
-    press(widget, "stop")
+    assert widget.training["done"] > done
+    press(widget, "stop training")
     settle(widget, 30)
 
 
@@ -201,5 +201,5 @@ def test_stop_is_quick_while_a_step_is_timed_and_the_offer_stays(make, lm):
     deadline = time.monotonic() + 60
     while widget.offer is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    stop_quickly(widget)
+    stop_quickly(widget, "stop")
     assert widget.offer["train"] == "Train a generator here"

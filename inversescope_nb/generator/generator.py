@@ -31,6 +31,7 @@ from . import probe
 from .conditioning import SiteEncoder
 from .config import GeneratorConfig
 from .control import Condition, make_control
+from .stopping import step_rows, stoppable
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -282,12 +283,18 @@ class Generator(nn.Module):
 
     @torch.inference_mode()
     def log_probs(
-        self, inputs: Sequence[Sequence[int]], condition: Condition, *, batch_size: int | None = None
+        self,
+        inputs: Sequence[Sequence[int]],
+        condition: Condition,
+        *,
+        batch_size: int | None = None,
+        cancel: threading.Event | None = None,
     ) -> list[Float[Tensor, " pos"]]:
         """log q of every token of each input and of its end, nats; the condition has one row or one an input.
 
-        Run in batches of `batch_size`, by default as many as have half a gigabyte of logits. An input that is too
-        long for the backbone (:attr:`longest_input`) cannot be written by it: -inf.
+        Run in batches of `batch_size`, by default :meth:`rows_at_once`, smaller ones with `cancel`, which is looked at
+        before every block of the backbone; `Cancelled` is raised. An input that is too long for the backbone
+        (:attr:`longest_input`) cannot be written by it: -inf.
         """
         if len(condition) not in (1, len(inputs)):
             raise InvalidArgument(
@@ -296,17 +303,29 @@ class Generator(nn.Module):
         fits = [len(x) <= self.longest_input for x in inputs]
         if batch_size is None:
             longest = max((len(x) for x, ok in zip(inputs, fits, strict=True) if ok), default=0) + 1
-            batch_size = max(1, LOGITS_PER_BATCH // (longest * self.vocab_size))
+            batch_size = self.rows_at_once(longest, stops=cancel is not None)
         out: list[Tensor] = []
         for at in range(0, len(inputs), batch_size):
             rows = inputs[at : at + batch_size]
             able = fits[at : at + batch_size]
             ids, lengths = self.rows([x if ok else x[:1] for x, ok in zip(rows, able, strict=True)])
             part = condition.rows(slice(at, at + batch_size), len(ids))
-            found = self.token_log_probs(ids, lengths, part).cpu()
+            with self._turn.lock, stoppable(self.architecture.blocks, cancel, "scoring"):
+                found = self.token_log_probs(ids, lengths, part).cpu()
             for x, row, n, ok in zip(rows, found, lengths.tolist(), able, strict=True):
                 out.append(row[: n - 1] if ok else row.new_full((n - 2 + len(x),), -math.inf))
         return out
+
+    def rows_at_once(self, length: int, *, stops: bool = False) -> int:
+        """Rows of `length` tokens in one batch: as many as have half a gigabyte of logits, at least 1.
+
+        `stops`: and no more than run in a fraction of a second.
+        """
+        size = max(1, LOGITS_PER_BATCH // (length * self.vocab_size))
+        if not stops:
+            return size
+        n_parameters = sum(p.numel() for module in (self.backbone, self.controls) for p in module.parameters())
+        return min(size, step_rows(length, n_parameters, self.device))
 
     def prior_log_probs(self, inputs: Sequence[Sequence[int]]) -> list[Float[Tensor, " pos"]]:
         """:meth:`log_probs` where nothing is known: q(x | nothing), the generator's own prior.

@@ -7,7 +7,8 @@ a worker thread and takes the `Job` it runs in, for progress and cancelling.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,11 @@ class Backend:
                 cancel=job.cancel,
             )
 
+    def reweighed(self, inversion: Inversion, generator: Generator, bandwidth: float) -> Inversion:
+        """The same samples at another bandwidth, at once."""
+        bound = generator.statistics(str(inversion.site)).channel_bits_bound(bandwidth)
+        return replace(inversion.reweight(bandwidth), bits_bound=bound)
+
     def token_bits(
         self, generator: Generator, prompt: str, *, site: str, position: int, bandwidth: float, job: Job
     ) -> list[float]:
@@ -235,21 +241,38 @@ class Backend:
 
         if not features:
             raise InvalidArgument("there is no hypothesis to measure", hint="add one first")
-        with held(self.lm.lock, job.cancel):
-            report = consistency(
-                self.lm,
-                generator,
-                self.inputs.targets_for(pick, generator),
-                [site],
-                list(features),
-                bandwidth=bandwidth,
-                n_targets=TARGETS,
-                n_samples=SAMPLES,
-                prior_texts=self.inputs.prior(generator.prompts, generator).texts,
-                on_progress=job.report,
-                cancel=job.cancel,
-            )
+        # Not under the model's lock: every forward pass takes it by itself, and a pick need not wait for all of them.
+        report = consistency(
+            self.lm,
+            generator,
+            self.inputs.targets_for(pick, generator),
+            [site],
+            list(features),
+            bandwidth=bandwidth,
+            n_targets=TARGETS,
+            n_samples=SAMPLES,
+            prior_texts=self.inputs.prior(generator.prompts, generator).texts,
+            on_progress=job.report,
+            cancel=job.cancel,
+        )
         return report.to_frame()
+
+    def distances(self, inversion: Inversion, token_ids: Sequence[int], job: Job) -> list[float]:
+        """The distance at each token of an input, should the activation be read there."""
+        from ..along import distances_along
+
+        generator = self.shelf.find(str(inversion.site))
+        if generator is None:
+            raise InvalidArgument(self.no_generator_message(str(inversion.site)))
+        with held(self.lm.lock, job.cancel):
+            return distances_along(self.lm, generator, inversion, token_ids).tolist()
+
+    def tidy(self) -> None:
+        """Give memory that nobody uses any more back to the device."""
+        if self.lm.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def no_generator_message(self, site: str) -> str:
         """One sentence for a site that no generator at hand inverts."""
@@ -260,27 +283,3 @@ def _short(path: Path) -> str:
     """A path with ``~`` for this user's home."""
     home = Path.home()
     return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
-
-
-def rate_of_pick(
-    inversion: Inversion | Neighbours, pick: InputText, feature: Feature, prior: Sequence[InputText]
-) -> tuple[Hashable | None, dict[str, Any] | None]:
-    """The picked input's label, and `consistency_of` this one inversion; None where the label is undefined.
-
-    Raises:
-        FeatureError: the feature raises on one of the inputs, or returns no label.
-    """
-    from ..rates import consistency_of
-
-    label = feature(pick)
-    if label is None:
-        return None, None
-    report = consistency_of(inversion, [feature], prior_texts=prior, permutations=0)
-    record = report.to_frame().iloc[0]
-    return label, {
-        "fcr": record["fcr"],
-        "low": record["fcr_low"],
-        "high": record["fcr_high"],
-        "chance": record["chance_prior"],
-        "n": record["ess_median"],
-    }

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
-from .. import features as ready_made
 from ..errors import InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText
-from .backend import rate_of_pick
 from .gallery_rows import doubt_of
+from .hypothesis_rows import row_of, written
 from .jobs import Job, Progress, Worker
 from .messages import IDLE, STATIC, MessageWidget, as_json, guarded, handles, status_of
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from ..baselines import Neighbours
     from ..inversion import Inversion
 
+KEPT = 50
+"""Measurements that are remembered."""
 Measure = Callable[[Sequence[Feature], Job], "pd.DataFrame"]
 
 
@@ -39,6 +40,9 @@ class ConsistencyPanel(MessageWidget):
         prior: inputs drawn from P(X), for the chance level.
         measure: what "Measure across inputs" runs: ``measure(features, job)`` -> the frame of a
             `ConsistencyReport`, one row per feature. Without it that button is not there.
+        measure_label: what is said of that measurement.
+        worker: the thread on which hypotheses are tested.
+        background: the thread on which is measured, so that hypotheses need not wait for it.
 
     Raises:
         InvalidArgument: a hypothesis that does not exist, or one of that name twice.
@@ -54,6 +58,8 @@ class ConsistencyPanel(MessageWidget):
     status = t.Dict(dict(IDLE)).tag(sync=True)
     measure_label = t.Unicode("").tag(sync=True)
     chance_note = t.Unicode("").tag(sync=True)
+    measured = t.List(t.Dict()).tag(sync=True)
+    """Every measurement across inputs so far, newest first: ``{name, where, fcr, low, high, chance, n, p_value}``."""
     doubt = t.Unicode("").tag(sync=True)
     """Why the rates for this input are grey; empty where they can be believed."""
 
@@ -66,6 +72,7 @@ class ConsistencyPanel(MessageWidget):
         measure: Measure | None = None,
         measure_label: str = "over many inputs of P(X); takes a while",
         worker: Worker | None = None,
+        background: Worker | None = None,
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
@@ -73,12 +80,12 @@ class ConsistencyPanel(MessageWidget):
         self._pick: InputText | None = None
         self._ready_made: dict[str, Feature] = {}
         self._hypotheses: dict[str, Feature] = {}
-        self._across: dict[str, dict[str, Any]] = {}
+        self._measured_for: dict[tuple[str, str], dict[str, Any]] = {}
         self._prior: Sequence[InputText] = prior
         self._measure = measure
         super().__init__(measure_label=measure_label if measure else "")
-        if worker is not None:
-            self._worker = worker
+        self.use_worker(worker)
+        self._background = background
         self.offer(features)
         if inversion is not None:
             self.show(inversion, prior=prior)
@@ -101,7 +108,7 @@ class ConsistencyPanel(MessageWidget):
         prior: Sequence[InputText] = (),
         chance_note: str = "",
     ) -> None:
-        """Label the samples of another inversion; the hypotheses stay, measurements across inputs go.
+        """Label the samples of another inversion; the hypotheses stay, and measurements with whatever they are of.
 
         ``chance_note`` says where ``prior`` comes from if it is not drawn from P(X).
         """
@@ -112,7 +119,6 @@ class ConsistencyPanel(MessageWidget):
         self._pick = None
         if inversion is not None:
             self._pick = pick or InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
-        self._across = {}
         self.ready = inversion is not None
         self._refresh()
 
@@ -134,7 +140,6 @@ class ConsistencyPanel(MessageWidget):
                 f"no hypothesis is named {name!r}.{suggest(name, self._hypotheses)}",
                 hint=f"there are: {', '.join(self._hypotheses) or 'none'}",
             )
-        self._across.pop(name, None)
         self.rows = [row for row in self.rows if row["name"] != name]
 
     def measure(self) -> Job:
@@ -143,47 +148,56 @@ class ConsistencyPanel(MessageWidget):
             raise InvalidArgument("this panel was made without a way to measure across inputs", hint="pass measure=")
         if not self._hypotheses:
             raise InvalidArgument("there is no hypothesis to measure", hint="add one first")
-        run, features, inversion = self._measure, self.hypotheses, self._inversion
+        run, features, where = self._measure, self.hypotheses, self._where
+        self.clear_error()
         self.status = status_of(None, "waiting")
-        return self.worker.submit(
+        return (self._background or self.worker).submit(
             "measure",
             lambda job: run(features, job),
             on_progress=lambda job, progress: self._progress(progress),
-            on_done=lambda job: self._measured(job, inversion),
+            on_done=lambda job: self._measured(job, where),
         )
+
+    @property
+    def _where(self) -> str:
+        """What a measurement made now is of."""
+        inversion = self._inversion
+        if inversion is None or self._pick is None:
+            return ""
+        text = str(self._pick)
+        like = text if len(text) < 50 else f"\u2026{text[-49:]}"
+        return f"{inversion.site}, \u03b5 = {inversion.bandwidth:g}, inputs like {like!r}"
 
     def _progress(self, progress: Progress) -> None:
         self.status = status_of(progress, "measuring")
 
-    def _measured(self, job: Job, inversion: Inversion | Neighbours | None) -> None:
+    def _measured(self, job: Job, where: str) -> None:
         if not job.superseded:
             self.status = dict(IDLE)
         if job.error is not None:
             self.fail(job.error)
-        elif inversion is self._inversion:
-            for record in job.result.to_dict("records"):
-                self._across[record["feature"]] = {
-                    "fcr": record["fcr"],
-                    "low": record["fcr_low"],
-                    "high": record["fcr_high"],
-                    "chance": record["chance"],
-                    "n": record["n_targets"],
-                    "p_value": record.get("p_value"),
-                }
-            self._refresh()
+            return
+        for record in job.result.to_dict("records"):
+            rate = {
+                "fcr": record["fcr"],
+                "low": record["fcr_low"],
+                "high": record["fcr_high"],
+                "chance": record["chance"],
+                "n": record["n_targets"],
+                "p_value": record.get("p_value"),
+            }
+            key = (where, record["feature"])
+            self._measured_for.pop(key, None)
+            self._measured_for[key] = as_json(rate)
+        for old in list(self._measured_for)[:-KEPT]:
+            del self._measured_for[old]
+        newest = reversed(self._measured_for.items())
+        self.measured = [{"name": name, "where": at, **rate} for (at, name), rate in newest]
+        self._refresh()  # also where something else is picked by now: then the rows stay as they are
 
     def _row(self, feature: Feature) -> dict[str, Any]:
-        row: dict[str, Any] = {"name": feature.name, "label": None, "here": None, "note": None}
-        row["across"] = self._across.get(feature.name)
-        if self._inversion is not None and self._pick is not None:
-            label, rate = rate_of_pick(self._inversion, self._pick, feature, self._prior)
-            row["label"] = None if label is None else str(label)
-            row["here"] = rate = as_json(rate)
-            if rate is None:
-                row["note"] = "not defined for the picked input"
-            elif rate["fcr"] is None:
-                row["note"] = f"{label}: all samples are copies of the picked input, nothing is left to compare"
-        return as_json(row)
+        across = self._measured_for.get((self._where, feature.name))
+        return row_of(self._inversion, self._pick, feature, self._prior, across)
 
     def _refresh(self) -> None:
         rows = []
@@ -223,25 +237,8 @@ class ConsistencyPanel(MessageWidget):
     @handles("add")
     def _add(self, kind: str, name: str = "", value: str = "", position: int = -1) -> Job:
         self.clear_error()
-        feature = self._written(kind, name, value, position)
+        feature = written(kind, name, value, position, self._ready_made)
         return self.worker.submit(f"hypothesis {feature.name}", lambda job: self.add(feature))
-
-    def _written(self, kind: str, name: str, value: str, position: int) -> Feature:
-        """The hypothesis that the form in the widget describes."""
-        if kind == "ready":
-            if name not in self._ready_made:
-                raise InvalidArgument(
-                    f"no ready-made hypothesis is named {name!r}.{suggest(name, self._ready_made)}",
-                    hint=f"there are: {', '.join(self._ready_made) or 'none'}",
-                )
-            return self._ready_made[name]
-        if kind == "token_at":
-            return ready_made.token_at(int(position))
-        if kind not in ("contains", "regex"):
-            raise InvalidArgument(f"no kind of hypothesis is named {kind!r}", hint="ready, contains, regex, token_at")
-        if not value.strip():
-            raise InvalidArgument("the hypothesis has no text", hint="type the text or pattern to look for")
-        return ready_made.contains(value) if kind == "contains" else ready_made.regex(value)
 
     @handles("remove")
     def _remove(self, name: str) -> None:
@@ -249,9 +246,14 @@ class ConsistencyPanel(MessageWidget):
 
     @handles("measure")
     def _start(self) -> Job:
-        return self.measure()
+        try:
+            return self.measure()
+        except InverseScopeError as error:
+            self.fail(error)
+            raise
 
     @handles("stop")
-    def _stop(self) -> None:
-        if self.worker.stop("measure"):
+    def stop(self) -> None:
+        """Stop the measurement."""
+        if (self._background or self.worker).stop("measure"):
             self.status = {**self.status, "stopping": True}

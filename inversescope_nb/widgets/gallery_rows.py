@@ -6,19 +6,60 @@ inversion's own: nothing is estimated here.
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._patterns import LIMIT_S, read_pattern, search
+from ..alignment import align
+from ..errors import InvalidArgument, suggest
+from ..fixing import fixed
+from ..verdicts import doubt_of
 from .messages import as_json
 
 if TYPE_CHECKING:
     from ..inversion import Inversion
 
 PAGE = 50
-LEAST_ESS = 5.0
-"""Effective samples below which bits are not shown, and rates are grey."""
+BINS = 30
 SORTS = ("distance", "weight", "count")
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a gallery lists, and in which order: the trait `query`, and what the front end asks with."""
+
+    text: str = ""
+    """Only inputs with this in them, upper and lower case alike."""
+    regex: bool = False
+    """Whether `text` is a regular expression."""
+    inside: bool = False
+    """Only inputs inside the ball."""
+    sort: str = "distance"
+    """One of `SORTS`."""
+
+    def __post_init__(self) -> None:
+        if self.sort not in SORTS:
+            raise InvalidArgument(
+                f"no order is named {self.sort!r}.{suggest(self.sort, SORTS)}", hint=f"allowed: {', '.join(SORTS)}"
+            )
+        if not isinstance(self.text, str):
+            raise InvalidArgument(f"the filter is a {type(self.text).__name__}", hint="give a text")
+
+    def of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows that are wanted, in their order; raises `InvalidArgument` for what is no pattern, or too slow."""
+        rows = [row for row in rows if row["in_ball"] or not self.inside]
+        if self.text and self.regex:
+            pattern, end = read_pattern(self.text), time.monotonic() + LIMIT_S
+            rows = [row for row in rows if search(pattern, row["text"], end - time.monotonic())]
+        elif self.text:
+            wanted = self.text.lower()
+            rows = [row for row in rows if wanted in row["text"].lower()]
+        return rows if self.sort == "distance" else sorted(rows, key=lambda row: -row[self.sort])
+
 
 _WORDS = {
     "RELIABLE": "Reliable.",
@@ -47,6 +88,7 @@ def rows_of(inversion: Inversion) -> list[dict[str, Any]]:
         first.setdefault(key, i)
         members.setdefault(key, []).append(i)
     weight = np.asarray(inversion.weight, dtype=float)
+    no_condition = getattr(inversion, "log_no_condition", None)  # neighbours have no generator that knows it
     rows = []
     for key in sorted(first, key=lambda k: float(inversion.d[first[k]])):
         i = first[key]
@@ -55,8 +97,10 @@ def rows_of(inversion: Inversion) -> list[dict[str, Any]]:
         rows.append(
             {
                 "rank": len(rows),
+                "ids": list(key),
                 "tokens": tokens,
-                "info": _aligned(information[i], len(tokens)),
+                "at": align(inversion.prompt_ids, list(key)),
+                "info": [v and round(v, 3) for v in _aligned(information[i], len(tokens))],
                 "text": str(text),
                 "d": float(inversion.d[i]),
                 "weight": float(weight[members[key]].sum()),
@@ -65,6 +109,7 @@ def rows_of(inversion: Inversion) -> list[dict[str, Any]]:
                 "is_copy": bool(inversion.is_copy[i]),
                 "on_support": bool(inversion.on_support[i]),
                 "log_q": float(inversion.log_q[i]),
+                "log_no_condition": None if no_condition is None else float(no_condition[i]),
                 "log_prior": float(inversion.log_prior[i]),
                 "relative_norm": float(inversion.relative_norm[i]),
                 "cosine": float(inversion.cosine[i]),
@@ -78,35 +123,57 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
 
-def _bins(d: np.ndarray) -> dict[str, list[float]]:
-    finite = d[np.isfinite(d)]
-    if finite.size == 0:
-        return {"edges": [0.0, 1.0], "counts": [0]}
-    low, high = float(finite.min()), float(finite.max())
-    if high - low < 1e-9:
-        low, high = max(0.0, low - 0.05), high + 0.05
-    else:
-        low = 0.0 if low < 0.25 * high else low
-    counts, edges = np.histogram(finite, bins=min(24, max(6, int(np.sqrt(finite.size) * 1.5))), range=(low, high))
-    return {"edges": edges.tolist(), "counts": counts.tolist()}
+def _bins(inversion: Inversion) -> dict[str, Any]:
+    """Shares of the posterior, and of a bank drawn from P(X), by distance; the last bin holds all beyond it too."""
+    d, weight = np.asarray(inversion.d, dtype=float), np.asarray(inversion.weight, dtype=float)
+    finite = np.isfinite(d)
+    d = d[finite]
+    weight = weight[finite] if weight[finite].sum() > 0 else np.ones(len(d))  # nothing weighs: they count alike
+    bank = np.asarray(getattr(inversion, "prior_d", ()), dtype=float)
+    bank = bank[np.isfinite(bank)]
+    if not len(d):
+        return {"edges": [0.0, 1.0], "posterior": [0.0], "prior": None}
+    tops = [float(np.quantile(d, 0.98)), inversion.ball_edge, float(np.quantile(bank, 0.9)) if len(bank) else 0.0]
+    high = 1.1 * max(top for top in tops if math.isfinite(top)) or 1.0
+    edges = np.linspace(0.0, high, BINS + 1)
+
+    def shares(values: np.ndarray, weights: np.ndarray) -> list[float]:
+        counts, _ = np.histogram(np.minimum(values, high), bins=edges, weights=weights)
+        return [round(float(c), 5) for c in counts / weights.sum()]
+
+    return {
+        "edges": [round(float(edge), 6) for edge in edges],
+        "posterior": shares(d, weight),
+        "prior": shares(bank, np.ones(len(bank))) if len(bank) else None,
+    }
 
 
-def _info_max(rows: list[dict[str, Any]]) -> float:
-    """The top of the shading scale in nats: the 98 % quantile of |information|, lest one token dim all others."""
+def _info_scale(rows: list[dict[str, Any]]) -> tuple[float, bool]:
+    """The top of the shading's scale in nats, a round number of bits, and whether some tokens lie beyond it.
+
+    The 98 % quantile of |information|, lest one token dim all others.
+    """
     values = [abs(v) for row in rows for v in row["info"] if v is not None]
-    if not values:
-        return 1.0
-    top = float(np.quantile(values, 0.98))
-    return max(float(np.ceil(top * 2) / 2), 0.5)
+    bits = max(float(np.quantile(values, 0.98)) / math.log(2) if values else 0.0, 0.5)
+    step = 10.0 ** math.floor(math.log10(bits))
+    bits = step * next((f for f in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if f * step >= bits * 0.999), 10)
+    return bits * math.log(2), max(values, default=0.0) > bits * math.log(2) * 1.001
 
 
-def doubt_of(inversion: Inversion) -> str:
-    """Why what is estimated from these samples (bits, rates) is not to be believed; empty where it is."""
-    if inversion.verdict == "INVERTER_FAILED":
-        return "the generator missed this activation"
-    if inversion.ess < LEAST_ESS:
-        return f"only {inversion.ess:.1f} effective samples carry them"
-    return ""
+def _fixed(inversion: Inversion) -> dict[str, Any] | None:
+    """What the activation fixes: a sentence, and of each picked token its state and the numbers behind that."""
+    try:
+        found = fixed(inversion)
+    except InvalidArgument:  # there are no inputs of P(X) to compare with
+        return None
+    states, words = [""] * len(inversion.tokens), [""] * len(inversion.tokens)
+    for token in found.tokens:
+        known = token.state != "unknown"
+        states[token.position] = token.state if known else ""
+        here = f"{token.share:.0%} ({token.low:.0%} to {token.high:.0%}) of the inputs near it have it here"
+        anywhere = f", {token.anywhere:.0%} have it anywhere" if token.elsewhere else ""
+        words[token.position] = f"{here}{anywhere}, {token.prior:.0%} of P(X)" if known else ""
+    return {"sentence": found.sentence, "states": states, "words": words}
 
 
 def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -115,14 +182,17 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
     name = getattr(inversion.verdict, "name", verdict)
     # Mass that was not found is missing from the estimate of bits, and its standard error does not see that.
     known = not doubt_of(inversion)
+    info_max, info_clipped = _info_scale(rows)
     return as_json(
         {
             "verdict": name,
             "verdict_words": _WORDS.get(name, name),
             "verdict_reason": _sentence(inversion.verdict_reason),
             "remarks": list(inversion.remarks),
+            "fixed": _fixed(inversion),
             "n": len(inversion.samples),
             "distinct": len(rows),
+            "inside": sum(row["in_ball"] for row in rows),
             "ess": float(inversion.ess),
             "khat": float(inversion.khat),
             "bits": float(inversion.bits) if known else None,
@@ -132,24 +202,21 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
             "off_support_share": float(inversion.off_support_share),
             "ball_edge": float(inversion.ball_edge),
             "bandwidth": float(inversion.bandwidth),
+            "drawn_at": float(getattr(inversion, "proposal_bandwidth", inversion.bandwidth)),
             "site": str(inversion.site),
             "tokens": list(inversion.tokens),
             "prior": inversion.prompts_name,
             "prior_is_exact": bool(inversion.prior_is_exact),
-            "info_max": _info_max(rows),
-            "histogram": _bins(np.asarray(inversion.d, dtype=float)),
+            "info_max": info_max,
+            "info_clipped": info_clipped,
+            "histogram": _bins(inversion),
         }
     )
 
 
-def page_of(rows: list[dict[str, Any]], start: int, size: int, filter: str, sort: str) -> dict[str, Any]:
-    """At most `PAGE` rows from ``start`` of those whose text contains ``filter``, in the order of ``sort``."""
-    wanted = filter.lower()
-    matching = [row for row in rows if wanted in row["text"].lower()] if wanted else rows
-    if sort == "weight":
-        matching = sorted(matching, key=lambda row: -row["weight"])
-    elif sort == "count":
-        matching = sorted(matching, key=lambda row: -row["count"])
+def page_of(rows: list[dict[str, Any]], start: int, size: int, query: Query) -> dict[str, Any]:
+    """At most `PAGE` rows from ``start`` of those that a query wants."""
+    matching = query.of(rows)
     size = max(0, min(int(size), PAGE))
     start = max(0, int(start))
     return {"start": start, "matching": len(matching), "rows": matching[start : start + size]}

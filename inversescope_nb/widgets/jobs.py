@@ -83,6 +83,7 @@ class Job:
         self._work = work
         self._on_progress = on_progress
         self._on_done: list[Callable[[Job], None]] = [on_done] if on_done else []
+        self._answer: Callable[[Any], Any] | None = None
         self._finished = threading.Event()
         self._ended = False
         self._lock = threading.Lock()
@@ -97,6 +98,16 @@ class Job:
     def stop(self) -> None:
         """Ask the work to end at its next look at ``cancel``."""
         self.cancel.set()
+
+    def answering(self, answer: Callable[[Any], Any]) -> Job:
+        """This job, whose result the front end is to have as ``answer(result)`` when it was asked for by a request."""
+        self._answer = answer
+        return self
+
+    @property
+    def answer(self) -> Any:
+        """What the front end that asked for this job is told at its end."""
+        return None if self._answer is None else self._answer(self.result)
 
     def report(self, done: int, total: int, message: str = "") -> None:
         """Progress, in the shape of ``on_progress(done, total, message)``; passed on at most ten times a second."""
@@ -251,6 +262,7 @@ class Worker:
             job.run()
             with self._condition:
                 self._running = None
+            del job  # an idle worker keeps nothing of what it computed
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()

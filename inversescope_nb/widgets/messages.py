@@ -2,8 +2,8 @@
 
 The front end sends ``{kind: "request", id, method, params}``; it is answered by any number of
 ``progress`` messages and then one ``result`` or ``error {type, message, hint}``. A handler either
-answers at once or submits a `Job`, whose end is the answer. Errors never vanish: they stand in the
-widget (trait ``error``), in ``last_error``, and reach ``on_error`` callbacks.
+answers at once or submits a `Job`, whose end is the answer and which ``{kind: "cancel", id}`` stops. Errors
+never vanish: they stand in the widget (trait ``error``), in ``last_error``, and reach ``on_error`` callbacks.
 """
 
 from __future__ import annotations
@@ -132,11 +132,13 @@ class MessageWidget(Pictured):
     _css = STATIC / "isn.css"
     error = t.Dict(default_value=None, allow_none=True).tag(sync=True)
     """The error now shown, ``{type, message, hint}``, or None."""
+    _worker: Worker | None = None  # here, since a widget that could not be made is closed as well
+    _shares_worker = False
 
     def __init__(self, **traits: Any) -> None:
         self.last_error: BaseException | None = None
-        self._worker: Worker | None = None
         self._error_callbacks = Callbacks(self)
+        self._asked_for: dict[Any, Job] = {}
         names = (name for name in dir(type(self)) if not name.startswith("__"))
         members = ((name, inspect.getattr_static(type(self), name)) for name in names)
         self._methods = {f._isn_method: name for name, f in members if hasattr(f, "_isn_method")}
@@ -162,6 +164,11 @@ class MessageWidget(Pictured):
             self._worker = Worker(type(self).__name__)
         return self._worker
 
+    def use_worker(self, worker: Worker | None) -> None:
+        """Compute on the thread of the widget that this one is a part of; None: on one of its own."""
+        if worker is not None:
+            self._worker, self._shares_worker = worker, True
+
     def on_error(self, callback: Callable[[BaseException], Any], remove: bool = False) -> None:
         """Call ``callback(error)`` whenever something fails."""
         self._error_callbacks.register(callback, remove)
@@ -170,17 +177,35 @@ class MessageWidget(Pictured):
         """Show an error in the widget and keep it in ``last_error``."""
         if isinstance(error, Cancelled):
             return
+        self.error = describe(error)
+        self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        """Keep an error and call whoever waits for one; once, however often it is met on its way."""
+        if error is self.last_error:
+            return
         if not isinstance(error, InverseScopeError):
             logger.error("a widget failed", exc_info=error)
-        again = error is self.last_error
         self.last_error = error
-        self.error = describe(error)
-        if not again:  # a callback that raises is reported once, not to itself for ever
-            self._error_callbacks(error)
+        self._error_callbacks(error)
 
     def clear_error(self) -> None:
         """Take the error off the screen; ``last_error`` keeps it."""
         self.error = None
+
+    @handles("dismiss")
+    def _dismiss(self) -> None:
+        self.clear_error()
+
+    @handles("ping")
+    def _ping(self) -> bool:
+        return True  # there is a kernel, and it listens
+
+    def close(self) -> None:
+        """Stop what runs, and take the widget off the page."""
+        if self._worker is not None and not self._shares_worker:
+            self._worker.close()
+        super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """As ipywidgets, but a value that a validator refuses is shown, and the front end gets the old one back."""
@@ -196,8 +221,10 @@ class MessageWidget(Pictured):
         if content.get("kind") == "fault":
             logger.error("the front end failed: %s\n%s", content.get("message"), content.get("stack"))
             self.last_error = InverseScopeError(str(content.get("message")))
-        elif content.get("kind") == "cancel" and self._worker is not None:
-            self._worker.stop()
+        elif content.get("kind") == "cancel":
+            job = self._asked_for.get(content.get("id"))
+            if job is not None:
+                job.stop()
         elif content.get("kind") == "request":
             self._answer(content.get("id"), str(content.get("method")), content.get("params") or {})
 
@@ -211,22 +238,21 @@ class MessageWidget(Pictured):
             self._reply_error(request_id, error)
             return
         if isinstance(value, Job):
+            self._asked_for[request_id] = value
             value.when_done(lambda job: self._reply_job(request_id, job))
         else:
             self.send({"kind": "result", "id": request_id, "value": as_json(value)})
 
     def _reply_job(self, request_id: Any, job: Job) -> None:
+        self._asked_for.pop(request_id, None)
         if job.error is not None:
             self._reply_error(request_id, job.error)
         else:
-            self.send({"kind": "result", "id": request_id, "value": None})
+            self.send({"kind": "result", "id": request_id, "value": as_json(job.answer)})
 
     def _reply_error(self, request_id: Any, error: BaseException) -> None:
         if not isinstance(error, Cancelled):
-            self.last_error = error
-            if not isinstance(error, InverseScopeError):
-                logger.error("a request failed", exc_info=error)
-            self._error_callbacks(error)
+            self._tell(error)
         self.send({"kind": "error", "id": request_id, **describe(error)})
 
 

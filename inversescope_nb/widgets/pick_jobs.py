@@ -6,6 +6,7 @@ was asked, so that inputs which no longer belong to what is picked are never sho
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -16,8 +17,9 @@ import traitlets as t
 from ..errors import Cancelled, InverseScopeError
 from ..features import Feature, InputText
 from .backend import Backend
-from .jobs import Job
+from .jobs import Job, Worker
 from .messages import IDLE, Callbacks, MessageWidget, handles, status_of
+from .shading import Shading
 from .snippet import duration
 
 if TYPE_CHECKING:
@@ -43,8 +45,15 @@ class PickJobs(MessageWidget):
     """Base of `InverseScopeWidget`, which has the parts (`picker`, `gallery`, `panel`) and says what is picked."""
 
     busy = t.Bool(False).tag(sync=True)
+    """Whether something in the foreground runs or waits: an inversion or a search."""
     status = t.Dict(dict(IDLE)).tag(sync=True)
+    training = t.Dict(dict(IDLE)).tag(sync=True)
+    """How far a training is, which runs behind all else."""
     offer = t.Dict(default_value=None, allow_none=True).tag(sync=True)
+    background: Worker | None = None
+    """The thread of what takes long: measurements and trainings, while picks are inverted."""
+    shading: Shading | None = None
+    """What shades the tokens of the picker."""
     stale = t.Unicode("").tag(sync=True)
     """What the inputs shown belong to, where that is no longer what is picked; empty while they agree."""
 
@@ -57,6 +66,7 @@ class PickJobs(MessageWidget):
         self._inversions = Callbacks(self)
         self._turn = threading.RLock()
         self._pending: set[Job] = set()
+        self.background = Worker(f"{type(self).__name__} background")
         super().__init__(**traits)
 
     def _now(self) -> Asked:
@@ -92,6 +102,7 @@ class PickJobs(MessageWidget):
         if job.error is not None and not job.superseded:
             self._asked = None
             self.fail(job.error)
+        self._backend.tidy()
 
     def _invert(self, job: Job, asked: Asked) -> None:
         prompt, position, site, bandwidth, n = asked
@@ -100,19 +111,24 @@ class PickJobs(MessageWidget):
             self._offer(job, prompt, site)
             return
         self.offer = None
+        self._reweigh(asked, generator)
         inversion = self._backend.invert(
             generator, prompt, site=site, position=position, bandwidth=bandwidth, n=n, job=job
         )
         bits = self._backend.token_bits(generator, prompt, site=site, position=position, bandwidth=bandwidth, job=job)
-        self._shade(bits)
         self._show(asked, inversion, generator.prompts, generator)
+        self.shading.of_pick(bits, self.gallery.summary["info_max"] / math.log(2))  # one quantity, one scale
+        self._inversions(inversion)
 
-    def _shade(self, bits: Sequence[float]) -> None:
-        """Shade the prompt up to the picked token; the rest is not seen by it."""
-        rest = len(self.picker.tokens) - len(bits)
-        if rest >= 0:  # else the prompt was edited meanwhile, and another job is on its way
-            label = "given the activation: likelier (+), less likely (\u2212)"
-            self.picker.shade([*bits, *[None] * rest], label=label, unit="bits", diverging=True)
+    def _reweigh(self, asked: Asked, generator: Generator) -> None:
+        """Where only the bandwidth is another, the samples that are there are weighed anew, until new ones come."""
+        shown, inversion = self._shown, self._inversion
+        if shown is None or shown == asked or shown._replace(bandwidth=asked.bandwidth) != asked:
+            return
+        if hasattr(inversion, "reweight"):  # not neighbours
+            self._show(
+                asked, self._backend.reweighed(inversion, generator, asked.bandwidth), generator.prompts, generator
+            )
 
     def _show(
         self,
@@ -129,14 +145,13 @@ class PickJobs(MessageWidget):
         prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)
         self._refresh_picture()
-        self._inversions(inversion)
         if not self._warm:  # the first chart would wait seconds for altair
             self._warm = True
-            self.worker.submit("warm up", lambda job: import_module(".chart", __package__))
+            self.background.submit("warm up", lambda job: import_module(".chart", __package__))
 
     def _offer(self, job: Job, prompt: str, site: str) -> None:
         """Say what can be had without a generator; how long a training takes is found out behind that."""
-        self.picker.shade(None)
+        self.shading.clear()
         self.gallery.show(None)
         self.panel.show(None)
         self._inversion = self._shown = None
@@ -181,23 +196,46 @@ class PickJobs(MessageWidget):
                 asked.prompt, site=asked.site, position=asked.position, bandwidth=asked.bandwidth, job=job
             )
             self._show(asked, found, self._backend.inputs.prompts_for(asked.prompt), None)
+            self._inversions(found)
 
         self._submit("invert", work, "searching")
 
     @handles("train")
     def _train(self) -> None:
-        asked = self._asked = self._now()
+        asked, words = self._now(), f"training at {self.site}"
+        self.clear_error()
+        job = self.background.submit(
+            "train",
+            lambda job: self._backend.train(asked.prompt, site=asked.site, job=job),
+            on_progress=lambda job, progress: setattr(self, "training", status_of(progress, words)),
+        )
+        self.training = status_of(None, words)
+        job.when_done(lambda job: self._trained(job, asked))
 
-        def work(job: Job) -> None:
-            try:
-                self._backend.train(asked.prompt, site=asked.site, job=job)
-            except Cancelled:
-                if self.site == asked.site:
-                    self._offer_training(asked.prompt, asked.site)
-                raise
+    def _trained(self, job: Job, asked: Asked) -> None:
+        if isinstance(job.error, Cancelled):
+            if self.site == asked.site:
+                self._offer_training(asked.prompt, asked.site)
+        elif job.error is not None:
+            self.fail(job.error)
+        else:
             self.site_map = self._backend.site_map()
-            self._refresh_site()
-            low, high = self._backend.bandwidths(asked.site)  # those of the new generator
-            self._invert(job, asked._replace(bandwidth=min(max(asked.bandwidth, low), high)))
+            self._refresh_site()  # the bandwidths are those of the new generator, where it is of the picked site
+            if self.site == asked.site:
+                self.invert()
+        if not job.superseded:
+            self.training = dict(IDLE)
+        self._backend.tidy()
 
-        self._submit("train", work, "training")
+    @handles("stop training")
+    def _stop_training(self) -> None:
+        if self.background.stop("train") and self.training["running"]:
+            self.training = {**self.training, "stopping": True}
+
+    def close(self) -> None:
+        """Stop what runs, and take the widget and its parts off the page."""
+        if self.background is not None:
+            self.background.close()
+        if self.shading is not None:
+            self.shading.worker.close()
+        super().close()

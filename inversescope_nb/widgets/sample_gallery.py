@@ -6,16 +6,22 @@ inversion of 5,000 samples costs no more to show than one of 50.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..errors import InvalidArgument, suggest
-from .gallery_rows import PAGE, SORTS, page_of, rows_of, summary_of
+from ..errors import InvalidArgument
+from .gallery_rows import PAGE, Query, page_of, rows_of, summary_of
+from .jobs import Job, Worker
 from .messages import STATIC, MessageWidget, checked, handles
 
 if TYPE_CHECKING:
     from ..inversion import Inversion
+
+
+Read = Callable[["Inversion", Sequence[int], Job], Sequence[float]]
 
 
 class SampleGallery(MessageWidget):
@@ -24,9 +30,13 @@ class SampleGallery(MessageWidget):
     Args:
         inversion: what `invert` returned; can be set later, and replaced, through ``.inversion``.
         unit: ``"bits"`` or ``"nats"``, for the information per token.
+        layout: ``"aligned"``: each token under the one of the picked input that it stands for; or ``"text"``.
+        read: ``read(inversion, token_ids, job)`` -> the distance at each token of an input, should the activation be
+            read there; what is shown of an input that is opened. Without it that line is not there.
+        worker: the thread on which that is computed.
 
     Raises:
-        InvalidArgument: an unknown unit.
+        InvalidArgument: an unknown unit or layout.
     """
 
     _esm = STATIC / "sample_gallery.js"
@@ -35,12 +45,28 @@ class SampleGallery(MessageWidget):
     first_page = t.Dict(default_value=None, allow_none=True).tag(sync=True)
     revision = t.Int(0).tag(sync=True)
     unit = t.Unicode("bits").tag(sync=True)
+    layout = t.Unicode("aligned").tag(sync=True)
+    query = t.Dict(default_value=asdict(Query())).tag(sync=True, echo_update=False)
+    """What is listed, and in which order: ``{text, regex, inside, sort}``."""
+    can_read = t.Bool(False).tag(sync=True)
+    """Whether the distances along an input can be asked for."""
 
-    def __init__(self, inversion: Inversion | None = None, *, unit: str = "bits", **unknown: Any) -> None:
+    def __init__(
+        self,
+        inversion: Inversion | None = None,
+        *,
+        unit: str = "bits",
+        layout: str = "aligned",
+        read: Read | None = None,
+        worker: Worker | None = None,
+        **unknown: Any,
+    ) -> None:
         self._reject_unknown(unknown)
         self._inversion: Inversion | None = None
         self._rows: list[dict[str, Any]] = []
-        super().__init__(unit=unit)
+        self._read = read
+        super().__init__(unit=unit, layout=layout)
+        self.use_worker(worker)
         if inversion is not None:
             self.show(inversion)
 
@@ -50,6 +76,18 @@ class SampleGallery(MessageWidget):
         if proposal["value"] not in ("bits", "nats"):
             raise InvalidArgument(f"the unit {proposal['value']!r} is not known", hint="allowed: 'bits', 'nats'")
         return proposal["value"]
+
+    @t.validate("layout")
+    @checked
+    def _valid_layout(self, proposal: dict[str, Any]) -> str:
+        if proposal["value"] not in ("text", "aligned"):
+            raise InvalidArgument(f"the layout {proposal['value']!r} is not known", hint="allowed: 'text', 'aligned'")
+        return proposal["value"]
+
+    @t.validate("query")
+    @checked
+    def _valid_query(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        return asdict(_query_of(proposal["value"]))
 
     @property
     def inversion(self) -> Inversion | None:
@@ -71,10 +109,11 @@ class SampleGallery(MessageWidget):
         summary = {} if inversion is None else summary_of(inversion, rows)
         self._inversion, self._rows = inversion, rows
         revision = self.revision + 1
-        page = None if inversion is None else {"revision": revision, **page_of(rows, 0, PAGE, "", "distance")}
+        page = None if inversion is None else {"revision": revision, **page_of(rows, 0, PAGE, Query())}
         with self.hold_sync():
             self.revision = revision
             self.summary = summary
+            self.can_read = self._read is not None and hasattr(inversion, "proposal_bandwidth")  # not neighbours
             self.first_page = page
         self._refresh_picture()
 
@@ -84,7 +123,21 @@ class SampleGallery(MessageWidget):
         return gallery_fragment(self)
 
     @handles("page")
-    def _page(self, start: int = 0, size: int = PAGE, filter: str = "", sort: str = "distance") -> dict[str, Any]:
-        if sort not in SORTS:
-            raise InvalidArgument(f"no order is named {sort!r}{suggest(sort, SORTS)}", hint=f"allowed: {SORTS}")
-        return {"revision": self.revision, **page_of(self._rows, start, size, filter, sort)}
+    def _page(self, start: int = 0, size: int = PAGE, **query: Any) -> dict[str, Any]:
+        return {"revision": self.revision, **page_of(self._rows, start, size, _query_of(query))}
+
+    @handles("along")
+    def _along(self, rank: int, revision: int) -> Job:
+        read, inversion = self._read, self._inversion
+        if read is None or inversion is None or revision != self.revision or not 0 <= rank < len(self._rows):
+            raise InvalidArgument("this input is no longer shown")
+        ids = self._rows[rank]["ids"]
+        job = self.worker.submit(f"along {rank}", lambda job: read(inversion, ids, job))
+        return job.answering(lambda distances: [round(float(d), 4) for d in distances])
+
+
+def _query_of(given: Mapping[str, Any]) -> Query:
+    try:
+        return Query(**given)
+    except TypeError as error:
+        raise InvalidArgument(f"this is no query: {error}", hint="it has text, regex, inside and sort") from error

@@ -24,6 +24,7 @@ from .jobs import Job
 from .messages import STATIC, Callbacks, checked, guarded, handles
 from .pick_jobs import PickJobs
 from .sample_gallery import SampleGallery
+from .shading import PICKED, Shading
 from .snippet import python_code
 from .token_picker import TokenPicker
 
@@ -113,12 +114,15 @@ class InverseScopeWidget(PickJobs):
         self._picks = Callbacks(self)
         texts = {label: example.text for label, example in examples.items()}
         self.picker = TokenPicker(prompt, tokenize=backend.tokens_of, position=position, examples=texts)
-        self.gallery = SampleGallery()
+        self.gallery = SampleGallery(read=backend.distances, worker=self.worker)
         self.panel = ConsistencyPanel(
             measure=self._measure,
             measure_label=f"the measurement proper: {TARGETS} inputs of P(X), {SAMPLES} samples each",
             worker=self.worker,
+            background=self.background,
         )
+        self.shading = Shading(self, self.picker, backend)
+        self.picker.on_stop(self.shading.worker.stop)
         self.position = position
         self.site_map = backend.site_map()
         self._connect()
@@ -173,10 +177,17 @@ class InverseScopeWidget(PickJobs):
         return self._submit("invert", lambda job: self._invert(job, asked), "inverting")
 
     def stop(self) -> None:
-        """Stop the running job and drop those that wait."""
-        with self._turn:
-            if self.worker.stop() and self.status["running"]:
-                self.status = {**self.status, "stopping": True}
+        """Stop what runs, trainings and measurements too, and drop what waits."""
+        self._stop_inverting()
+        self._stop_training()
+        self.panel.stop()
+
+    def close(self) -> None:
+        """Stop what runs, and take the widget and its parts off the page."""
+        for part in (self.picker, self.gallery, self.panel):
+            if part is not None:
+                part.close()
+        super().close()
 
     def add_hypothesis(self, feature: Feature) -> None:
         """Put a hypothesis under test in the panel."""
@@ -239,6 +250,8 @@ class InverseScopeWidget(PickJobs):
             self._live = True
         self._refresh_site()
         self._refresh_stale()
+        if change["name"] in ("prompt", "site", "bandwidth") and self.picker.quantity != PICKED:
+            self.shading.refresh()
         if self._live:
             self.invert()
 
@@ -254,21 +267,26 @@ class InverseScopeWidget(PickJobs):
         self.bandwidth_range = [low, high]
         self.bandwidth = min(max(self.bandwidth, low), high)
         self.bound = self._backend.bound(self.site, self.bandwidth)
+        self.shading.offer()
         self.code = python_code(self._backend, self.prompt, self.site, self.picker.index, self.bandwidth, self.n)
 
     # -- requests ------------------------------------------------------------------------------------
+
+    @handles("begin")
+    def _begin(self) -> None:
+        """The first view of the widget is on the page: what is picked is inverted, if that takes no training."""
+        if self._inversion is None and not self._live and self.generator is not None:
+            self.invert()
 
     @handles("invert")
     def _ask_invert(self) -> None:
         self.invert()
 
     @handles("stop")
-    def _ask_stop(self) -> None:
-        self.stop()
-
-    @handles("dismiss")
-    def _dismiss(self) -> None:
-        self.clear_error()
+    def _stop_inverting(self) -> None:
+        with self._turn:
+            if self.worker.stop() and self.status["running"]:
+                self.status = {**self.status, "stopping": True}
 
     @handles("html")
     def _ask_html(self) -> str:

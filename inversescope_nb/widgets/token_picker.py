@@ -11,8 +11,8 @@ from typing import Any
 
 import traitlets as t
 
-from ..errors import InvalidArgument
-from .messages import STATIC, Callbacks, MessageWidget, as_json, checked, guarded, handles
+from ..errors import InvalidArgument, suggest
+from .messages import IDLE, STATIC, Callbacks, MessageWidget, as_json, checked, guarded, handles
 
 
 class TokenPicker(MessageWidget):
@@ -41,7 +41,15 @@ class TokenPicker(MessageWidget):
     values = t.List(default_value=None, allow_none=True).tag(sync=True)
     values_label = t.Unicode("").tag(sync=True)
     values_unit = t.Unicode("").tag(sync=True)
+    values_max = t.Float(default_value=None, allow_none=True).tag(sync=True)
+    """The top of the scale; None: what the values ask for."""
     diverging = t.Bool(False).tag(sync=True)
+    quantity = t.Unicode("").tag(sync=True)
+    """What the tokens are shaded by, of :attr:`quantities`."""
+    quantities = t.List(t.Dict()).tag(sync=True)
+    """What they can be shaded by: ``{name, label, why_not}`` each; ``why_not`` says why it cannot be chosen now."""
+    shading = t.Dict(dict(IDLE)).tag(sync=True)
+    """How far the shading is, where it takes long."""
     examples = t.List(t.Dict()).tag(sync=True)
     editable = t.Bool(True).tag(sync=True)
 
@@ -61,6 +69,9 @@ class TokenPicker(MessageWidget):
         self._tokenize = tokenize
         self._picks: Callbacks | None = None
         self._accepted = text
+        self._stop_shading: Callable[[], Any] | None = None
+        self.visible: tuple[int, int] | None = None
+        """The tokens that are on the screen, of a long prompt: the first, and the one behind the last."""
         start = list(tokens) if tokens is not None else (list(tokenize(text)) if tokenize and text else [])
         pairs = examples.items() if isinstance(examples, Mapping) else ((e, e) for e in examples)
         super().__init__(
@@ -109,14 +120,15 @@ class TokenPicker(MessageWidget):
         label: str = "",
         unit: str = "",
         diverging: bool = False,
+        top: float | None = None,
     ) -> None:
-        """Shade the tokens by one number each; None takes the shading off."""
+        """Shade the tokens by one number each; None takes the shading off. ``top``: that of the scale."""
         if values is not None and len(values) != len(self.tokens):
             raise InvalidArgument(
                 f"{len(values)} values for {len(self.tokens)} tokens", hint="give one value per token, or None"
             )
         with self.hold_sync():
-            self.values_label, self.values_unit, self.diverging = label, unit, diverging
+            self.values_label, self.values_unit, self.diverging, self.values_max = label, unit, diverging, top
             self.values = None if values is None else as_json(list(values))
 
     @t.validate("position")
@@ -152,6 +164,32 @@ class TokenPicker(MessageWidget):
         from ..export import picker_fragment
 
         return picker_fragment(self)
+
+    def on_stop(self, callback: Callable[[], Any]) -> None:
+        """What the Stop button beside the progress of the shading does."""
+        self._stop_shading = callback
+
+    @t.validate("quantity")
+    @checked
+    def _valid_quantity(self, proposal: dict[str, Any]) -> str:
+        names = {entry["name"]: entry.get("why_not") for entry in self.quantities}
+        value = proposal["value"]
+        if names and value not in names:
+            raise InvalidArgument(
+                f"no quantity is named {value!r}.{suggest(value, names)}", hint=f"allowed: {', '.join(names)}"
+            )
+        if names.get(value):
+            raise InvalidArgument(f"the tokens cannot be shaded by {value}: {names[value]}")
+        return value
+
+    @handles("visible")
+    def _seen(self, start: int, stop: int) -> None:
+        self.visible = (max(0, int(start)), max(0, int(stop)))
+
+    @handles("stop shading")
+    def _stop(self) -> None:
+        if self._stop_shading is not None:
+            self._stop_shading()
 
     @handles("pick")
     def _pick(self, position: int) -> None:

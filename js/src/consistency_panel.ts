@@ -5,7 +5,7 @@ import { h, replace, uid } from "./lib/dom.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, errorText, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
-import { Rpc } from "./lib/rpc.ts";
+import { Rpc, stopped } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
 
 interface Estimate {
@@ -67,7 +67,7 @@ function addForm(view: View, rpc: Rpc): HTMLElement {
       },
       (error) => {
         add.disabled = false;
-        replace(faults, errorBox(errorText(error), () => replace(faults)));
+        if (!stopped(error)) replace(faults, errorBox(errorText(error), () => replace(faults)));
       },
     );
   });
@@ -120,6 +120,38 @@ function table(view: View, rpc: Rpc): HTMLElement {
   return element;
 }
 
+interface Measured extends Estimate {
+  name: string;
+  where: string;
+}
+
+/** Every measurement so far, of whatever was picked when it was made. */
+function history(view: View): HTMLElement {
+  const title = h("summary");
+  const body = h("tbody");
+  const head = ["hypothesis", "measured at", "FCR", "chance", "p"].map((text) => h("th", { scope: "col" }, text));
+  const box = h("details", { class: "isn-history" }, title, h("div", { class: "isn-table-box", tabindex: "0", role: "region", "aria-label": "Measured so far" }, h("table", { class: "isn-table" }, h("thead", null, h("tr", null, ...head)), body)));
+  view.follow(["measured"], () => {
+    const measured: Measured[] = view.model.get("measured") ?? [];
+    box.hidden = measured.length === 0;
+    title.textContent = `Measured so far (${measured.length})`;
+    body.replaceChildren(
+      ...measured.map((one) =>
+        h(
+          "tr",
+          null,
+          h("th", { scope: "row" }, one.name),
+          h("td", null, one.where),
+          h("td", { class: "isn-cell-number" }, interval(one)),
+          h("td", { class: "isn-cell-number isn-quiet" }, number(one.chance)),
+          h("td", { class: "isn-cell-number isn-quiet" }, number(one.p_value, 3)),
+        ),
+      ),
+    );
+  });
+  return box;
+}
+
 export function drawConsistencyPanel(view: View): void {
   const rpc = new Rpc(view);
   const empty = h("p", { class: "isn-empty isn-note" }, "Invert an activation first; then a hypothesis about its inputs can be tested here.");
@@ -129,16 +161,15 @@ export function drawConsistencyPanel(view: View): void {
   const measureNote = h("span", { class: "isn-note", id: measureId });
   measure.setAttribute("aria-describedby", measureId);
   measure.addEventListener("click", () => {
-    rpc.request("measure").catch((error) => {
-      if (error.type !== "Cancelled" && error.type !== "Superseded") replace(faults, errorBox(errorText(error), () => replace(faults)));
-    });
+    rpc.request("measure").catch(() => undefined); // what went wrong comes as the trait "error"
+
   });
   const chart = child(view, "chart", "the chart");
   chart.classList.add("isn-chart");
   const progress = progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error)));
   const measureRow = h("div", { class: "isn-row isn-measure" }, measure, measureNote);
   const form = addForm(view, rpc);
-  const body = h("div", { class: "isn-panel-body" }, form, faults, measureRow, progress, chart, table(view, rpc));
+  const body = h("div", { class: "isn-panel-body" }, form, faults, measureRow, progress, chart, table(view, rpc), history(view));
   view.root.append(empty, body);
   view.follow(["ready"], () => {
     form.hidden = Boolean(view.model.get("frozen"));
@@ -156,7 +187,7 @@ export function drawConsistencyPanel(view: View): void {
   });
   view.follow(["error"], () => {
     const error = view.model.get("error");
-    replace(faults, error?.message ? errorBox(error) : null);
+    replace(faults, error?.message ? errorBox(error, () => rpc.request("dismiss").catch(() => undefined)) : null);
   });
 }
 

@@ -35,8 +35,7 @@ function section(title: string, ...content: Array<HTMLElement | null>): HTMLElem
 
 function mapSection(view: View): HTMLElement {
   const map = new SiteMapView((site) => {
-    view.model.set("site", site);
-    view.model.save_changes();
+    view.write("site", site);
   });
   const name = h("p", { class: "isn-site-name isn-mono" });
   const legend = h(
@@ -73,10 +72,9 @@ function bandwidthSection(view: View): HTMLElement {
     note.textContent = `Inputs nearer than about \u03b5 count as the same.${most}`;
   };
   const send = debounce(
-    150,
+    80,
     view.safely(() => {
-      view.model.set("bandwidth", chosen());
-      view.model.save_changes();
+      view.write("bandwidth", chosen());
     }),
     view.signal,
   );
@@ -106,8 +104,7 @@ function invertRow(view: View, ask: Ask): HTMLElement {
   const invert = h("button", { type: "button", class: "isn-button isn-primary", on: { click: () => ask("invert") } }, "Invert");
   const samples = h("select", { class: "isn-input", id });
   samples.addEventListener("change", () => {
-    view.model.set("n", Number(samples.value));
-    view.model.save_changes();
+    view.write("n", Number(samples.value));
   });
   view.follow(["n"], () => {
     const n: number = view.model.get("n") ?? SAMPLES[0];
@@ -125,14 +122,15 @@ function invertRow(view: View, ask: Ask): HTMLElement {
 
 function offerBox(view: View, ask: Ask): HTMLElement {
   const box = h("div");
-  view.follow(["offer", "busy"], () => {
+  view.follow(["offer", "busy", "training"], () => {
     const offer: { site: string; message: string; train: string | null; search: string | null } | null = view.model.get("offer");
     if (!offer?.site) {
       replace(box);
       return;
     }
-    const disabled = Boolean(view.model.get("busy"));
-    const button = (method: string, label: string) => h("button", { type: "button", class: "isn-button", disabled, on: { click: () => ask(method) } }, label);
+    const busy = Boolean(view.model.get("busy"));
+    const training = Boolean(view.model.get("training")?.running);
+    const button = (method: string, label: string) => h("button", { type: "button", class: "isn-button", disabled: method === "train" ? training : busy, on: { click: () => ask(method) } }, label);
     replace(
       box,
       h(
@@ -207,13 +205,15 @@ export function drawScope(view: View): void {
     replace(faults, error?.message ? errorBox(error, () => ask("dismiss")) : null);
   });
   const frozen = Boolean(view.model.get("frozen"));
+  if (!frozen) ask("begin");
   const status = progressBar(view, "status", () => ask("stop"));
+  const training = progressBar(view, "training", () => ask("stop training"));
   view.root.append(
-    h("header", { class: "isn-head" }, h("h2", { class: "isn-brand" }, "InverseScope"), name, h("span", { class: "isn-spring" }), frozen ? null : save),
+    h("div", { class: "isn-head" }, h("h2", { class: "isn-brand" }, "InverseScope"), name, h("span", { class: "isn-spring" }), frozen ? null : save),
     h(
       "div",
       { class: "isn-layout" },
-      h("div", { class: "isn-side" }, section(frozen ? "Picked token" : "Pick a token", child(view, "picker", "the tokens")), mapSection(view), bandwidthSection(view), invertRow(view, ask)),
+      h("div", { class: "isn-side" }, section(frozen ? "Picked token" : "Pick a token", child(view, "picker", "the tokens")), mapSection(view), training, bandwidthSection(view), invertRow(view, ask)),
       h(
         "div",
         { class: "isn-main" },

@@ -1,11 +1,20 @@
 // TokenPicker: a prompt as its tokens, one of which is picked.
-// Traits: text, tokens, position, values, values_label, values_unit, diverging, examples, editable, error.
+// Traits: text, tokens, position, values, values_label, values_unit, values_max, diverging,
+// examples, editable, error, quantity, quantities, shading.
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
 import { spoken } from "./lib/glyphs.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
+import { progressBar } from "./lib/progress.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { niceMax, number, scaleKey, shade, signed, tokenText } from "./lib/shade.ts";
+
+interface Quantity {
+  name: string;
+  label: string;
+  /** Why it cannot be chosen now. */
+  why_not: string | null;
+}
 
 interface Example {
   label: string;
@@ -23,6 +32,9 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
   const list = h("div", { class: "isn-tokens", role: "group", "aria-label": "Tokens of the prompt", "aria-describedby": hint });
   const help = h("p", { class: "isn-note", id: hint });
   const key = h("div", { class: "isn-key" });
+  const shaded = h("select", { class: "isn-input isn-shaded-by", "aria-label": "Shade the tokens by" });
+  const shadedRow = h("label", { class: "isn-row isn-note" }, "shaded by ", shaded);
+  shaded.addEventListener("change", () => view.write("quantity", shaded.value));
   let focus = 0;
   let buttons: HTMLElement[] = [];
 
@@ -34,8 +46,7 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
     buttons[focus]?.focus();
   };
   const pick = (index: number) => {
-    view.model.set("position", index);
-    view.model.save_changes();
+    view.write("position", index);
     rpc.request("pick", { position: index }).catch((error) => view.fail(error));
   };
 
@@ -78,24 +89,81 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
     help.hidden = buttons.length === 0 || frozen();
     help.textContent = kept ? "These are still the tokens of the last prompt that could be read." : "Click a token, or move with the arrow keys and press Enter.";
   });
-  view.follow(["tokens", "position", "values", "values_label", "values_unit", "diverging"], () => {
+  // Of a thousand tokens a pick touches two, and new values only those that they change.
+  let current = -1;
+  view.follow(["tokens", "position"], () => {
+    const now = picked(view);
+    const name = frozen() ? "aria-current" : "aria-pressed";
+    buttons.forEach((button, index) => {
+      const value = index === now ? "true" : frozen() ? null : "false";
+      if (button.getAttribute(name) !== value) attr(button, name, value);
+    });
+    if (now !== current) reveal(list, buttons[now]);
+    current = now;
+  });
+  view.follow(["tokens", "values", "values_label", "values_unit", "values_max", "diverging"], () => {
     const tokens: string[] = view.model.get("tokens") ?? [];
     const values: Array<number | null> | null = view.model.get("values");
     const unit: string = view.model.get("values_unit") ?? "";
     const diverging = Boolean(view.model.get("diverging"));
-    const max = niceMax(values ?? []);
-    const current = picked(view);
+    const max: number = view.model.get("values_max") ?? niceMax(values ?? []);
+    const clipped = (values ?? []).some((value) => value != null && Math.abs(value) > max * 1.001);
     buttons.forEach((button, index) => {
       const value = values?.[index];
       const shown = value == null ? "" : `, ${diverging ? signed(value) : number(value)} ${unit}`;
+      const drawn = `${shown}/${max}`;
+      if (button.dataset["drawn"] === drawn) return;
+      button.dataset["drawn"] = drawn;
       shade(button, value, max);
-      attr(button, frozen() ? "aria-current" : "aria-pressed", index === current ? "true" : frozen() ? null : "false");
       attr(button, "aria-label", `token ${index + 1} of ${tokens.length}: ${spoken(tokens[index] ?? "")}${shown}`);
-      attr(button, "title", `token ${index}${shown}`);
+      attr(button, "title", `position ${index}${shown}`);
     });
-    replace(key, values?.length ? scaleKey(max, view.model.get("values_label") ?? "", unit, diverging) : null);
+    replace(key, values?.length ? scaleKey(max, view.model.get("values_label") ?? "", unit, diverging, clipped) : null);
   });
-  return h("div", { class: "isn-token-area" }, list, key, help);
+  view.follow(["quantity", "quantities"], () => {
+    const choices: Quantity[] = view.model.get("quantities") ?? [];
+    const options = choices.map(({ name, label, why_not }) => h("option", { value: name, disabled: Boolean(why_not), title: why_not }, why_not ? `${label} (${why_not})` : label));
+    shaded.replaceChildren(...options);
+    shaded.value = view.model.get("quantity") ?? "";
+    shadedRow.hidden = choices.length === 0 || frozen();
+  });
+  const tell = debounce(
+    150,
+    view.safely(() => {
+      if (buttons.length < LONG || frozen()) return;
+      const [start, stop] = onScreen(list, buttons);
+      rpc.request("visible", { start, stop }).catch(() => undefined);
+    }),
+    view.signal,
+  );
+  list.addEventListener("scroll", tell, { passive: true });
+  view.follow(["tokens"], tell);
+  const progress = progressBar(view, "shading", () => rpc.request("stop shading").catch((error) => view.fail(error)));
+  return h("div", { class: "isn-token-area" }, list, shadedRow, frozen() ? null : progress, key, help);
+}
+
+/** Tokens from which on Python is told which of them are on the screen. */
+const LONG = 100;
+
+/** Scrolls a token into its list's own window, never the page. */
+function reveal(list: HTMLElement, button: HTMLElement | undefined): void {
+  if (!button || list.scrollHeight <= list.clientHeight) return;
+  const top = button.offsetTop - list.offsetTop;
+  if (top < list.scrollTop || top + button.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 2;
+}
+
+/** The first token in the list's window, and the one behind the last. */
+export function onScreen(list: HTMLElement, buttons: HTMLElement[]): [start: number, stop: number] {
+  const beyond = (edge: number) => {
+    let [low, high] = [0, buttons.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (buttons[middle]!.offsetTop - list.offsetTop < edge) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return [beyond(list.scrollTop - 30), beyond(list.scrollTop + list.clientHeight)];
 }
 
 /** The token above or below: the nearest by horizontal distance on the next line of the layout. */
@@ -123,14 +191,14 @@ function promptForm(view: View): HTMLElement {
   const examples = h("select", { class: "isn-input", "aria-label": "Example prompts" });
   const send = () => {
     if (area.value === view.model.get("text")) return;
-    view.model.set("text", area.value);
-    view.model.save_changes();
+    view.write("text", area.value);
   };
   area.addEventListener("input", debounce(300, view.safely(send), view.signal));
   area.addEventListener("change", view.safely(send));
   area.addEventListener("keydown", (event) => {
     event.stopPropagation();
-    if (event.key === "Enter" && !event.shiftKey) {
+    // While an input method is composing, Enter accepts what it offers.
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       send();
     }
@@ -166,7 +234,7 @@ export function drawTokenPicker(view: View): void {
   view.root.append(promptForm(view), faults, tokenList(view, rpc));
   view.follow(["error"], () => {
     const error = view.model.get("error");
-    replace(faults, error?.message ? errorBox(error) : null);
+    replace(faults, error?.message ? errorBox(error, () => rpc.request("dismiss").catch(() => undefined)) : null);
   });
 }
 

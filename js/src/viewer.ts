@@ -2,7 +2,7 @@
 // computing works (paging, filtering, sorting, units) and the rest says that it does not.
 import { h } from "./lib/dom.ts";
 import type { Host, Model } from "./lib/model.ts";
-import { type Query, type Row, select } from "./lib/rows.ts";
+import { type Row, select } from "./lib/rows.ts";
 
 type Listener = (...args: any[]) => void;
 
@@ -48,11 +48,19 @@ export class PageModel implements Model {
     const { id, method, params } = content;
     const answer =
       method === "page" && this.rows
-        ? { kind: "result", id, value: select(this.rows, params as Query, this.state["revision"]) }
+        ? this.page(id, params)
         : method === "pick"
           ? { kind: "result", id, value: null }
           : { kind: "error", id, type: "NoKernel", message: "This page was saved: it has no kernel to compute with.", hint: "Open the notebook to go on." };
     queueMicrotask(() => this.emit("msg:custom", answer));
+  }
+
+  private page(id: string, { start, size, ...query }: any): Record<string, unknown> {
+    try {
+      return { kind: "result", id, value: select(this.rows!, query, start, size, this.state["revision"]) };
+    } catch (error) {
+      return { kind: "error", id, type: "InvalidArgument", message: `This pattern cannot be read: ${(error as Error).message}`, hint: null };
+    }
   }
 
   private emit(event: string, ...args: unknown[]): void {

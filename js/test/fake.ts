@@ -71,9 +71,15 @@ export function key(element: Element, name: string): void {
   element.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
 }
 
+export function choose(select: HTMLElement, value: string): void {
+  (select as HTMLSelectElement).value = value;
+  select.dispatchEvent(new Event("change"));
+}
+
 export const row = (rank: number, extra: Record<string, unknown> = {}) => ({
   rank,
   tokens: ["<bos>", "When", ` name${rank}`],
+  at: [0, 1, 2],
   info: [0, -0.5, 2],
   text: `When name${rank}`,
   d: rank / 10,
@@ -83,6 +89,7 @@ export const row = (rank: number, extra: Record<string, unknown> = {}) => ({
   is_copy: rank === 0,
   on_support: true,
   log_q: -3,
+  log_no_condition: -8.5,
   log_prior: -9,
   relative_norm: 0.1,
   cosine: 0.99,
@@ -96,6 +103,8 @@ export const summary = (extra: Record<string, unknown> = {}) => ({
   remarks: ["One direction holds <b>91%</b> of this site's variance."],
   n: 64,
   distinct: 4,
+  inside: 2,
+  fixed: null,
   ess: 30.2,
   khat: 0.1,
   bits: 5.2,
@@ -105,11 +114,13 @@ export const summary = (extra: Record<string, unknown> = {}) => ({
   off_support_share: 0,
   ball_edge: 0.15,
   bandwidth: 0.1,
+  drawn_at: 0.1,
   site: "blocks.0.hook_resid_post",
-  tokens: ["<bos>", "When"],
+  tokens: ["<bos>", "When", " Mary"],
   prior: "toy",
   prior_is_exact: true,
   info_max: 2,
-  histogram: { edges: [0, 0.1, 0.2, 0.3], counts: [3, 1, 2] },
+  info_clipped: false,
+  histogram: { edges: [0, 0.1, 0.2, 0.3], posterior: [0.7, 0.2, 0.1], prior: [0, 0.1, 0.9] },
   ...extra,
 });

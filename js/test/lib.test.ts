@@ -2,26 +2,20 @@ import { describe, expect, it } from "vitest";
 import { pieces, spoken } from "../src/lib/glyphs.ts";
 import { histogram } from "../src/lib/histogram.ts";
 import { duration } from "../src/lib/progress.ts";
-import { select } from "../src/lib/rows.ts";
+import { EVERYTHING, select } from "../src/lib/rows.ts";
+import { columns, rowView } from "../src/lib/sample_row.ts";
 import { niceMax, number, percent, scaleKey, shade, signed, tokenText } from "../src/lib/shade.ts";
 import { bandwidthAt, stepOf } from "../src/scope.ts";
 import { row } from "./fake.ts";
+import cases from "./glyphs.json";
 
 const shown = (token: string) => pieces(token).map(({ text }) => text).join("|");
 
 describe("glyphs", () => {
-  it("shows edge spaces, line ends, control, reordering and undecodable characters", () => {
-    expect(shown(" the")).toBe("\u00b7|the");
-    expect(shown("a b")).toBe("a b");
-    expect(shown("a\n")).toBe("a|\u23ce");
-    expect(shown("\u0007")).toBe("\u2407");
-    expect(shown("a\u202eb")).toBe("a|RLO|b");
-    expect(shown("\u200b\ufeff")).toBe("ZWSP|BOM");
-    expect(shown("\ufffd")).toBe("bytes");
-    expect(shown("\ud83d")).toBe("U+D83D");
-    expect(shown("\ud83d\ude00")).toBe("\ud83d\ude00");
-    expect(shown("")).toBe("\u2205");
+  it.each(cases as Array<[string, string[]]>)("shows %j as %j, as Python does", (token, expected) => {
+    expect(pieces(token).map(({ text }) => text)).toEqual(expected);
   });
+  it("shows half of a character as its code", () => expect(shown("\ud83d")).toBe("U+D83D"));
   it("can be read aloud", () => expect(spoken(" the\n")).toBe("space the new line"));
   it("never becomes markup", () => {
     const holder = document.createElement("p");
@@ -44,6 +38,10 @@ describe("shading", () => {
     const key = scaleKey(2, "pinned", "bits", true);
     expect(key.textContent).toBe("pinned\u22122.0\u22121.00.0+1.0+2.0bits");
   });
+  it("says so where values lie beyond its ends", () => {
+    expect(scaleKey(2, "", "bits", true, true).textContent).toBe("\u2264\u202f\u22122.0\u22121.00.0+1.0\u2265\u202f+2.0bits");
+    expect(scaleKey(2, "", "bits", false, true).textContent).toBe("0.01.0\u2265\u202f2.0bits");
+  });
   it("rounds the top of a scale up to something that reads well", () => {
     expect(niceMax([0.3, -1.7, null])).toBe(2);
     expect(niceMax([])).toBe(1);
@@ -62,19 +60,59 @@ describe("bandwidth", () => {
 });
 
 describe("histogram", () => {
+  const bins = { edges: [0, 1, 2, 3], posterior: [0.75, 0, 0.25], prior: [0, 0.5, 0.5] };
+
   it("fills the bars inside the ball, outlines those beyond, and marks the edge", () => {
-    const svg = histogram({ edges: [0, 1, 2, 3], counts: [2, 0, 1] }, 1.5);
-    expect(svg.querySelectorAll(".isn-bar").length).toBe(2);
+    const svg = histogram({ ...bins, prior: null }, 1.5);
+    expect(svg.querySelectorAll("rect.isn-bar").length).toBe(3); // two bars, and the key's
     expect(svg.querySelectorAll(".isn-bar-out").length).toBe(1);
     expect(svg.querySelector(".isn-ball-label")?.textContent).toContain("1.50");
-    expect(svg.getAttribute("aria-label")).toContain("3 samples");
+    expect([...svg.querySelectorAll("rect title")].map((title) => title.textContent)).toEqual([
+      "75.0\u202f% of the posterior at distance 0.000 to 1.000",
+      "25.0\u202f% of the posterior at distance 2.000 or more",
+    ]);
+    expect(svg.querySelector(".isn-prior-steps")).toBeNull();
+  });
+  it("draws what P(X) alone would have given on the same axes, with a key", () => {
+    const svg = histogram(bins, 1.5);
+    const [steps] = [...svg.querySelectorAll("path.isn-prior-steps")].map((path) => path.getAttribute("d")!);
+    const bar = [...svg.querySelectorAll("rect.isn-bar")].find((rect) => rect.querySelector("title"))!;
+    const height = (share: number) => Number(bar.getAttribute("height")) * (share / 0.75);
+    const base = Number(bar.getAttribute("y")) + Number(bar.getAttribute("height"));
+    expect(steps).toContain(`V${(base - height(0.5)).toFixed(1)}`); // half of it, by the bars' own scale
+    expect(svg.textContent).toContain("P(X) alone");
+    expect(svg.getAttribute("aria-label")).toContain("drawn from P(X) alone");
   });
 });
 
 describe("rows of a saved page", () => {
+  const rows = [row(0), row(1, { weight: 0.9 }), row(2)];
+  const ask = (query: Partial<typeof EVERYTHING>, size = 50) => select(rows, { ...EVERYTHING, ...query }, 0, size);
+
   it("are filtered, sorted and paged like Python's", () => {
-    const rows = [row(0), row(1, { weight: 0.9 }), row(2)];
-    expect(select(rows, { start: 0, size: 2, filter: "", sort: "weight" }).rows.map((r) => r.rank)).toEqual([1, 0]);
-    expect(select(rows, { start: 0, size: 50, filter: "NAME2", sort: "distance" }).matching).toBe(1);
+    expect(ask({ sort: "weight" }, 2).rows.map((r) => r.rank)).toEqual([1, 0]);
+    expect(ask({ text: "NAME2" }).matching).toBe(1);
+    expect(ask({ text: "name[12]$", regex: true }).rows.map((r) => r.rank)).toEqual([1, 2]);
+    expect(ask({ text: "NAME2", regex: true }).matching).toBe(0);
+    expect(ask({ inside: true }).rows.map((r) => r.rank)).toEqual([0, 1]);
+    expect(() => ask({ text: "(", regex: true })).toThrow();
+  });
+});
+
+describe("a row under the picked input", () => {
+  const style = { max: 2, unit: "bits", layout: "aligned" as const, tokens: ["<bos>", "When", " Mary"] };
+  const cells = (extra: Record<string, unknown>) => [...rowView(row(0, extra), style, null).element.querySelectorAll(".isn-slot")].map((cell) => cell.textContent);
+
+  it("puts each token where it belongs, what is more with the next, and a dash where there is none", () => {
+    expect(cells({})).toEqual(["<bos>", "When", "\u00b7name0"]);
+    expect(cells({ tokens: ["<bos>", "So", "When", " Eve"], info: [0, 0, 0, 0], at: [0, null, 1, 2] })).toEqual(["<bos>", "SoWhen", "\u00b7Eve"]);
+    expect(cells({ tokens: ["<bos>", " Eve"], info: [0, 0], at: [0, 2] })).toEqual(["<bos>", "\u2013", "\u00b7Eve"]);
+  });
+  it("marks the tokens that are not the picked input's", () => {
+    const changed = [...rowView(row(0), style, null).element.querySelectorAll(".isn-changed")].map((token) => token.textContent);
+    expect(changed).toEqual(["\u00b7name0"]);
+  });
+  it("makes every column as wide as what stands in it", () => {
+    expect(columns([row(0, { tokens: ["<bos>", "Nevertheless", " x"] })], style.tokens)).toBe("8.2ch 15.2ch 8.2ch");
   });
 });

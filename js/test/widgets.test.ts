@@ -2,9 +2,10 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import panelModule from "../src/consistency_panel.ts";
 import galleryModule from "../src/sample_gallery.ts";
 import scopeModule, { bandwidthAt, stepOf } from "../src/scope.ts";
-import pickerModule from "../src/token_picker.ts";
+import pickerModule, { onScreen } from "../src/token_picker.ts";
 import { PageModel } from "../src/viewer.ts";
-import { key, mount, row, summary } from "./fake.ts";
+import { EVERYTHING } from "../src/lib/rows.ts";
+import { FakeModel, choose, key, mount, row, summary } from "./fake.ts";
 
 afterEach(() => vi.useRealTimers());
 
@@ -32,6 +33,66 @@ describe("TokenPicker", () => {
     expect(all(".isn-token.isn-shaded").length).toBe(2);
     expect(one(".isn-scale").textContent).toContain("2.0");
     expect(all(".isn-token")[1]!.getAttribute("aria-label")).toContain("1.00");
+  });
+  it("offers what to shade by, and says why what cannot be chosen", () => {
+    const { model, one, all } = mount(pickerModule, state());
+    expect(one(".isn-shaded-by").parentElement!.hidden).toBe(true);
+    const quantities = [{ name: "picked", label: "said", why_not: null }, { name: "bits", label: "bits", why_not: "no generator" }];
+    model.update({ quantities, quantity: "picked" });
+    expect(one(".isn-shaded-by").parentElement!.hidden).toBe(false);
+    const options = all(".isn-shaded-by option") as HTMLOptionElement[];
+    expect(options.map((option) => [option.textContent, option.disabled])).toEqual([["said", false], ["bits (no generator)", true]]);
+    model.update({ quantities: [quantities[0], { ...quantities[1]!, why_not: null }] });
+    choose(one(".isn-shaded-by"), "bits");
+    expect(model.saved.at(-1)).toEqual({ quantity: "bits" });
+    model.update({ shading: { ...IDLE, running: true, message: "bits", done: 32, total: 900 } });
+    expect(one(".isn-progress").textContent).toContain("bits 32 of 900");
+    one(".isn-stop").click();
+    expect(model.last("stop shading")).toBeDefined();
+  });
+  it("touches two tokens of a thousand when another is picked, and only those whose value changes", () => {
+    const tokens = Array.from({ length: 1000 }, (_, index) => ` t${index}`);
+    const { model, all } = mount(pickerModule, { ...state(), tokens, position: 10, values: tokens.map(() => 1), values_max: 2 });
+    const watcher = new MutationObserver(() => undefined);
+    watcher.observe(all(".isn-tokens")[0]!, { subtree: true, attributes: true });
+    const touched = () => [...new Set(watcher.takeRecords().map((record) => all(".isn-token").indexOf(record.target as HTMLElement)))].sort((a, b) => a - b);
+    model.set("position", 500);
+    expect(touched()).toEqual([10, 500]);
+    model.update({ values: tokens.map((_, index) => (index === 7 ? 2 : 1)) });
+    expect(touched()).toEqual([7]);
+    watcher.disconnect();
+  });
+  it("tells which tokens of a long prompt are on the screen", () => {
+    const list = document.createElement("div");
+    const buttons = Array.from({ length: 400 }, (_, index) => {
+      const button = document.createElement("button");
+      Object.defineProperty(button, "offsetTop", { value: 30 * Math.floor(index / 10) }); // ten a line
+      return button;
+    });
+    Object.defineProperty(list, "offsetTop", { value: 0 });
+    Object.defineProperty(list, "clientHeight", { value: 90 });
+    list.scrollTop = 300;
+    expect(onScreen(list, buttons)).toEqual([90, 130]); // lines 9 (just above) to 12
+  });
+  it("leaves Enter to an input method that is composing", () => {
+    const { model, one } = mount(pickerModule, state());
+    const area = one("textarea") as HTMLTextAreaElement;
+    area.value = "\u3068\u3046";
+    const press = (isComposing: boolean) => area.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", isComposing, bubbles: true, cancelable: true }));
+    expect(press(true)).toBe(true); // not prevented
+    expect(model.state["text"]).toBe("When Mary");
+    expect(press(false)).toBe(false);
+    expect(model.state["text"]).toBe("\u3068\u3046");
+  });
+  it("counts positions as Python does", () => {
+    const { all } = mount(pickerModule, state());
+    expect(all(".isn-token").map((token) => token.title)).toEqual(["position 0", "position 1", "position 2"]);
+  });
+  it("shades on a scale that it is given, and says where values lie beyond it", () => {
+    const { model, all, one } = mount(pickerModule, state());
+    model.update({ values: [0, 1, 4], values_label: "", values_unit: "bits", values_max: 2, diverging: true });
+    expect(all(".isn-token")[1]!.style.getPropertyValue("--isn-v")).toBe("0.500");
+    expect(one(".isn-scale").textContent).toContain("\u2265\u202f+2.0");
   });
   it("sends an edited prompt after a pause, and an example at once", () => {
     vi.useFakeTimers();
@@ -98,8 +159,9 @@ describe("a frozen picker", () => {
 });
 
 describe("SampleGallery", () => {
+  const settled = () => new Promise((resolve) => setTimeout(resolve));
   const page = (rows: any[], extra = {}) => ({ revision: 1, start: 0, matching: rows.length, rows, ...extra });
-  const state = () => ({ summary: summary(), first_page: page([row(0), row(1), row(2), row(3)]), revision: 1, unit: "bits", error: null });
+  const state = () => ({ summary: summary(), first_page: page([row(0), row(1), row(2), row(3)]), revision: 1, unit: "bits", layout: "text", query: { ...EVERYTHING }, can_read: false, error: null });
 
   it("says that there is nothing yet", () => {
     const { one } = mount(galleryModule, { summary: {}, first_page: null, revision: 0, unit: "bits" });
@@ -124,7 +186,7 @@ describe("SampleGallery", () => {
   it("shades tokens in the chosen unit", () => {
     const { model, one, all } = mount(galleryModule, state());
     expect(all(".isn-sample-token")[2]!.title).toContain("+2.89 bits");
-    (one(".isn-toolbar button") as HTMLButtonElement).click();
+    choose(one('[aria-label="Unit of information"]'), "nats");
     expect(model.state["unit"]).toBe("nats");
     expect(all(".isn-sample-token")[2]!.title).toContain("+2.00 nats");
     expect(all(".isn-sample-token.isn-negative").length).toBe(4);
@@ -147,7 +209,121 @@ describe("SampleGallery", () => {
     filter.value = "name7";
     filter.dispatchEvent(new Event("input"));
     vi.advanceTimersByTime(200);
-    expect(model.last("page").params).toMatchObject({ start: 0, filter: "name7" });
+    expect(model.state["query"]).toMatchObject({ text: "name7" });
+    expect(model.last("page").params).toMatchObject({ start: 0, text: "name7" });
+  });
+  it("filters by a pattern, hides what lies beyond the edge and sorts, for every view of the gallery", async () => {
+    const { model, one, el } = mount(galleryModule, state());
+    expect(el.textContent).toContain("inside the ball (2)");
+    one(".isn-check input").click();
+    expect(model.last("page").params).toMatchObject({ inside: true, regex: false });
+    await model.answer(model.last("page"), page([row(0), row(1)]));
+    expect(el.textContent).toContain("2 of 2 inputs match");
+    one(".isn-regex").click();
+    expect(one(".isn-regex").getAttribute("aria-pressed")).toBe("true");
+    choose(one('[aria-label="Sort the inputs"]'), "weight");
+    expect(model.last("page").params).toMatchObject({ inside: true, regex: true, sort: "weight" });
+    model.update({ query: { text: "Mary", regex: false, inside: false, sort: "count" } }); // as the other view does
+    expect((one(".isn-filter") as HTMLInputElement).value).toBe("Mary");
+    expect((one(".isn-check input") as HTMLInputElement).checked).toBe(false);
+    expect(model.last("page").params).toMatchObject({ text: "Mary", sort: "count" });
+  });
+  it("keeps what was typed when another choice comes at once", () => {
+    const { model, one } = mount(galleryModule, state());
+    const filter = one(".isn-filter") as HTMLInputElement;
+    filter.value = "na";
+    filter.dispatchEvent(new Event("input"));
+    one(".isn-regex").click(); // before the pause is over
+    expect(model.state["query"]).toMatchObject({ text: "na", regex: true });
+    expect(filter.value).toBe("na");
+  });
+  it("says what is wrong with a pattern where it is written, and keeps the list", async () => {
+    const { model, one, all } = mount(galleryModule, state());
+    model.update({ query: { text: "(", regex: true, inside: false, sort: "distance" } });
+    await model.refuse(model.last("page"), "no regular expression", "escape brackets");
+    expect(one(".isn-filter-fault").textContent).toBe("no regular expression: escape brackets");
+    expect(all(".isn-faults .isn-error").length).toBe(0);
+    expect(all(".isn-sample").length).toBe(5);
+  });
+  it("draws the edge in any selection that is in order of distance, and nowhere else", async () => {
+    const { model, all } = mount(galleryModule, state());
+    model.update({ query: { ...EVERYTHING, text: "name" } });
+    await model.answer(model.last("page"), page([row(1), row(3)]));
+    expect(all(".isn-edge").length).toBe(1);
+    model.update({ query: { ...EVERYTHING, sort: "weight" } });
+    await model.answer(model.last("page"), page([row(1), row(3)]));
+    expect(all(".isn-edge").length).toBe(0);
+  });
+  it("loads what follows when the end of the list comes near", async () => {
+    const rows = Array.from({ length: 50 }, (_, index) => row(index));
+    const { model, one, all } = mount(galleryModule, { ...state(), first_page: page(rows, { matching: 5000 }) });
+    const list = one(".isn-samples");
+    Object.defineProperty(list, "scrollHeight", { value: 1000 });
+    Object.defineProperty(list, "clientHeight", { value: 300 });
+    list.dispatchEvent(new Event("scroll")); // still at the top: 1000 - 300 > 600
+    expect(model.last("page")).toBeUndefined();
+    list.scrollTop = 200;
+    for (let i = 0; i < 5; i += 1) list.dispatchEvent(new Event("scroll"));
+    expect(model.sent.filter(({ method }) => method === "page").length).toBe(1); // one at a time
+    await model.answer(model.last("page"), page(rows.map((_, i) => row(50 + i)), { start: 50, matching: 5000 }));
+    expect(all(".isn-sample").length).toBe(101);
+  });
+  it("opens an input for its probabilities and the distances along it", async () => {
+    const { model, all, one } = mount(galleryModule, { ...state(), can_read: true });
+    const [toggle] = all(".isn-toggle");
+    toggle!.click();
+    expect(toggle!.getAttribute("aria-expanded")).toBe("true");
+    expect(one(".isn-facts").textContent).toContain("log q without it\u22128.50 nats");
+    expect(model.last("along").params).toEqual({ rank: 0, revision: 1 });
+    await model.answer(model.last("along"), [3.2, 1.1, 0.05]);
+    await settled();
+    expect([...all(".isn-along tr")].at(-1)!.textContent).toBe("d, were it read here3.201.100.05");
+    expect(one(".isn-along .isn-counts").textContent).toBe("0.05");
+    toggle!.click();
+    expect(all(".isn-detail").length).toBe(0);
+  });
+  it("names the distance at a token on hover, and asks for it once", async () => {
+    const { model, all } = mount(galleryModule, { ...state(), can_read: true });
+    for (let i = 0; i < 2; i += 1) {
+      all(".isn-sample")[1]!.dispatchEvent(new Event("pointerenter"));
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      if (i === 0) await model.answer(model.last("along"), [3.2, 1.1, 0.05]);
+      await settled();
+    }
+    expect(model.sent.filter(({ method }) => method === "along").length).toBe(1);
+    const titles = all(".isn-sample")[1]!.querySelectorAll<HTMLElement>(".isn-sample-token");
+    expect(titles[1]!.title).toBe("When: \u22120.72 bits; d = 1.10, were the activation read here");
+    expect(titles[2]!.title).toContain("d = 0.05, were the activation read here (this one counts)");
+  });
+  it("moves between inputs with the arrow keys", () => {
+    const { all } = mount(galleryModule, state());
+    const toggles = all(".isn-toggle");
+    expect(toggles.map((toggle) => toggle.tabIndex)).toEqual([0, -1, -1, -1]);
+    toggles[0]!.focus();
+    key(toggles[0]!, "ArrowDown");
+    expect(document.activeElement).toBe(toggles[1]);
+    key(toggles[1]!, "End");
+    expect(document.activeElement).toBe(toggles[3]);
+    expect(toggles.map((toggle) => toggle.tabIndex)).toEqual([-1, -1, -1, 0]);
+  });
+  it("says in words what the activation fixes, and marks it over the columns", () => {
+    const fixed = { sentence: "It fixes \u201c Mary\u201d.", states: ["", "free", "pinned"], words: ["", "30 % of the posterior", "99 % of the posterior"] };
+    const { model, all, one } = mount(galleryModule, { ...state(), summary: summary({ fixed }), layout: "aligned" });
+    expect(one(".isn-answer").textContent).toBe("It fixes \u201c Mary\u201d.");
+    const head = all(".isn-sample-head .isn-slot");
+    expect(head.map((slot) => slot.className)).toEqual(["isn-slot isn-state-unknown", "isn-slot isn-state-free", "isn-slot isn-state-pinned"]);
+    expect(head[2]!.title).toBe("fixed: 99 % of the posterior");
+    expect(one(".isn-key").textContent).toContain("fixed");
+    model.update({ layout: "text" });
+    expect(all(".isn-slot").length).toBe(0);
+    model.update({ summary: summary() });
+    expect(all(".isn-answer").length).toBe(0);
+  });
+  it("says that samples were weighed anew until new ones come", () => {
+    const { model, el } = mount(galleryModule, { ...state(), summary: summary({ bandwidth: 0.2 }) });
+    expect(el.textContent).toContain("Samples drawn at \u03b5 = 0.1, weighed anew for \u03b5 = 0.2.");
+    model.update({ summary: summary() });
+    expect(el.textContent).not.toContain("weighed anew");
   });
 });
 
@@ -212,6 +388,14 @@ describe("ConsistencyPanel", () => {
     expect(one("tbody tr").textContent).toContain("0.50 (0.40\u20130.60)");
     one("tbody button").click();
     expect(model.last("remove").params).toEqual({ name: "subject" });
+  });
+  it("keeps every measurement, of whatever was picked then", () => {
+    const { model, all, one } = mount(panelModule, state());
+    expect(one(".isn-history").hidden).toBe(true);
+    model.update({ measured: [{ name: "subject", where: "blocks.2, \u03b5 = 0.1, inputs like 'a b'", ...estimate, p_value: 0.004 }] });
+    expect(one(".isn-history").hidden).toBe(false);
+    expect(one(".isn-history summary").textContent).toBe("Measured so far (1)");
+    expect([...all(".isn-history tbody tr")[0]!.children].map((cell) => cell.textContent)).toEqual(["subject", "blocks.2, \u03b5 = 0.1, inputs like 'a b'", "0.50 (0.40\u20130.60)", "0.10", "0.004"]);
   });
   it("shows progress with the time left, and a Stop button", () => {
     const { model, one } = mount(panelModule, state());
@@ -312,7 +496,9 @@ describe("InverseScopeWidget", () => {
     model.update({ offer: { site: "s", message: "No generator.", train: "Train (about 2 min)", search: "Search now" } });
     all(".isn-offer button")[0]!.click();
     all(".isn-offer button")[1]!.click();
-    expect(model.sent.map((message) => message.method)).toEqual(["search", "train"]);
+    expect(model.sent.map((message) => message.method).filter((method) => method !== "ping")).toEqual(["begin", "search", "train"]);
+    model.update({ training: { ...IDLE, running: true, message: "training at s" } });
+    expect(all(".isn-offer button").map((button) => (button as HTMLButtonElement).disabled)).toEqual([false, true]);
   });
   it("asks how many samples to draw", () => {
     const { model, one } = mount(scopeModule, { ...state(), n: 100 }, host);
@@ -347,17 +533,84 @@ describe("InverseScopeWidget", () => {
   });
 });
 
+describe("without a kernel", () => {
+  const state = () => ({ text: "When Mary", tokens: ["<bos>", "When", " Mary"], position: -1, values: null, examples: [], editable: true, error: null });
+  const said = (el: HTMLElement) => el.querySelector<HTMLElement>(".isn-no-kernel")!;
+
+  it("says so after a while without an answer, takes the controls out of use, and back into use at an answer", () => {
+    vi.useFakeTimers();
+    const { model, el, one, all } = mount(pickerModule, state());
+    all(".isn-token")[1]!.click();
+    vi.advanceTimersByTime(7000);
+    expect(said(el).hidden).toBe(true);
+    vi.advanceTimersByTime(2000);
+    expect(said(el).hidden).toBe(false);
+    expect(said(el).textContent).toContain("run the cell again");
+    expect(one(".isn-picker").inert).toBe(true);
+    model.emit("msg:custom", { kind: "result", id: "ping-1", value: true });
+    expect([said(el).hidden, one(".isn-picker").inert]).toEqual([true, false]);
+  });
+  it("stays quiet where every write is answered", () => {
+    vi.useFakeTimers();
+    const { model, el, all } = mount(pickerModule, state());
+    for (let i = 0; i < 5; i += 1) {
+      all(".isn-token")[i % 3]!.click();
+      model.emit("msg:custom", { kind: "result", id: "x", value: null });
+      vi.advanceTimersByTime(9000);
+    }
+    expect(said(el).hidden).toBe(true);
+  });
+  it("says so at once where nothing can be sent, as after a restart", () => {
+    const { model, el, all } = mount(pickerModule, state());
+    model.send = () => {
+      throw new Error("Comm is closed");
+    };
+    model.emit("comm_live_update");
+    expect(said(el).hidden).toBe(false);
+    model.send = () => undefined;
+    expect(all(".isn-faults .isn-error").length).toBe(0);
+  });
+  it("asks again when the line is said to have changed", () => {
+    const { model } = mount(pickerModule, state());
+    model.emit("comm_live_update");
+    expect(model.last("ping")).toBeDefined();
+  });
+  it("is said once, by the outermost view", async () => {
+    vi.useFakeTimers();
+    let inner: ReturnType<typeof mount> | null = null;
+    const host = {
+      getWidget: async (ref: string) => ({
+        render: async ({ el }: { el: HTMLElement }) => {
+          if (ref !== "anywidget:p") return;
+          const model = new FakeModel(state());
+          pickerModule.render({ model, el });
+          inner = { model, el } as any;
+        },
+      }),
+    };
+    const map = { n_layers: 1, n_heads: 1, kinds: [], head_template: null, available: [] };
+    const outer = mount(scopeModule, { site_map: map, picker: "anywidget:p", gallery: null, panel: null, status: IDLE, site: "", bandwidth: 0.1, frozen: true }, host);
+    await vi.advanceTimersByTimeAsync(0);
+    inner!.el.querySelector<HTMLElement>(".isn-token")!.click();
+    vi.advanceTimersByTime(9000);
+    expect([...outer.el.querySelectorAll<HTMLElement>(".isn-no-kernel")].map((note) => note.hidden)).toEqual([false, true]);
+    expect(outer.one(".isn-scope").inert).toBe(true);
+  });
+});
+
 describe("a saved page", () => {
   it("pages without a kernel and refuses what needs one", async () => {
     const model = new PageModel({ revision: 4, site: "a", frozen_traits: ["site"] }, [row(0), row(1)]);
     const got: any[] = [];
     model.on("msg:custom", (message) => got.push(message));
-    model.send({ kind: "request", id: "1", method: "page", params: { start: 0, size: 50, filter: "name1", sort: "distance" } });
+    model.send({ kind: "request", id: "1", method: "page", params: { ...EVERYTHING, start: 0, size: 50, text: "name1" } });
+    model.send({ kind: "request", id: "3", method: "page", params: { ...EVERYTHING, start: 0, size: 50, text: "(", regex: true } });
     model.send({ kind: "request", id: "2", method: "invert", params: {} });
     model.set("site", "b");
     await Promise.resolve();
     expect(got[0].value).toMatchObject({ matching: 1, revision: 4 });
-    expect(got[1]).toMatchObject({ kind: "error", type: "NoKernel" });
+    expect(got[1]).toMatchObject({ kind: "error", type: "InvalidArgument" });
+    expect(got[2]).toMatchObject({ kind: "error", type: "NoKernel" });
     expect(model.get("site")).toBe("a");
   });
 });

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from checks import accessibility_faults, standing_out
 from lab import ROOT, browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
 from pictures import take
 
@@ -65,6 +66,13 @@ class Lab:
 
     def inputs(self) -> list[str]:
         return self.page.locator(f"{ROWS} .isn-sample-text").all_inner_texts()
+
+    def choose(self, button: Locator) -> None:
+        """Clicks a token or a site that is not chosen yet, and waits for its inputs."""
+        if button.get_attribute("aria-pressed") != "true":
+            before = self.revision()
+            button.click()
+            self.settle(before)
 
     def write(self, prompt: str) -> None:
         """Types a prompt and waits for its tokens and inputs."""
@@ -295,7 +303,108 @@ def test_what_is_shown_can_be_saved_as_one_page(lab: Lab, tmp_path: Path):
     page.close()
 
 
+def test_the_inputs_are_filtered_by_a_pattern_and_by_the_ball(lab: Lab):
+    everything = len(lab.inputs())
+    lab(".isn-regex").click()
+    lab(".isn-filter").fill("[")
+    lab.page.get_by_text("no regular expression").wait_for()
+    assert len(lab.inputs()) == everything
+    lab(".isn-filter").fill("(no|such) input")
+    lab.page.get_by_text("No input matches this filter.").wait_for()
+    lab(".isn-filter").fill("")
+    lab(".isn-regex").click()
+    lab(".isn-check input").check()
+    lab.page.wait_for_function(
+        "() => /inputs match/.test(document.querySelector('.isn-scope .isn-list [role=status]').textContent)"
+    )
+    assert lab(".isn-sample.isn-beyond").count() == 0
+    lab(".isn-check input").uncheck()
+    lab.page.get_by_text("different inputs").wait_for()
+
+
+def test_an_input_is_opened_and_read_token_by_token(lab: Lab):
+    lab(".isn-toggle").first.click()
+    lab(".isn-along .isn-counts").wait_for()
+    row = lab(".isn-sample").nth(1)
+    assert float(lab(".isn-along .isn-counts").inner_text()) == pytest.approx(
+        float(row.locator(".isn-cell-number").first.inner_text()), abs=0.006
+    )
+    lab(".isn-toggle").first.click()
+    assert lab(".isn-detail").count() == 0
+    token = lab(".isn-sample").nth(2).locator(".isn-sample-token").last
+    token.hover()
+    lab.page.wait_for_function(
+        "token => token.title.includes('were the activation read here')", arg=token.element_handle()
+    )
+
+
+def test_the_inputs_stand_under_the_picked_one(lab: Lab):
+    lab.write("9 6 7 + 9 2 1 =")
+    heads = lab(".isn-sample-head .isn-slot")
+    assert [text.strip() for text in lab(".isn-sample-head .isn-slot-token").all_inner_texts()] == lab.tokens()
+    assert lab(".isn-answer").inner_text()
+    first = [heads.nth(i).bounding_box()["x"] for i in range(heads.count())]
+    cells = lab(".isn-sample").nth(1).locator(".isn-slot")
+    assert [cells.nth(i).bounding_box()["x"] for i in range(cells.count())] == pytest.approx(first, abs=1)
+    lab('[aria-label="Layout of the inputs"]').select_option("text")
+    assert lab(".isn-slot").count() == 0
+    lab('[aria-label="Layout of the inputs"]').select_option("aligned")
+    lab(".isn-slot").first.wait_for()
+
+
+def test_the_tokens_are_shaded_by_what_one_chooses(lab: Lab):
+    before = lab("button.isn-token").nth(3).get_attribute("title")
+    for quantity, unit in (("norm", "standardised units"), ("change", "of the layer before"), ("bits", "bits")):
+        lab(".isn-shaded-by").select_option(quantity)
+        lab.page.wait_for_function(
+            "unit => document.querySelector('.isn-scope .isn-picker .isn-scale-unit')?.textContent === unit", arg=unit
+        )
+    lab(".isn-shaded-by").select_option("picked")
+    lab.page.wait_for_function(
+        "before => document.querySelectorAll('.isn-scope button.isn-token')[3].title === before", arg=before
+    )
+
+
+def test_two_views_of_one_widget_stay_in_step(lab: Lab):
+    before = lab.revision()
+    lab.page.evaluate(
+        """() => {
+          const panel = window.jupyterapp.shell.currentWidget;
+          const cells = panel.content.widgets;
+          const at = cells.findIndex((cell) => cell.node.querySelector(".isn-scope"));
+          panel.content.activeCellIndex = at;
+          return window.jupyterapp.commands.execute("notebook:create-output-view");
+        }"""
+    )
+    lab.page.wait_for_function("document.querySelectorAll('.isn-scope').length === 2")
+    both = lab.page.locator(SCOPE)
+    both.nth(1).locator("button.isn-token").first.wait_for()
+    second = both.nth(1)
+    second.locator("button.isn-token").nth(4).click()
+    lab.page.wait_for_function(
+        "before => [...document.querySelectorAll('.isn-gallery')].every((g) => Number(g.dataset.isnRevision) > before)",
+        arg=before,
+    )
+    picked = "button.isn-token[aria-pressed=true]"
+    assert both.nth(0).locator(picked).get_attribute("title") == second.locator(picked).get_attribute("title")
+    second.locator(".isn-filter").fill("zzz")
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.isn-scope .isn-filter')].every((filter) => filter.value === 'zzz')"
+    )
+    second.locator(".isn-filter").fill("")
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.isn-scope .isn-filter')].every((filter) => filter.value === '')"
+    )
+    lab.page.evaluate(
+        "() => [...window.jupyterapp.shell.widgets('main')].find((widget) => !widget.sessionContext).close()"
+    )
+    lab.page.wait_for_function("document.querySelectorAll('.isn-scope').length === 1")
+    lab.page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext")
+
+
 def test_pictures_of_every_theme_and_width(lab: Lab, pictures: Path):
+    lab.choose(lab("button.isn-map-cell[title='blocks.1.hook_resid_post']"))
+    lab.choose(lab("button.isn-token").last)
     lab(".isn-vega svg").first.wait_for()
     lab.page.mouse.move(0, 0)
     for name, theme in (("light", "JupyterLab Light"), ("dark", "JupyterLab Dark")):
@@ -303,12 +412,30 @@ def test_pictures_of_every_theme_and_width(lab: Lab, pictures: Path):
         lab.page.wait_for_selector(f"{SCOPE}[data-isn-theme={name}]")
         lab.page.wait_for_selector(f"{SCOPE} .isn-panel[data-isn-theme={name}]")
         lab(".isn-vega svg").first.wait_for()
+        assert accessibility_faults(lab.page, SCOPE) == []
         take(lab.page.locator(SCOPE), pictures / f"{name}.png")
     use_theme(lab.page, "JupyterLab Light")
     lab.page.wait_for_selector(f"{SCOPE}[data-isn-theme=light]")
     lab.page.set_viewport_size({"width": 1440, "height": 3000})
     lab.page.evaluate("document.querySelector('.isn-scope').parentElement.style.width = '360px'")
     lab.page.wait_for_function("document.querySelector('.isn-scope .isn-vega svg')?.clientWidth <= 360")
+    assert standing_out(lab.page, SCOPE) == []
+    assert accessibility_faults(lab.page, SCOPE) == []
     take(lab.page.locator(SCOPE), pictures / "narrow.png")
+    lab.page.set_viewport_size({"width": 2400, "height": 1900})
+    lab.page.evaluate("document.querySelector('.isn-scope').parentElement.style.width = ''")
+    lab.page.wait_for_function("document.querySelector('.isn-scope').clientWidth > 1500")
+    assert standing_out(lab.page, SCOPE) == []
     for picture in pictures.glob("*.png"):
         assert picture.stat().st_size < 150_000, picture.name
+
+
+def test_a_kernel_that_is_restarted_leaves_a_note_and_no_dead_controls(lab: Lab):
+    shown = lab.inputs()
+    lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    note = lab.page.locator(".isn-no-kernel").first
+    note.wait_for()
+    assert "run the cell again" in note.inner_text()
+    assert lab.page.evaluate("document.querySelector('.isn-scope').inert")
+    assert lab.inputs() == shown
+    lab.errors[:] = [error for error in lab.errors if "debugger" not in error]  # JupyterLab's own, about its debugger

@@ -1,5 +1,5 @@
 // Tokens are untrusted text. Characters that would be invisible, or that would reorder what stands around
-// them, are shown as glyphs.
+// them, are shown as glyphs. Python has the same rules (inversescope_nb/_glyphs.py); both are tested on test/glyphs.json.
 
 export interface Piece {
   text: string;
@@ -14,6 +14,7 @@ const NAMED: Record<string, string> = {
   "\u00a0": "\u237d", // open box, for a no-break space
   "\u00ad": "SHY",
   "\u061c": "ALM",
+  "\u180e": "MVS",
   "\u200b": "ZWSP",
   "\u200c": "ZWNJ",
   "\u200d": "ZWJ",
@@ -26,6 +27,7 @@ const NAMED: Record<string, string> = {
   "\u202c": "PDF",
   "\u202d": "LRO",
   "\u202e": "RLO",
+  "\u2060": "WJ",
   "\u2066": "LRI",
   "\u2067": "RLI",
   "\u2068": "FSI",
@@ -35,13 +37,17 @@ const NAMED: Record<string, string> = {
 };
 
 const SPACE = "\u00b7";
+const BLANK = /[\u115f\u1160\u2000-\u200a\u202f\u205f\u3000\u3164\uffa0]/u;
+const MARK = /^\p{M}/u;
 
-function glyphOf(character: string, index: number, length: number): string | null {
+function glyphOf(character: string, edge: boolean): string | null {
   // A space inside a token is plain; one at its edge is what tells " the" from "the".
-  if (character === " ") return index === 0 || index === length - 1 ? SPACE : null;
+  if (character === " ") return edge ? SPACE : null;
   const named = NAMED[character];
   if (named !== undefined) return named;
   const code = character.codePointAt(0)!;
+  if (code >= 0xfe00 && code <= 0xfe0f) return `VS${code - 0xfe00 + 1}`;
+  if (BLANK.test(character)) return `U+${code.toString(16).toUpperCase()}`;
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);
   if ((code >= 0x80 && code < 0xa0) || (code >= 0xd800 && code < 0xe000)) return `U+${code.toString(16).toUpperCase()}`;
   if ((code >= 0xfff9 && code <= 0xfffb) || (code >= 0xe0000 && code < 0xe0080)) return `U+${code.toString(16).toUpperCase()}`;
@@ -52,13 +58,14 @@ function glyphOf(character: string, index: number, length: number): string | nul
 export function pieces(token: string): Piece[] {
   if (token === "") return [{ text: "\u2205", glyph: true }];
   const characters = [...token];
+  const blank = characters.every((character) => character === " ");
   const out: Piece[] = [];
   characters.forEach((character, index) => {
-    const glyph = glyphOf(character, index, characters.length);
+    const glyph = glyphOf(character, blank || index === 0 || index === characters.length - 1);
     const last = out[out.length - 1];
     if (glyph !== null) out.push({ text: glyph, glyph: true });
     else if (last && !last.glyph) last.text += character;
-    else out.push({ text: character, glyph: false });
+    else out.push({ text: MARK.test(character) ? `\u25cc${character}` : character, glyph: false }); // it would land on what is before
   });
   return out;
 }

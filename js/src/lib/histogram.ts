@@ -1,15 +1,19 @@
-// A small histogram of distances: bars inside the ball filled, beyond its edge outlined, the edge a rule.
-import { s } from "./dom.ts";
-import { number } from "./shade.ts";
+// A small histogram of distances: the posterior's bars filled inside the ball and outlined beyond its edge, what
+// P(X) alone would have given as a stepped line, the edge as a rule.
+import { type Child, s } from "./dom.ts";
+import { number, percent } from "./shade.ts";
 
 export interface Bins {
   edges: number[];
-  counts: number[];
+  /** Share of the posterior in each bin; the last holds all beyond it too. */
+  posterior: number[];
+  /** Share of inputs drawn from P(X), where a bank of them was read. */
+  prior: number[] | null;
 }
 
 const WIDTH = 280;
-const HEIGHT = 96;
-const MARGIN = { left: 4, right: 8, top: 16, bottom: 26 };
+const HEIGHT = 112;
+const MARGIN = { left: 4, right: 8, top: 16, bottom: 40 };
 
 function ticks(low: number, high: number): number[] {
   const rough = (high - low) / 4;
@@ -19,33 +23,48 @@ function ticks(low: number, high: number): number[] {
   return out;
 }
 
+function legend(prior: boolean): Child[] {
+  const y = HEIGHT - 4;
+  const posterior = [s("rect", { x: MARGIN.left, y: y - 8, width: 10, height: 8, class: "isn-bar" }), s("text", { x: MARGIN.left + 14, y, class: "isn-tick" }, "posterior")];
+  if (!prior) return posterior;
+  return [...posterior, s("path", { d: `M${MARGIN.left + 72} ${y}v-8h10v8`, class: "isn-prior-steps" }), s("text", { x: MARGIN.left + 86, y, class: "isn-tick" }, "P(X) alone")];
+}
+
 export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
-  const { edges, counts } = bins;
+  const { edges, posterior, prior } = bins;
   const low = edges[0] ?? 0;
   const high = edges[edges.length - 1] ?? 1;
-  const top = Math.max(1, ...counts);
+  const top = Math.max(1e-9, ...posterior, ...(prior ?? []));
   const x = (value: number) => MARGIN.left + ((value - low) / (high - low || 1)) * (WIDTH - MARGIN.left - MARGIN.right);
-  const y = (count: number) => HEIGHT - MARGIN.bottom - (count / top) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const base = HEIGHT - MARGIN.bottom;
-  const total = counts.reduce((sum, count) => sum + count, 0);
-  const name = `Histogram of the distances of ${total} samples, from ${number(low)} to ${number(high)}${ballEdge == null ? "" : `; the edge of the ball is at ${number(ballEdge)}`}`;
+  const y = (share: number) => base - (share / top) * (base - MARGIN.top);
+  const beside = prior ? ", and of inputs drawn from P(X) alone" : "";
+  const name = `Histogram of the distances of the posterior's inputs${beside}, from ${number(low)} to ${number(high)}${ballEdge == null ? "" : `; the edge of the ball is at ${number(ballEdge)}`}`;
   const svg = s("svg", { class: "isn-histogram", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": name });
-  counts.forEach((count, index) => {
+  const said = (index: number, share: number, whose: string) => {
+    const last = index === posterior.length - 1;
+    return s("title", null, `${percent(share, 1)} of ${whose} at distance ${number(edges[index], 3)} ${last ? "or more" : `to ${number(edges[index + 1], 3)}`}`);
+  };
+  posterior.forEach((share, index) => {
     const left = edges[index]!;
     const right = edges[index + 1]!;
     const inside = ballEdge == null || (left + right) / 2 <= ballEdge;
-    if (count > 0) {
-      const box = { x: x(left) + 0.5, y: y(count), width: Math.max(0.5, x(right) - x(left) - 1), height: base - y(count) };
-      svg.append(s("rect", { ...box, class: inside ? "isn-bar" : "isn-bar isn-bar-out" }, s("title", null, `${count} samples at distance ${number(left, 3)} to ${number(right, 3)}`)));
+    if (share > 0) {
+      const box = { x: x(left) + 0.5, y: y(share), width: Math.max(0.5, x(right) - x(left) - 1), height: base - y(share) };
+      svg.append(s("rect", { ...box, class: inside ? "isn-bar" : "isn-bar isn-bar-out" }, said(index, share, "the posterior")));
     }
   });
+  if (prior) {
+    const steps = prior.map((share, index) => `V${y(share).toFixed(1)}H${x(edges[index + 1]!).toFixed(1)}`);
+    svg.append(s("path", { d: `M${x(low)} ${base}${steps.join("")}V${base}`, class: "isn-prior-steps" }));
+  }
   svg.append(s("line", { x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: base, y2: base, class: "isn-axis" }));
   for (const tick of ticks(low, high)) {
     svg.append(s("line", { x1: x(tick), x2: x(tick), y1: base, y2: base + 3, class: "isn-axis" }));
     const anchor = x(tick) > WIDTH - 20 ? "end" : x(tick) < 14 ? "start" : "middle";
     svg.append(s("text", { x: x(tick), y: base + 13, "text-anchor": anchor, class: "isn-tick" }, number(tick, high < 0.5 ? 2 : 1)));
   }
-  svg.append(s("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 2, "text-anchor": "end", class: "isn-tick" }, "distance d"));
+  svg.append(s("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 4, "text-anchor": "end", class: "isn-tick" }, "distance d"), ...(legend(Boolean(prior)) as Node[]));
   if (ballEdge != null && ballEdge >= low && ballEdge <= high) {
     const right = x(ballEdge) > WIDTH * 0.6;
     svg.append(

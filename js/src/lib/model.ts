@@ -13,6 +13,12 @@ export interface Host {
   getWidget(ref: string): Promise<{ render(args: { el: HTMLElement; signal?: AbortSignal }): Promise<void> }>;
 }
 
+/** A line to Python on which somebody ought to answer. */
+export interface Line {
+  check(): void;
+  send(message: unknown): boolean;
+}
+
 export interface RenderArgs {
   model: Model;
   el: HTMLElement;
@@ -24,6 +30,7 @@ export class View {
   readonly model: Model;
   readonly root: HTMLElement;
   readonly host: Host | undefined;
+  line: Line | null = null;
   private readonly aborter = new AbortController();
   private readonly undo: Array<() => void> = [];
   private readonly report: (error: unknown) => void;
@@ -53,6 +60,13 @@ export class View {
     const safe = this.safely(callback);
     this.model.on(event, safe);
     this.undo.push(() => this.model.off(event, safe));
+  }
+
+  /** Set a trait in Python; if nobody is there to hear it, the view will say so. */
+  write(trait: string, value: unknown): void {
+    this.model.set(trait, value);
+    this.model.save_changes();
+    this.line?.check();
   }
 
   onClose(callback: () => void): void {

@@ -1,6 +1,7 @@
 // The shell every widget is drawn in: its root element, its theme, and a readable box for its errors.
 import { h } from "./dom.ts";
 import { type Host, type Model, type RenderArgs, View } from "./model.ts";
+import { Liveness, livenessNote } from "./liveness.ts";
 import { followTheme } from "./theme.ts";
 
 export interface ErrorText {
@@ -45,7 +46,7 @@ export function widget(name: string, draw: (view: View) => void): { render(args:
       const root = h("div", { class: `isn isn-${name}`, "data-lm-suppress-shortcuts": "true" });
       const faults = h("div", { class: "isn-faults" });
       const rule = withoutPicture(model.get("picture_class"));
-      el.append(root, faults, ...(rule ? [rule] : []));
+      el.append(livenessNote(root), root, faults, ...(rule ? [rule] : []));
       // JupyterLab binds single keys to whatever has the focus (":focus"), so the root's attribute is not enough:
       // without one on the focused element itself, "b" would insert a cell.
       root.addEventListener("focusin", ({ target }) => (target as Element).setAttribute("data-lm-suppress-shortcuts", "true"));
@@ -62,15 +63,14 @@ export function widget(name: string, draw: (view: View) => void): { render(args:
       const view = new View({ model, el, host }, root, report);
       try {
         view.onClose(followTheme(root));
+        view.line = new Liveness(view);
         draw(view);
       } catch (error) {
         report(error);
       }
       return () => {
         view.close();
-        root.remove();
-        faults.remove();
-        rule?.remove();
+        el.replaceChildren();
       };
     },
   };

@@ -18,16 +18,23 @@ export function duration(seconds: number): string {
   return `about ${(seconds / 3600).toFixed(1)} h`;
 }
 
-/** Follows the trait that holds a Status; hidden while nothing runs. */
+const SAID_EVERY_MS = 10_000;
+
+/** Follows the trait that holds a Status; hidden while nothing runs. A screen reader hears of it now and then only. */
 export function progressBar(view: View, trait: string, stop: () => void): HTMLElement {
   const bar = h("progress", { class: "isn-progress-bar", "aria-label": "Progress" });
-  const words = h("span", { class: "isn-progress-words", role: "status" });
+  const words = h("span", { class: "isn-progress-words" });
+  const said = h("span", { class: "isn-hidden", role: "status" });
+  let [phase, saidAt] = ["", 0];
   const button = h("button", { type: "button", class: "isn-button isn-stop", on: { click: stop } }, "Stop");
-  const element = h("div", { class: "isn-progress" }, bar, words, button);
+  const element = h("div", { class: "isn-progress" }, bar, words, said, button);
   view.follow([trait], () => {
     const status: Status | null = view.model.get(trait);
     element.hidden = !status?.running;
-    if (!status?.running) return;
+    if (!status?.running) {
+      phase = "";
+      return;
+    }
     if (status.total > 0) {
       bar.max = status.total;
       bar.value = status.done;
@@ -38,6 +45,10 @@ export function progressBar(view: View, trait: string, stop: () => void): HTMLEl
     const count = status.total > 0 ? ` ${status.done} of ${status.total}` : "";
     words.textContent = status.stopping ? "stopping\u2026" : `${status.message || "working"}${count}${rest}`;
     button.disabled = status.stopping;
+    if (status.message !== phase || Date.now() - saidAt > SAID_EVERY_MS) {
+      [phase, saidAt] = [status.message, Date.now()];
+      said.textContent = words.textContent;
+    }
   });
   return element;
 }

@@ -5,6 +5,8 @@ import type { Rpc } from "./rpc.ts";
 export interface Row {
   rank: number;
   tokens: string[];
+  /** For each token the index of the picked input's token that it stands for. */
+  at: Array<number | null>;
   info: Array<number | null>;
   text: string;
   d: number | null;
@@ -13,20 +15,26 @@ export interface Row {
   in_ball: boolean;
   is_copy: boolean;
   on_support: boolean;
-  log_q: number;
+  log_q: number | null;
+  log_no_condition: number | null;
   log_prior: number | null;
   relative_norm: number;
   cosine: number;
 }
 
+export const SORTS = { distance: "nearest first", weight: "heaviest first", count: "most frequent first" };
+
+export type Sort = keyof typeof SORTS;
+
+/** What the list shows, and in which order. */
 export interface Query {
-  start: number;
-  size: number;
-  filter: string;
+  text: string;
+  regex: boolean;
+  inside: boolean;
   sort: Sort;
 }
 
-export type Sort = "distance" | "weight" | "count";
+export const EVERYTHING: Query = { text: "", regex: false, inside: false, sort: "distance" };
 
 export interface Page {
   revision: number;
@@ -37,10 +45,10 @@ export interface Page {
 
 export const PAGE = 50;
 
-export type Source = (query: Query) => Promise<Page>;
+export type Source = (query: Query, start: number) => Promise<Page>;
 
 export function remote(rpc: Rpc): Source {
-  return (query) => rpc.request<Page>("page", { ...query });
+  return (query, start) => rpc.request<Page>("page", { ...query, start, size: PAGE });
 }
 
 export function order(rows: Row[], sort: Sort): Row[] {
@@ -48,8 +56,21 @@ export function order(rows: Row[], sort: Sort): Row[] {
   return [...rows].sort((a, b) => key[sort](a) - key[sort](b) || a.rank - b.rank);
 }
 
-export function select(rows: Row[], { start, size, filter, sort }: Query, revision = 0): Page {
-  const wanted = filter.toLowerCase();
-  const matching = order(wanted ? rows.filter((row) => row.text.toLowerCase().includes(wanted)) : rows, sort);
+function matcher({ text, regex }: Query): (row: Row) => boolean {
+  if (!text) return () => true;
+  if (!regex) {
+    const wanted = text.toLowerCase();
+    return (row) => row.text.toLowerCase().includes(wanted);
+  }
+  const pattern = new RegExp(text, "u");
+  return (row) => pattern.test(row.text);
+}
+
+export function select(rows: Row[], query: Query, start: number, size: number, revision = 0): Page {
+  const matches = matcher(query);
+  const matching = order(
+    rows.filter((row) => (row.in_ball || !query.inside) && matches(row)),
+    query.sort,
+  );
   return { revision, start, matching: matching.length, rows: matching.slice(start, start + size) };
 }

@@ -26,6 +26,11 @@ export class RequestError extends Error {
   }
 }
 
+/** Whether a request failed only because it was stopped, or gave way to a newer one. */
+export function stopped(error: unknown): boolean {
+  return error instanceof RequestError && ["Cancelled", "Superseded", "Closed"].includes(error.type);
+}
+
 export class Rpc {
   private readonly pending = new Map<string, Pending>();
   private readonly prefix = Math.random().toString(36).slice(2, 10);
@@ -44,7 +49,9 @@ export class Rpc {
     const id = `${this.prefix}-${this.count}`;
     return new Promise<T>((resolve, reject) => {
       this.pending.set(id, progress ? { resolve, reject, progress } : { resolve, reject });
-      this.view.model.send({ kind: "request", id, method, params });
+      if (this.view.line) {
+        if (!this.view.line.send({ kind: "request", id, method, params })) reject(new RequestError("Closed", "the kernel is gone", null));
+      } else this.view.model.send({ kind: "request", id, method, params });
     });
   }
 

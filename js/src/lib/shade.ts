@@ -44,13 +44,14 @@ export function tokenText(token: string): Child[] {
   return pieces(token).map(({ text, glyph }) => (glyph ? h("span", { class: "isn-glyph" }, text) : text));
 }
 
-/** The printed scale: swatches drawn with the very same shading, each with its number. */
-export function scaleKey(max: number, label: string, unit: string, diverging: boolean): HTMLElement {
+/** The printed scale: swatches drawn with the very same shading, each with its number; "clipped": some lie beyond it. */
+export function scaleKey(max: number, label: string, unit: string, diverging: boolean, clipped = false): HTMLElement {
   const steps = diverging ? [-1, -0.5, 0, 0.5, 1] : [0, 0.5, 1];
   const digits = max >= 10 ? 0 : max >= 2 ? 1 : 2;
   const swatches = h("span", { class: "isn-scale-steps" });
   for (const step of steps) {
-    const swatch = h("span", { class: "isn-swatch" }, diverging ? signed(step * max, digits) : number(step * max, digits));
+    const beyond = !clipped ? "" : step === 1 ? "\u2265\u202f" : step === -1 ? "\u2264\u202f" : "";
+    const swatch = h("span", { class: "isn-swatch" }, `${beyond}${diverging ? signed(step * max, digits) : number(step * max, digits)}`);
     shade(swatch, step * max, max);
     swatches.append(swatch);
   }

@@ -1,0 +1,208 @@
+"""How large and how quick the notebook widget is, in a real JupyterLab in a real Chromium without a window.
+
+    python benchmarks/bench_interface.py
+
+Sizes are of the built bundles. Times are taken in the page (`performance.now`), with the packaged model: from the
+message that shows a widget to its tokens on the screen (the cell was run before, so all is warm), from a click on a
+token to its 64 inputs, from another bandwidth to the samples weighed anew, from Stop to a widget at rest (worst and
+median of several moments in an inversion of 4,096 samples). Frames are counted while a list of 5,000 samples is
+scrolled from end to end; a Chromium without a window paints up to 60 a second. Needs the browser that the tests need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pandas as pd
+from _results import name_argument, write
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
+
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells  # noqa: E402 - beside the tests
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CELL = "import inversescope_nb as isn\nw = isn.InverseScopeWidget(prompt='9 6 7 + 9 2 1 =')\nw"
+AGAIN = "w"
+KILOBYTE = 1024
+
+READY = """() => document.querySelectorAll(".isn-scope .isn-sample").length > 1
+  && !document.querySelector(".isn-go button").disabled"""
+PAINT = """async () => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  const kernel = panel.sessionContext.session.kernel;
+  const cell = panel.content.widgets[1];
+  cell.outputArea.model.clear();
+  panel.content.activeCellIndex = 1;
+  const shown = new Promise((resolve) => {
+    const look = (_, message) => {
+      if (!message.content?.data?.["application/vnd.jupyter.widget-view+json"]) return;
+      kernel.iopubMessage.disconnect(look);
+      resolve(performance.now());
+    };
+    kernel.iopubMessage.connect(look);
+  });
+  const painted = new Promise((resolve) => {
+    const look = () => {
+      if (!cell.node.querySelector(".isn-scope button.isn-token")) setTimeout(look, 2);
+      else requestAnimationFrame(() => resolve(performance.now()));
+    };
+    look();
+  });
+  await window.jupyterapp.commands.execute("notebook:run-cell");
+  return (await painted) - (await shown);
+}"""
+CHANGE = """([act, index]) => new Promise((resolve, reject) => {
+  const gallery = document.querySelector(".isn-scope .isn-gallery");
+  const before = gallery.dataset.isnRevision;
+  const started = performance.now();
+  const watcher = new MutationObserver(() => {
+    if (gallery.dataset.isnRevision === before) return;
+    watcher.disconnect();
+    requestAnimationFrame(() => resolve(performance.now() - started));
+  });
+  watcher.observe(gallery, { subtree: true, childList: true, attributes: true });
+  setTimeout(() => reject(new Error("nothing changed")), 60000);
+  if (act === "pick") document.querySelectorAll(".isn-scope button.isn-token")[index].click();
+  else {
+    const slider = document.querySelector(".isn-scope .isn-slider");
+    slider.value = index;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+})"""
+STOP = """wait => new Promise((resolve) => {
+  const invert = document.querySelector(".isn-go button");
+  invert.click();
+  setTimeout(() => {
+    const started = performance.now();
+    document.querySelector(".isn-main .isn-stop").click();
+    const look = () => (invert.disabled ? setTimeout(look, 5) : resolve(performance.now() - started));
+    look();
+  }, wait);
+})"""
+SCROLL = """seconds => new Promise((resolve) => {
+  const list = document.querySelector(".isn-scope .isn-samples");
+  list.scrollTop = 0;
+  const end = list.scrollHeight - list.clientHeight;
+  const frames = [];
+  const begun = performance.now();
+  const step = (now) => {
+    frames.push(now);
+    list.scrollTop = Math.min(end, ((performance.now() - begun) / (1000 * seconds)) * end);
+    if (performance.now() - begun < 1000 * seconds) requestAnimationFrame(step);
+    else resolve(frames.slice(1).map((at, i) => at - frames[i]));
+  };
+  requestAnimationFrame(step);
+})"""
+MORE = """() => new Promise((resolve) => {
+  const list = document.querySelector(".isn-scope .isn-samples");
+  const more = document.querySelector(".isn-scope .isn-more");
+  const look = () => {
+    if (more.hidden) return resolve(list.querySelectorAll(".isn-sample").length - 1);
+    list.scrollTop = list.scrollHeight;
+    setTimeout(look, 10);
+  };
+  look();
+})"""
+
+
+def notebook(folder: Path) -> None:
+    """A notebook that makes a widget and shows it again."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(AGAIN)])
+    nbformat.write(book, folder / "interface.ipynb")
+
+
+def sizes() -> list[dict[str, Any]]:
+    """Each bundle's size; the chart's, with Vega in it, has no limit."""
+    built = json.loads((ROOT / "inversescope_nb" / "static" / "manifest.json").read_text(encoding="utf-8"))
+    return [
+        {"what": f"size of {name}, KiB", "measured": size / KILOBYTE, "limit": None if name == "chart.js" else 60.0}
+        for name, size in built["bundles"].items()
+    ]
+
+
+def settled(page: Page) -> None:
+    """Waits until nothing runs."""
+    page.wait_for_function(READY)
+    page.wait_for_timeout(300)
+
+
+def timed(page: Page, repeats: int) -> list[dict[str, Any]]:
+    """Everything that is measured in the page."""
+    paints = [page.evaluate(PAINT) for _ in range(repeats)]
+    page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.model.clear()")
+    settled(page)
+    picks, slides = [], []
+    for i in range(repeats):
+        picks.append(page.evaluate(CHANGE, ["pick", 3 + i % 5]))
+        settled(page)
+    for i in range(repeats):
+        slides.append(page.evaluate(CHANGE, ["slide", (90, 120, 60)[i % 3]]))
+        settled(page)
+    page.locator(".isn-scope .isn-go select").select_option("4096")
+    page.wait_for_timeout(200)
+    page.locator(".isn-main .isn-stop").click()
+    settled(page)
+    stops = []
+    for i in range(2 * repeats):
+        stops.append(page.evaluate(STOP, 120 + 170 * i))
+        settled(page)
+    return [
+        {"what": "first paint, warm, ms", "measured": median(paints), "worst": max(paints), "limit": 300.0},
+        {"what": "pick to gallery, 64 samples, ms", "measured": median(picks), "worst": max(picks), "limit": 1500.0},
+        {
+            "what": "bandwidth to samples weighed anew, ms",
+            "measured": median(slides),
+            "worst": max(slides),
+            "limit": 1000.0,
+        },
+        {"what": "Stop to rest, 4,096 samples, ms", "measured": median(stops), "worst": max(stops), "limit": 500.0},
+    ]
+
+
+def scrolled(page: Page, samples: int, seconds: float) -> list[dict[str, Any]]:
+    """Frames while a long list is scrolled."""
+    kernel = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    page.evaluate(f"{kernel}.requestExecute({{code: 'w.n = {samples}; w.bandwidth = 1.0'}}).done")
+    settled(page)
+    rows = page.evaluate(MORE)
+    deltas = page.evaluate(SCROLL, seconds)
+    return [
+        {"what": f"frames a second, scrolling {samples:,} samples ({rows:,} different)",
+         "measured": 1000 * len(deltas) / sum(deltas), "worst": 1000 / max(deltas), "limit": 60.0},
+        {"what": "frames of more than 25 ms, %", "measured": 100 * sum(d > 25 for d in deltas) / len(deltas)},
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of scrolling")
+    name_argument(parser, "interface")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "notebooks").mkdir()
+        notebook(folder / "notebooks")
+        with jupyter_lab(folder / "notebooks", folder) as url, browser_page(1440, 1900) as (page, _errors):
+            open_notebook(page, url, "interface.ipynb")
+            run_all_cells(page)
+            page.wait_for_function(READY)
+            rows = timed(page, args.repeats) + scrolled(page, args.samples, args.seconds)
+    table = pd.DataFrame([*sizes(), *rows], columns=["what", "measured", "worst", "limit"])
+    print(table.to_string(index=False, float_format=lambda x: f"{x:.1f}", na_rep=""))
+    write(args.name, {"rows": table}, arguments=vars(args))
+
+
+if __name__ == "__main__":
+    main()

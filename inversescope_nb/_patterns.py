@@ -1,0 +1,48 @@
+"""Regular expressions that people write: read with a clear error, searched for a limited time.
+
+A pattern such as ``(a|aa)+$`` can search a short text for ever, and while Python's own `re` searches, nothing else of
+the process runs, not even a Stop. The package `regex` reads the same patterns, gives up in time, and lets other threads
+run meanwhile.
+"""
+
+from __future__ import annotations
+
+import regex
+
+from .errors import InvalidArgument
+
+LIMIT_S = 0.5
+"""Seconds that one search, or one pass over a list, may take."""
+
+
+def read_pattern(pattern: str) -> regex.Pattern[str]:
+    """The pattern, ready to search with.
+
+    Raises:
+        InvalidArgument: it is no regular expression.
+    """
+    try:
+        return regex.compile(pattern)
+    except (regex.error, TypeError) as e:
+        raise InvalidArgument(
+            f"{pattern!r} is no regular expression: {e}",
+            hint=r"escape special characters, such as \( for a bracket",
+        ) from e
+
+
+def search(pattern: regex.Pattern[str], text: str, limit_s: float = LIMIT_S) -> regex.Match[str] | None:
+    """The first match in a text, or None.
+
+    Raises:
+        InvalidArgument: not found within the time.
+
+    >>> search(read_pattern("b+"), "abbc").group()
+    'bb'
+    """
+    try:
+        return pattern.search(text, timeout=max(limit_s, 1e-3), concurrent=True)
+    except TimeoutError as e:
+        raise InvalidArgument(
+            f"the pattern {pattern.pattern!r} takes too long on {text[:40]!r}",
+            hint="repeats of alternatives or repeats, such as (a|aa)+ or (a+)+, are what is slow: write it without",
+        ) from e

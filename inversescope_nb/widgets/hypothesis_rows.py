@@ -1,0 +1,81 @@
+"""From a hypothesis to what the panel shows: the feature that a form describes, and its rate as a row."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import features as ready_made
+from ..errors import InvalidArgument, suggest
+from ..features import Feature, InputText
+from .messages import as_json
+
+if TYPE_CHECKING:
+    from ..baselines import Neighbours
+    from ..inversion import Inversion
+
+
+def written(kind: str, name: str, value: str, position: int, ready: Mapping[str, Feature]) -> Feature:
+    """The hypothesis that the form in the widget describes.
+
+    Raises:
+        InvalidArgument: it describes none.
+    """
+    if kind == "ready":
+        if name not in ready:
+            raise InvalidArgument(
+                f"no ready-made hypothesis is named {name!r}.{suggest(name, ready)}",
+                hint=f"there are: {', '.join(ready) or 'none'}",
+            )
+        return ready[name]
+    if kind == "token_at":
+        return ready_made.token_at(int(position))
+    if kind not in ("contains", "regex"):
+        raise InvalidArgument(f"no kind of hypothesis is named {kind!r}", hint="ready, contains, regex, token_at")
+    if not value.strip():
+        raise InvalidArgument("the hypothesis has no text", hint="type the text or pattern to look for")
+    return ready_made.contains(value) if kind == "contains" else ready_made.regex(value)
+
+
+def rate_of_pick(
+    inversion: Inversion | Neighbours, pick: InputText, feature: Feature, prior: Sequence[InputText]
+) -> tuple[Hashable | None, dict[str, Any] | None]:
+    """The picked input's label, and `consistency_of` this one inversion; None where the label is undefined.
+
+    Raises:
+        FeatureError: the feature raises on one of the inputs, or returns no label.
+    """
+    from ..rates import consistency_of
+
+    label = feature(pick)
+    if label is None:
+        return None, None
+    report = consistency_of(inversion, [feature], prior_texts=prior, permutations=0)
+    record = report.to_frame().iloc[0]
+    return label, {
+        "fcr": record["fcr"],
+        "low": record["fcr_low"],
+        "high": record["fcr_high"],
+        "chance": record["chance_prior"],
+        "n": record["ess_median"],
+    }
+
+
+def row_of(
+    inversion: Inversion | Neighbours | None,
+    pick: InputText | None,
+    feature: Feature,
+    prior: Sequence[InputText],
+    across: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """``{name, label, here, across, note}`` of one hypothesis; raises `FeatureError` as the feature does."""
+    row: dict[str, Any] = {"name": feature.name, "label": None, "here": None, "across": across, "note": None}
+    if inversion is not None and pick is not None:
+        label, rate = rate_of_pick(inversion, pick, feature, prior)
+        row["label"] = None if label is None else str(label)
+        row["here"] = rate = as_json(rate)
+        if rate is None:
+            row["note"] = "not defined for the picked input"
+        elif rate["fcr"] is None:
+            row["note"] = f"{label}: all samples are copies of the picked input, nothing is left to compare"
+    return as_json(row)

@@ -1,0 +1,163 @@
+// One input of the gallery: its numbers, its tokens (as text, or each under the picked token it stands for), and
+// what else is known of it when it is opened.
+import { attr, h, replace } from "./dom.ts";
+import { spoken } from "./glyphs.ts";
+import type { Row } from "./rows.ts";
+import { LN2, number, percent, shade, signed, tokenText } from "./shade.ts";
+
+export type Layout = "text" | "aligned";
+
+/** How a gallery shows its rows. */
+export interface Style {
+  max: number;
+  unit: string;
+  layout: Layout;
+  /** The picked input's tokens. */
+  tokens: string[];
+}
+
+/** What is shown of a row beside its own numbers: the distances along it, once asked for. */
+export type Along = (row: Row) => Promise<Array<number | null>>;
+
+function weightText(weight: number): string {
+  if (weight > 0 && weight < 0.001) return "<\u202f0.1\u202f%";
+  return percent(weight, weight > 0 && weight < 0.0995 ? 1 : 0);
+}
+
+function tokenView(row: Row, index: number, style: Style): HTMLElement {
+  const factor = style.unit === "bits" ? 1 / LN2 : 1;
+  const value = row.info[index];
+  const token = row.tokens[index]!;
+  const at = row.at?.[index];
+  const same = at != null && style.tokens[at] === token;
+  const element = h("span", { class: `isn-sample-token${same ? "" : " isn-changed"}`, "data-index": index }, ...tokenText(token));
+  shade(element, value == null ? null : value * factor, style.max);
+  attr(element, "title", value == null ? null : `${spoken(token)}: ${signed(value * factor)} ${style.unit}`);
+  return element;
+}
+
+/** The tokens under those of the picked input; what stands for none of them goes with the next that does. */
+function alignedTokens(row: Row, style: Style): HTMLElement[] {
+  const cells = style.tokens.map(() => h("span", { class: "isn-slot" }));
+  let waiting: HTMLElement[] = [];
+  row.tokens.forEach((_, index) => {
+    const at = row.at?.[index];
+    const element = tokenView(row, index, style);
+    if (at == null || !cells[at]) {
+      element.classList.add("isn-inserted");
+      waiting.push(element);
+      return;
+    }
+    cells[at]!.append(...waiting, element);
+    waiting = [];
+  });
+  cells.at(-1)?.append(...waiting);
+  for (const cell of cells) if (!cell.childElementCount) cell.append(h("span", { class: "isn-gap", "aria-label": "nothing" }, "\u2013"));
+  return cells;
+}
+
+export interface RowView {
+  element: HTMLElement;
+  toggle: HTMLButtonElement;
+  open(): void;
+}
+
+export function rowView(row: Row, style: Style, along: Along | null): RowView {
+  const badges = [
+    row.is_copy ? h("span", { class: "isn-badge" }, "the picked input") : null,
+    row.on_support ? null : h("span", { class: "isn-badge isn-badge-warn" }, "outside P(X)"),
+  ];
+  const aligned = style.layout === "aligned";
+  const tokens = aligned ? alignedTokens(row, style) : row.tokens.map((_, index) => tokenView(row, index, style));
+  const toggle = h("button", { type: "button", class: "isn-toggle", "aria-expanded": "false", "aria-label": `Details of input ${row.rank + 1}`, tabindex: "-1" });
+  const text = h("span", { class: `isn-sample-text${aligned ? " isn-slots" : ""}`, role: "cell" }, ...tokens, ...badges);
+  const element = h(
+    "div",
+    { class: `isn-sample${row.in_ball ? "" : " isn-beyond"}${row.on_support ? "" : " isn-off"}`, role: "row" },
+    h("span", { role: "cell" }, toggle),
+    h("span", { class: "isn-cell-number", role: "cell" }, number(row.d, 3)),
+    h("span", { class: "isn-cell-number", role: "cell" }, weightText(row.weight)),
+    h("span", { class: "isn-cell-number isn-count", role: "cell" }, row.count > 1 ? `\u00d7${row.count}` : "", row.count > 1 ? null : h("span", { class: "isn-hidden" }, "1")),
+    text,
+  );
+  let detail: HTMLElement | null = null;
+  const open = () => {
+    if (detail) {
+      detail.remove();
+      detail = null;
+    } else {
+      detail = detailView(row, style, along);
+      element.append(detail);
+    }
+    toggle.setAttribute("aria-expanded", String(Boolean(detail)));
+  };
+  return { element, toggle, open };
+}
+
+function named(name: string, value: string, title: string): HTMLElement {
+  return h("div", { class: "isn-fact", title }, h("dt", null, name), h("dd", null, value));
+}
+
+const nats = (value: number | null | undefined) => (value == null ? "unknown" : `${number(value)} nats`);
+
+/** Everything that is known of one input. */
+function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
+  const facts = h(
+    "dl",
+    { class: "isn-facts" },
+    named("log q given the activation", nats(row.log_q), "Log-probability that the generator gives this input, given the activation"),
+    named("log q without it", nats(row.log_no_condition), "The same without the activation"),
+    named("log P", nats(row.log_prior), "Log-probability under the prompt distribution"),
+    named("relative norm", number(row.relative_norm), "Length of the difference to the picked activation, over the length of that"),
+    named("cosine", number(row.cosine, 3), "Cosine of this input's activation and the picked one"),
+  );
+  const factor = style.unit === "bits" ? 1 / LN2 : 1;
+  const cells = (values: Array<number | null | undefined>, digits: number, show: typeof number) => values.map((value) => h("td", null, value == null ? "\u2013" : show(value, digits)));
+  const distances = h("tr", null, h("th", { scope: "row" }, "d, were it read here"));
+  const table = h(
+    "table",
+    { class: "isn-along" },
+    h("tr", null, h("th", { scope: "row" }, "token"), ...row.tokens.map((token) => h("td", { class: "isn-mono" }, ...tokenText(token)))),
+    row.info.some((value) => value != null) ? h("tr", null, h("th", { scope: "row" }, `${style.unit} about it`), ...cells(row.info.map((value) => (value == null ? null : value * factor)), 2, signed)) : null,
+    along ? distances : null,
+  );
+  if (along) {
+    const name = distances.firstElementChild!;
+    replace(distances, name, h("td", { colspan: row.tokens.length, class: "isn-quiet" }, "reading\u2026"));
+    along(row).then(
+      (values) => {
+        replace(distances, name, ...cells(values, 2, number));
+        distances.lastElementChild?.classList.add("isn-counts");
+      },
+      (error) => replace(distances, name, h("td", { colspan: row.tokens.length }, String(error?.message ?? error))),
+    );
+  }
+  return h("div", { class: "isn-detail", role: "cell" }, facts, h("div", { class: "isn-along-box", tabindex: "0", role: "region", "aria-label": "This input, token by token" }, table));
+}
+
+/** Puts the distance at each token into what is said when the pointer rests on it. */
+export function nameDistances(element: HTMLElement, values: Array<number | null>): void {
+  for (const token of element.querySelectorAll<HTMLElement>(".isn-sample-token")) {
+    const index = Number(token.dataset["index"]);
+    const value = values[index];
+    if (value == null || token.dataset["along"]) continue;
+    token.dataset["along"] = "true";
+    const counts = index === values.length - 1 ? " (this one counts)" : "";
+    token.title = `${token.title}${token.title ? "; " : ""}d = ${number(value)}, were the activation read here${counts}`;
+  }
+}
+
+/** Room for the mark in the head of a column, and for what surrounds a token. */
+const MARK = 3.2;
+
+/** One character column per token of the picked input, wide enough for what stands there; for the aligned layout. */
+export function columns(rows: Row[], tokens: string[]): string {
+  const wide = tokens.map((token) => Math.max(2, [...token].length));
+  for (const row of rows) {
+    row.tokens.forEach((token, index) => {
+      const at = row.at?.[index];
+      if (at != null && wide[at] !== undefined) wide[at] = Math.max(wide[at]!, [...token].length);
+    });
+  }
+  return wide.map((width) => `${Math.min(width, 12) + MARK}ch`).join(" ");
+}

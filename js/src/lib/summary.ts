@@ -1,0 +1,87 @@
+// What stands above the list of inputs: what the activation fixes, whether to believe it, and the numbers.
+import { h } from "./dom.ts";
+import { type Bins, histogram } from "./histogram.ts";
+import { number, percent } from "./shade.ts";
+
+export interface Fixed {
+  sentence: string;
+  /** One state a token of the picked input: "pinned", "leaning", "free", "given"; empty where nothing is known. */
+  states: string[];
+  /** What is known of each token, in words. */
+  words: string[];
+}
+
+export interface Summary {
+  verdict: string;
+  verdict_words: string;
+  verdict_reason: string;
+  remarks: string[];
+  fixed: Fixed | null;
+  n: number;
+  distinct: number;
+  inside: number;
+  ess: number;
+  khat: number | null;
+  bits: number | null;
+  bits_stderr: number | null;
+  bits_bound: number | null;
+  copy_share: number;
+  off_support_share: number;
+  ball_edge: number | null;
+  bandwidth: number;
+  /** The bandwidth at which the samples were drawn; another one until new samples come. */
+  drawn_at: number;
+  site: string;
+  tokens: string[];
+  prior: string;
+  prior_is_exact: boolean;
+  info_max: number;
+  info_clipped: boolean;
+  histogram: Bins;
+}
+
+const TONE: Record<string, [tone: string, mark: string]> = {
+  RELIABLE: ["good", "\u2713"],
+  LOW_ESS: ["warn", "!"],
+  INVERTER_FAILED: ["bad", "\u2715"],
+  NO_INFORMATION: ["quiet", "\u2205"],
+  CONSTANT: ["quiet", "="],
+  OUTSIDE_PROMPT_DISTRIBUTION: ["warn", "?"],
+  NEIGHBOURS: ["quiet", "\u2248"],
+};
+
+function figure(label: string, value: string, title: string): HTMLElement {
+  return h("div", { class: "isn-figure", role: "listitem", title }, h("span", { class: "isn-figure-value" }, value), h("span", { class: "isn-figure-label" }, label));
+}
+
+export function summaryView(summary: Summary): HTMLElement {
+  const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
+  const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${number(summary.bits_stderr, 1)}`}`;
+  const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
+  const bound = summary.bits_bound == null ? "" : `. On average an activation of this site can say at most ${number(summary.bits_bound, 1)} bits at \u03b5 = ${summary.bandwidth}`;
+  const verdict = h(
+    "p",
+    { class: `isn-verdict isn-tone-${tone}` },
+    h("strong", null, h("span", { class: "isn-verdict-mark", "aria-hidden": "true" }, mark), summary.verdict_words),
+    " ",
+    h("span", null, summary.verdict_reason),
+  );
+  const figures = h(
+    "div",
+    { class: "isn-figures", role: "list" },
+    figure("bits", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${unknown}${bound}`),
+    figure("effective", `${number(summary.ess, 0)} of ${summary.n}`, "Effective sample size of the importance weights"),
+    figure("distinct", String(summary.distinct), "Different inputs among the samples"),
+    figure("copies", percent(summary.copy_share), "Samples equal to the picked input"),
+    figure("outside P(X)", percent(summary.off_support_share), "Samples that the prompt distribution cannot make; they weigh nothing"),
+  );
+  const prior = summary.prior_is_exact ? `relative to P(X): ${summary.prior}` : `relative to P(X): ${summary.prior}, as the generator learned it (it cannot be scored exactly here)`;
+  const reweighed = summary.drawn_at !== summary.bandwidth ? h("p", { class: "isn-note" }, `Samples drawn at \u03b5 = ${summary.drawn_at}, weighed anew for \u03b5 = ${summary.bandwidth}.`) : null;
+  const sentence = summary.fixed?.sentence ? h("p", { class: "isn-answer" }, summary.fixed.sentence) : null;
+  return h(
+    "div",
+    { class: "isn-summary" },
+    h("div", { class: "isn-summary-words" }, sentence, verdict, ...(summary.remarks ?? []).map((words) => h("p", { class: "isn-remark" }, words)), figures, reweighed, h("p", { class: "isn-note" }, prior)),
+    h("figure", { class: "isn-figure-box" }, histogram(summary.histogram, summary.ball_edge)),
+  );
+}

@@ -1,0 +1,159 @@
+"""The list of inputs: what is listed and in which order, what is known of one, what the activation fixes."""
+
+# ruff: noqa: F811 - fixtures are imported under the names by which tests ask for them
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, prompts, scope, settle  # noqa: F401
+
+import inversescope_nb as isn
+from inversescope_nb.errors import InvalidArgument
+from inversescope_nb.widgets import SampleGallery
+from inversescope_nb.widgets.gallery_rows import BINS, Query, page_of
+
+
+@pytest.fixture(scope="module")
+def inversion(lm, generator):
+    return isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=0.5, n=200)
+
+
+@pytest.fixture
+def gallery(inversion):
+    return SampleGallery(inversion)
+
+
+def row(rank: int, text: str, **extra) -> dict:
+    return {"rank": rank, "text": text, "weight": 0.1 * rank, "count": 1, "in_ball": rank < 2, **extra}
+
+
+ROWS = [row(0, "John gave"), row(1, "Mary gave", count=3), row(2, "John took"), row(3, "")]
+
+
+@pytest.mark.parametrize(
+    ("query", "ranks"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"text": "JOHN"}, [0, 2]),
+        ({"text": "^(John|Mary) gave$", "regex": True}, [0, 1]),
+        ({"text": "JOHN", "regex": True}, []),
+        ({"text": "(?i)JOHN", "regex": True}, [0, 2]),
+        ({"inside": True}, [0, 1]),
+        ({"inside": True, "text": "gave", "sort": "count"}, [1, 0]),
+        ({"sort": "weight"}, [3, 2, 1, 0]),
+        ({"text": "", "regex": True}, [0, 1, 2, 3]),
+    ],
+)
+def test_what_a_query_wants(query, ranks):
+    assert [found["rank"] for found in page_of(ROWS, 0, 50, Query(**query))["rows"]] == ranks
+
+
+def test_a_page_is_at_most_fifty_rows_of_five_thousand():
+    rows = [row(i, f"input {i}") for i in range(5000)]
+    page = page_of(rows, 4980, 10_000, Query())
+    assert [found["rank"] for found in page["rows"]] == list(range(4980, 5000))
+    assert len(page_of(rows, 0, 10_000, Query())["rows"]) == 50
+    assert page["matching"] == 5000
+
+
+def test_a_pattern_that_would_search_for_ever_is_given_up_in_time(gallery):
+    gallery._rows = [row(i, "a" * 40 + "b") for i in range(100)]
+    before = time.monotonic()
+    answer = ask(gallery, "page", text="(a|aa)+$", regex=True)
+    assert time.monotonic() - before < 5
+    assert answer["kind"] == "error"
+    assert "takes too long" in answer["message"]
+    assert "alternatives" in answer["hint"]
+
+
+def test_a_query_is_shared_checked_and_kept(gallery):
+    gallery.set_state({"query": {"text": "Mary", "regex": False, "inside": True, "sort": "count"}})
+    assert gallery.query["text"] == "Mary"
+    for bad, words in (
+        ({"sort": "wieght"}, "Did you mean 'weight'"),
+        ({"colour": 1}, "no query"),
+        ({"text": 5}, "int"),
+    ):
+        gallery.set_state({"query": bad})
+        assert words in gallery.error["message"]
+        assert gallery.query["text"] == "Mary"
+    with pytest.raises(InvalidArgument, match="aligned"):
+        gallery.layout = "diagonal"
+
+
+def test_rows_say_which_picked_token_each_token_stands_for(gallery, inversion):
+    for found in gallery.rows:
+        assert found["at"] == isn.alignment.align(inversion.prompt_ids, found["ids"])
+        assert len(found["at"]) == len(found["tokens"]) == len(found["info"])
+    assert any(found["at"] == list(range(len(inversion.prompt_ids))) for found in gallery.rows)
+
+
+def test_the_sentence_and_the_states_are_those_of_the_public_function(gallery, inversion):
+    found = isn.fixed(inversion)
+    shown = gallery.summary["fixed"]
+    assert shown["sentence"] == found.sentence
+    assert len(shown["states"]) == len(inversion.tokens)
+    told = {token.position: token.state for token in found.tokens if token.state != "unknown"}
+    assert {i: state for i, state in enumerate(shown["states"]) if state} == told
+
+
+def test_without_a_bank_of_p_nothing_is_said_to_be_fixed(lm, generator):
+    alone = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=0.5, n=16, bank=0)
+    summary = SampleGallery(alone).summary
+    assert summary["fixed"] is None
+    assert summary["histogram"]["prior"] is None
+
+
+def test_the_histogram_holds_all_of_the_posterior_and_of_the_bank(gallery, inversion):
+    bins = gallery.summary["histogram"]
+    assert len(bins["edges"]) == BINS + 1
+    assert sum(bins["posterior"]) == pytest.approx(1, abs=1e-3)
+    assert sum(bins["prior"]) == pytest.approx(1, abs=1e-3)
+    edges = np.array(bins["edges"])
+    inside = edges[1:] <= inversion.ball_edge
+    assert sum(np.array(bins["posterior"])[inside]) <= 0.95 + 1e-3
+    near = float((inversion.prior_d < edges[3]).mean())
+    assert sum(bins["prior"][:3]) == pytest.approx(near, abs=1e-3)
+
+
+def test_the_scale_of_the_shading_is_a_round_number_of_bits_and_the_pickers_too(scope):
+    scope.bandwidth = 1.0
+    scope.invert().wait(20)
+    bits = scope.gallery.summary["info_max"] / np.log(2)
+    assert f"{bits:.1g}" == f"{bits:.3g}" or f"{bits:.2g}" == f"{bits:.3g}"
+    assert scope.picker.values_max == pytest.approx(bits)
+
+
+def test_a_row_can_be_read_along(scope, lm, generator):
+    scope.bandwidth = 1.0
+    scope.invert().wait(20)
+    assert scope.gallery.can_read
+    sent = []
+    scope.gallery.send = sent.append
+    answer = ask(scope.gallery, "along", sent, rank=1, revision=scope.gallery.revision)
+    expected = isn.distances_along(lm, generator, scope.inversion, scope.gallery.rows[1]["ids"])
+    np.testing.assert_allclose(answer["value"], expected, atol=1e-3)
+    assert answer["value"][-1] == pytest.approx(scope.gallery.rows[1]["d"], abs=1e-3)
+    gone = ask(scope.gallery, "along", rank=1, revision=scope.gallery.revision - 1)
+    assert "no longer shown" in gone["message"]
+
+
+def test_neighbours_and_galleries_alone_are_not_read_along(gallery, scope):
+    assert not gallery.can_read
+    scope.site = OTHER
+    settle(scope)
+    ask(scope, "search", scope.sent)
+    settle(scope)
+    assert scope.gallery.rows
+    assert not scope.gallery.can_read
+    json.dumps(scope.gallery.summary, allow_nan=False)
+
+
+def test_the_static_picture_begins_with_the_sentence(gallery):
+    import html
+
+    assert html.escape(gallery.summary["fixed"]["sentence"]) in gallery._repr_mimebundle_()[0]["text/html"]
