@@ -1,8 +1,8 @@
 """Regular expressions that people write: read with a clear error, searched for a limited time.
 
 A pattern such as ``(a|aa)+$`` can search a short text for ever, and while Python's own `re` searches, nothing else of
-the process runs, not even a Stop. The package `regex` reads the same patterns, gives up in time, and lets other threads
-run meanwhile.
+the process runs, not even a Stop. The package `regex` reads nearly the same patterns, gives up in time, and lets other
+threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def search(pattern: regex.Pattern[str], text: str, limit_s: float = LIMIT_S) -> 
     'bb'
     """
     try:
-        return pattern.search(text, timeout=max(limit_s, 1e-3), concurrent=True)
+        if limit_s <= 0:
+            raise TimeoutError
+        return pattern.search(text, timeout=limit_s, concurrent=True)
     except TimeoutError as e:
         raise InvalidArgument(
             f"the pattern {pattern.pattern!r} takes too long on {text[:40]!r}",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -41,12 +42,18 @@ def align(picked: Sequence[T], other: Sequence[T]) -> list[int | None]:
     >>> align("<bos> 4 3 7 + 5 =".split(), "<bos> 8 7 + 5 =".split())
     [0, 2, 3, 4, 5, 6]
     """
+    return list(_aligned(tuple(picked), tuple(other)))
+
+
+@lru_cache(maxsize=1 << 15)  # the same samples are aligned for a list, for what they have in common, at every bandwidth
+def _aligned(picked: tuple[T, ...], other: tuple[T, ...]) -> tuple[int | None, ...]:
+    """:func:`align`."""
     n, m = len(picked), len(other)
     if n == m:
-        return list(range(n))
+        return tuple(range(n))
     found: list[int | None] = [None] * m
     if not n or not m:
-        return found
+        return tuple(found)
     found[-1] = n - 1
     first = int(min(n, m) > 1 and picked[0] == other[0])
     if first:
@@ -57,7 +64,7 @@ def align(picked: Sequence[T], other: Sequence[T]) -> list[int | None]:
         if kind in ("equal", "replace"):
             for i, j in zip(range(a, a_end), range(b, b_end), strict=False):
                 found[m - 2 - j] = n - 2 - i
-    return found
+    return tuple(found)
 
 
 def compare(

@@ -208,7 +208,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             "module": "consistency_panel",
             "state": _state(
                 panel,
-                ("rows", "ready", "chance_note", "doubt", "measured"),
+                ("rows", "ready", "chance_note", "doubt", "measured", "where"),
                 features=[],
                 measure_label="",
                 frozen=True,

@@ -6,6 +6,7 @@ import html
 import json
 import threading
 import time
+from html.parser import HTMLParser
 
 import altair as alt
 import pandas as pd
@@ -350,7 +351,22 @@ def test_where_chance_is_taken_over_draws_from_p_nothing_is_said(scope):
 def test_the_first_prompt_comes_from_p(lm, generator):
     widget = InverseScopeWidget(lm, generators=[generator], site=SITE)
     assert widget.prompt in TEXTS
-    assert [example["text"] for example in widget.picker.examples] == [widget.prompt]
+    examples = widget.picker.examples
+    assert examples[0]["text"] == widget.prompt
+    assert {example["group"] for example in examples} == {"gifts"}
+    texts = [example["text"] for example in examples]
+    assert 1 < len(texts) <= 4
+    assert set(texts) <= set(TEXTS)
+    assert len(set(texts)) == len(texts)
+
+
+def test_examples_are_texts_or_groups_of_texts():
+    def shown(examples):
+        return [tuple(entry.values()) for entry in TokenPicker(tokens=["a"], examples=examples).examples]
+
+    assert shown(["a b"]) == [("", "a b", "a b")]
+    assert shown({"sum": "1 + 2"}) == [("", "sum", "1 + 2")]
+    assert shown({"sum": ["1 + 2", "3"]}) == [("sum", "1 + 2", "1 + 2"), ("sum", "3", "3")]
 
 
 # -- gallery and panel alone ---------------------------------------------------------------------------
@@ -430,12 +446,16 @@ def test_the_fallback_is_plain_html_without_scripts(scope):
 def test_the_saved_page_is_one_safe_file(scope, tmp_path):
     scope.invert().wait(20)
     scope.gallery.rows[0]["text"] = "</script><script>alert(1)</script>"
-    html = scope.to_html(tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html
-    assert "<script>alert" not in html
-    assert len(html.encode()) < 3_000_000
-    assert "src=" not in html.replace("src=x", "")
-    assert "<link" not in html
+    page = scope.to_html(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+    assert "<script>alert" not in page
+    assert len(page.encode()) < 3_000_000
+    tags = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
+    parser.feed(page)
+    assert {"html", "style", "script", "div"} <= {tag for tag, _ in tags}
+    assert [tag for tag, attributes in tags if {"src", "href"} & set(attributes) or tag == "link"] == []
 
 
 def test_a_page_that_cannot_be_written_says_so_and_leaves_nothing(scope, tmp_path):

@@ -77,6 +77,35 @@ def test_a_measurement_is_kept_whatever_is_picked_when_it_ends(measuring):
     assert scope.panel.rows[0]["across"]["fcr"] == kept["fcr"]  # back at its own
 
 
+def test_a_measurement_that_waits_is_of_what_was_picked_when_it_was_asked_for(measuring):
+    scope, gate, _running = measuring
+    hold = threading.Event()
+    scope.background.submit("something long", lambda job: hold.wait(20))
+    job = scope.panel.measure()
+    scope.position = 3
+    settle(scope)
+    gate.set()
+    hold.set()
+    job.wait(60)
+    (kept,) = scope.panel.measured
+    assert kept["where"].endswith(f"inputs like {PROMPT!r}")
+    assert scope.panel.rows[0]["across"] is None
+    scope.position = -1
+    settle(scope)
+    assert scope.panel.rows[0]["across"]["fcr"] == kept["fcr"]
+
+
+def test_a_measurement_is_not_shown_for_another_hypothesis_of_that_name(measuring):
+    scope, gate, _running = measuring
+    gate.set()
+    scope.panel.measure().wait(60)
+    assert scope.panel.rows[0]["across"] is not None
+    scope.panel.remove(JOHN.name)
+    scope.add_hypothesis(isn.Feature(JOHN.name, len))
+    assert scope.panel.rows[0]["across"] is None
+    assert len(scope.panel.measured) == 1
+
+
 def test_stop_of_an_inversion_leaves_the_measurement_and_stop_of_all_does_not(measuring):
     scope, _gate, running = measuring
     job = scope.panel.measure()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -92,6 +93,27 @@ def test_a_choice_that_the_next_site_does_not_have_takes_the_shading_off(scope):
     scope.site = SITE
     assert shaded(scope) is not None
     settle(scope)
+
+
+def test_what_was_read_at_one_site_is_never_shown_at_another(scope, monkeypatch):
+    gate, reading = threading.Event(), threading.Event()
+    entry = shading_module.QUANTITIES["norm"]
+
+    def slowly(*args, **how):
+        reading.set()
+        assert gate.wait(20)
+        return entry.read(*args, **how)
+
+    monkeypatch.setitem(shading_module.QUANTITIES, "norm", dataclasses.replace(entry, read=slowly))
+    scope.picker.set_state({"quantity": "norm"})
+    assert reading.wait(10)
+    before = scope.picker.values
+    scope.picker.quantity = "picked"  # chosen away while it is read
+    gate.set()
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        assert scope.picker.values == before
+        time.sleep(0.02)
 
 
 def test_stop_ends_a_shading_without_an_error(scope, monkeypatch):

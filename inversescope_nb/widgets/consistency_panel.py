@@ -7,6 +7,7 @@ picked inputs (`inversescope_nb.consistency`): a job with progress that can be s
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 KEPT = 50
 """Measurements that are remembered."""
-Measure = Callable[[Sequence[Feature], Job], "pd.DataFrame"]
+Measure = Callable[[Sequence[Feature], "Inversion", Job], "pd.DataFrame"]
 
 
 class ConsistencyPanel(MessageWidget):
@@ -38,8 +39,8 @@ class ConsistencyPanel(MessageWidget):
         inversion: the inversion whose samples are labelled; can be replaced through `show`.
         features: ready-made hypotheses to choose from.
         prior: inputs drawn from P(X), for the chance level.
-        measure: what "Measure across inputs" runs: ``measure(features, job)`` -> the frame of a
-            `ConsistencyReport`, one row per feature. Without it that button is not there.
+        measure: what "Measure across inputs" runs: ``measure(features, inversion, job)`` -> the frame of a
+            `ConsistencyReport`, one row per feature, at the inversion's site. Without it that button is not there.
         measure_label: what is said of that measurement.
         worker: the thread on which hypotheses are tested.
         background: the thread on which is measured, so that hypotheses need not wait for it.
@@ -60,6 +61,8 @@ class ConsistencyPanel(MessageWidget):
     chance_note = t.Unicode("").tag(sync=True)
     measured = t.List(t.Dict()).tag(sync=True)
     """Every measurement across inputs so far, newest first: ``{name, where, fcr, low, high, chance, n, p_value}``."""
+    where = t.Unicode("").tag(sync=True)
+    """What a measurement made now would be of: site, bandwidth, inputs."""
     doubt = t.Unicode("").tag(sync=True)
     """Why the rates for this input are grey; empty where they can be believed."""
 
@@ -80,7 +83,8 @@ class ConsistencyPanel(MessageWidget):
         self._pick: InputText | None = None
         self._ready_made: dict[str, Feature] = {}
         self._hypotheses: dict[str, Feature] = {}
-        self._measured_for: dict[tuple[str, str], dict[str, Any]] = {}
+        self._measured_for: dict[tuple[Any, Feature], dict[str, Any]] = {}
+        self._rows_turn = threading.Lock()  # hypotheses go on the comm thread while others compute their rates
         self._prior: Sequence[InputText] = prior
         self._measure = measure
         super().__init__(measure_label=measure_label if measure else "")
@@ -112,13 +116,14 @@ class ConsistencyPanel(MessageWidget):
 
         ``chance_note`` says where ``prior`` comes from if it is not drawn from P(X).
         """
-        self._inversion, self._prior = inversion, prior
+        given = None
+        if inversion is not None:
+            given = pick or InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
+        self._pick, self._prior, self._inversion = given, prior, inversion
         self.chance_note = chance_note
         reason = "" if inversion is None else doubt_of(inversion)
         self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
-        self._pick = None
-        if inversion is not None:
-            self._pick = pick or InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
+        self.where = "" if inversion is None else where_of(inversion)
         self.ready = inversion is not None
         self._refresh()
 
@@ -130,17 +135,20 @@ class ConsistencyPanel(MessageWidget):
                 hint="remove it first, or name this one otherwise",
             )
         row = self._row(feature)  # raises FeatureError before anything is kept
-        self._hypotheses[feature.name] = feature
-        self.rows = [*self.rows, row]
+        with self._rows_turn:
+            self._hypotheses[feature.name] = feature
+            self.rows = [*self.rows, row]
 
     def remove(self, name: str) -> None:
         """Take a hypothesis away."""
-        if self._hypotheses.pop(name, None) is None:
+        with self._rows_turn:
+            known = self._hypotheses.pop(name, None)
+            self.rows = [row for row in self.rows if row["name"] != name]
+        if known is None:
             raise InvalidArgument(
                 f"no hypothesis is named {name!r}.{suggest(name, self._hypotheses)}",
                 hint=f"there are: {', '.join(self._hypotheses) or 'none'}",
             )
-        self.rows = [row for row in self.rows if row["name"] != name]
 
     def measure(self) -> Job:
         """Start the measurement across inputs; ``.wait()`` on the job returns its frame."""
@@ -148,66 +156,69 @@ class ConsistencyPanel(MessageWidget):
             raise InvalidArgument("this panel was made without a way to measure across inputs", hint="pass measure=")
         if not self._hypotheses:
             raise InvalidArgument("there is no hypothesis to measure", hint="add one first")
-        run, features, where = self._measure, self.hypotheses, self._where
+        run, features, inversion = self._measure, self.hypotheses, self._inversion
+        if inversion is None:
+            raise InvalidArgument(
+                "nothing is inverted yet, so there is no site to measure at", hint="pick a token first"
+            )
         self.clear_error()
         self.status = status_of(None, "waiting")
         return (self._background or self.worker).submit(
             "measure",
-            lambda job: run(features, job),
+            lambda job: run(features, inversion, job),
             on_progress=lambda job, progress: self._progress(progress),
-            on_done=lambda job: self._measured(job, where),
+            on_done=lambda job: self._measured(job, inversion, features),
         )
-
-    @property
-    def _where(self) -> str:
-        """What a measurement made now is of."""
-        inversion = self._inversion
-        if inversion is None or self._pick is None:
-            return ""
-        text = str(self._pick)
-        like = text if len(text) < 50 else f"\u2026{text[-49:]}"
-        return f"{inversion.site}, \u03b5 = {inversion.bandwidth:g}, inputs like {like!r}"
 
     def _progress(self, progress: Progress) -> None:
         self.status = status_of(progress, "measuring")
 
-    def _measured(self, job: Job, where: str) -> None:
+    def _measured(self, job: Job, inversion: Inversion | Neighbours, features: Sequence[Feature]) -> None:
         if not job.superseded:
             self.status = dict(IDLE)
         if job.error is not None:
             self.fail(job.error)
             return
-        for record in job.result.to_dict("records"):
+        records = {record["feature"]: record for record in job.result.to_dict("records")}
+        kept = [*self._measured_for.items()]
+        for feature in features:
+            record = records[feature.name]
             rate = {
                 "fcr": record["fcr"],
                 "low": record["fcr_low"],
                 "high": record["fcr_high"],
                 "chance": record["chance"],
+                "plain": record["fcr_plain"],
+                "star": record["fcr_star"],
                 "n": record["n_targets"],
                 "p_value": record.get("p_value"),
             }
-            key = (where, record["feature"])
-            self._measured_for.pop(key, None)
-            self._measured_for[key] = as_json(rate)
-        for old in list(self._measured_for)[:-KEPT]:
-            del self._measured_for[old]
-        newest = reversed(self._measured_for.items())
-        self.measured = [{"name": name, "where": at, **rate} for (at, name), rate in newest]
+            key = (_place(inversion), feature)
+            kept = [(old, found) for old, found in kept if old != key]
+            kept.append((key, as_json({"name": feature.name, "where": where_of(inversion), **rate})))
+        self._measured_for = dict(kept[-KEPT:])
+        self.measured = [*self._measured_for.values()][::-1]
         self._refresh()  # also where something else is picked by now: then the rows stay as they are
 
     def _row(self, feature: Feature) -> dict[str, Any]:
-        across = self._measured_for.get((self._where, feature.name))
-        return row_of(self._inversion, self._pick, feature, self._prior, across)
+        inversion = self._inversion
+        across = None if inversion is None else self._measured_for.get((_place(inversion), feature))
+        return row_of(inversion, self._pick, feature, self._prior, across)
 
     def _refresh(self) -> None:
-        rows = []
-        for feature in self._hypotheses.values():
-            try:
-                rows.append(self._row(feature))
-            except InverseScopeError as error:
-                rows.append({"name": feature.name, "label": None, "here": None, "across": None, "note": str(error)})
-                self.fail(error)
-        self.rows = rows
+        while True:
+            shown, rows = self._inversion, []
+            for feature in self.hypotheses:
+                try:
+                    rows.append(self._row(feature))
+                except InverseScopeError as error:
+                    rows.append({"name": feature.name, "label": None, "here": None, "across": None, "note": str(error)})
+                    self.fail(error)
+            with self._rows_turn:
+                if shown is self._inversion and [row["name"] for row in rows] == list(self._hypotheses):
+                    self.rows = rows
+                    return
+            # something else was picked, added or removed while these were computed: once more
 
     @t.observe("rows", "doubt")
     @guarded
@@ -255,5 +266,17 @@ class ConsistencyPanel(MessageWidget):
     @handles("stop")
     def stop(self) -> None:
         """Stop the measurement."""
-        if (self._background or self.worker).stop("measure"):
+        if (self._background or self.worker).stop("measure") and self.status["running"]:
             self.status = {**self.status, "stopping": True}
+
+
+def _place(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
+    """What a measurement is of, apart from the hypothesis."""
+    return str(inversion.site), inversion.bandwidth, tuple(inversion.prompt_ids)
+
+
+def where_of(inversion: Inversion | Neighbours) -> str:
+    """The same in words."""
+    text = str(inversion.text)
+    like = text if len(text) < 50 else f"\u2026{text[-49:]}"
+    return f"{inversion.site}, \u03b5 = {inversion.bandwidth:g}, inputs like {like!r}"

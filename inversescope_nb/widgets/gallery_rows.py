@@ -54,7 +54,7 @@ class Query:
         rows = [row for row in rows if row["in_ball"] or not self.inside]
         if self.text and self.regex:
             pattern, end = read_pattern(self.text), time.monotonic() + LIMIT_S
-            rows = [row for row in rows if search(pattern, row["text"], end - time.monotonic())]
+            rows = [row for row in rows if search(pattern, row["text"], end - time.monotonic())]  # raises in time
         elif self.text:
             wanted = self.text.lower()
             rows = [row for row in rows if wanted in row["text"].lower()]
@@ -127,12 +127,13 @@ def _bins(inversion: Inversion) -> dict[str, Any]:
     """Shares of the posterior, and of a bank drawn from P(X), by distance; the last bin holds all beyond it too."""
     d, weight = np.asarray(inversion.d, dtype=float), np.asarray(inversion.weight, dtype=float)
     finite = np.isfinite(d)
-    d = d[finite]
-    weight = weight[finite] if weight[finite].sum() > 0 else np.ones(len(d))  # nothing weighs: they count alike
+    d, weight = d[finite], weight[finite]
+    weighed = bool(weight.sum() > 0)
+    weight = weight if weighed else np.ones(len(d))  # nothing weighs: they count alike
     bank = np.asarray(getattr(inversion, "prior_d", ()), dtype=float)
     bank = bank[np.isfinite(bank)]
     if not len(d):
-        return {"edges": [0.0, 1.0], "posterior": [0.0], "prior": None}
+        return {"edges": [0.0, 1.0], "posterior": [0.0], "prior": None, "weighed": False}
     tops = [float(np.quantile(d, 0.98)), inversion.ball_edge, float(np.quantile(bank, 0.9)) if len(bank) else 0.0]
     high = 1.1 * max(top for top in tops if math.isfinite(top)) or 1.0
     edges = np.linspace(0.0, high, BINS + 1)
@@ -145,6 +146,7 @@ def _bins(inversion: Inversion) -> dict[str, Any]:
         "edges": [round(float(edge), 6) for edge in edges],
         "posterior": shares(d, weight),
         "prior": shares(bank, np.ones(len(bank))) if len(bank) else None,
+        "weighed": weighed,
     }
 
 
@@ -170,9 +172,10 @@ def _fixed(inversion: Inversion) -> dict[str, Any] | None:
     for token in found.tokens:
         known = token.state != "unknown"
         states[token.position] = token.state if known else ""
-        here = f"{token.share:.0%} ({token.low:.0%} to {token.high:.0%}) of the inputs near it have it here"
-        anywhere = f", {token.anywhere:.0%} have it anywhere" if token.elsewhere else ""
-        words[token.position] = f"{here}{anywhere}, {token.prior:.0%} of P(X)" if known else ""
+        near = f"{token.share:.0%} ({token.low:.0%} to {token.high:.0%})"
+        here = f"of the other inputs near it {near} have it here, of P(X)'s {token.prior:.0%}"
+        anywhere = f"; anywhere {token.anywhere:.0%}, of P(X)'s {token.anywhere_prior:.0%}" if token.elsewhere else ""
+        words[token.position] = f"{here}{anywhere}" if known else ""
     return {"sentence": found.sentence, "states": states, "words": words}
 
 

@@ -52,11 +52,14 @@ def rate_of_pick(
         return None, None
     report = consistency_of(inversion, [feature], prior_texts=prior, permutations=0)
     record = report.to_frame().iloc[0]
+    chance = record["chance_prior"]
     return label, {
         "fcr": record["fcr"],
         "low": record["fcr_low"],
         "high": record["fcr_high"],
         "chance": record["chance_prior"],
+        "plain": record["fcr_plain"],
+        "star": (record["fcr"] - chance) / (1 - chance) if chance < 1 else None,  # None: nothing is above chance
         "n": record["ess_median"],
     }
 

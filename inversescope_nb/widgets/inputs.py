@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..prompts import Prompt, PromptDistribution
 
+EXAMPLES = 4
+"""Prompts to choose from, of each part of P(X)."""
 PRIOR_DRAWS = 512
 TARGETS = 32
 OWN_TOKENS = 64
@@ -95,21 +97,22 @@ class Inputs:
             return 'prompts = isn.tasks.get_prompts("all_tasks")'
         return f"prompts = isn.PromptDistribution.from_model(lm, max_tokens={self._max_tokens})"
 
-    def examples(self, generator: Generator | None) -> dict[str, Prompt]:
-        """A few prompts to begin with, label -> prompt: one of each part of P(X), as far as it can be drawn from;
-        else one of each packaged task that this tokenizer can write."""
+    def examples(self, generator: Generator | None) -> dict[str, list[Prompt]]:
+        """Prompts to begin with, label -> some: of each part of P(X), as far as it can be drawn from; else of each
+        packaged task that this tokenizer can write."""
         sources = [generator.prompts] if generator is not None else []
         sources += [self._prompts] if self._prompts is not None else []
         for source in [*sources, self._all_tasks]:
             parts = getattr(source, "parts", (source,))
-            found: dict[str, Prompt] = {}
+            found: dict[str, list[Prompt]] = {}
             for part in parts:
                 try:
-                    prompt = part.sample(1, seed=1)[0]
-                    self.lm.encode(prompt)
+                    drawn = {prompt.text: prompt for prompt in part.sample(EXAMPLES, seed=1)}
+                    for prompt in drawn.values():
+                        self.lm.encode(prompt)
                 except (NotEnumerable, BadPrompt):
                     continue
-                found[part.name.replace("_", " ")] = prompt
+                found[part.name.replace("_", " ")] = list(drawn.values())
             if found:
                 return found
         return {}

@@ -1,4 +1,4 @@
-"""One worker thread per widget: a queue of one per kind of job, cancelling, progress, remaining time.
+"""Worker threads: a queue of one per kind of job, cancelling, progress, remaining time.
 
 JupyterLab runs every message handler on one thread shared by all widgets, so a handler must never
 compute: it submits a job here and returns. The newest job of a kind wins: one still waiting is

@@ -1,7 +1,7 @@
 """What all widgets of this package share: requests from the front end, errors in place, callbacks.
 
-The front end sends ``{kind: "request", id, method, params}``; it is answered by any number of
-``progress`` messages and then one ``result`` or ``error {type, message, hint}``. A handler either
+The front end sends ``{kind: "request", id, method, params}``; it is answered by one ``result`` or
+``error {type, message, hint}``. How far a job is stands in a trait. A handler either
 answers at once or submits a `Job`, whose end is the answer and which ``{kind: "cancel", id}`` stops. Errors
 never vanish: they stand in the widget (trait ``error``), in ``last_error``, and reach ``on_error`` callbacks.
 """

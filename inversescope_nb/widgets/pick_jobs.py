@@ -1,4 +1,4 @@
-"""What happens after a pick, on the worker's thread: inverting, searching, training, measuring.
+"""What happens after a pick: inverting and searching on one thread, measuring and training on another behind it.
 
 `PickJobs` holds the part of `InverseScopeWidget` that computes and shows what came out. A result carries what
 was asked, so that inputs which no longer belong to what is picked are never shown under its name.
@@ -116,8 +116,11 @@ class PickJobs(MessageWidget):
             generator, prompt, site=site, position=position, bandwidth=bandwidth, n=n, job=job
         )
         bits = self._backend.token_bits(generator, prompt, site=site, position=position, bandwidth=bandwidth, job=job)
+        if job.cancel.is_set():
+            raise Cancelled
         self._show(asked, inversion, generator.prompts, generator)
-        self.shading.of_pick(bits, self.gallery.summary["info_max"] / math.log(2))  # one quantity, one scale
+        if asked == self._now():
+            self.shading.of_pick(bits, self.gallery.summary["info_max"] / math.log(2))  # one quantity, one scale
         self._inversions(inversion)
 
     def _reweigh(self, asked: Asked, generator: Generator) -> None:
@@ -177,14 +180,14 @@ class PickJobs(MessageWidget):
             "train": button + time,
         }
 
-    def _measure(self, features: Sequence[Feature], job: Job) -> pd.DataFrame:
-        site, bandwidth = str(self._inversion.site), self._inversion.bandwidth  # type: ignore[union-attr]
+    def _measure(self, features: Sequence[Feature], inversion: Inversion, job: Job) -> pd.DataFrame:
+        site, bandwidth = str(inversion.site), inversion.bandwidth
         generator = self._backend.shelf.find(site)
         if generator is None:
             raise InverseScopeError(
                 f"{site} has no generator, so nothing can be measured across inputs", hint="train one first"
             )
-        pick = InputText.from_ids(self._inversion.prompt_ids, self.lm)  # type: ignore[union-attr]
+        pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         return self._backend.consistency(generator, features, pick, site=site, bandwidth=bandwidth, job=job)
 
     @handles("search")
@@ -213,24 +216,29 @@ class PickJobs(MessageWidget):
         job.when_done(lambda job: self._trained(job, asked))
 
     def _trained(self, job: Job, asked: Asked) -> None:
-        if isinstance(job.error, Cancelled):
-            if self.site == asked.site:
-                self._offer_training(asked.prompt, asked.site)
-        elif job.error is not None:
-            self.fail(job.error)
-        else:
-            self.site_map = self._backend.site_map()
-            self._refresh_site()  # the bandwidths are those of the new generator, where it is of the picked site
-            if self.site == asked.site:
-                self.invert()
-        if not job.superseded:
-            self.training = dict(IDLE)
+        try:
+            if isinstance(job.error, Cancelled):
+                if self.site == asked.site:
+                    self._offer_training(asked.prompt, asked.site)
+            elif job.error is not None:
+                self.fail(job.error)
+            else:
+                self.site_map = self._backend.site_map()
+                self._refresh_site()  # the bandwidths are those of the new generator, where it is of the picked site
+                self.shading.refresh()
+                if self.site == asked.site:
+                    self.invert()
+        finally:
+            with self._turn:
+                if not job.superseded:
+                    self.training = dict(IDLE)
         self._backend.tidy()
 
     @handles("stop training")
     def _stop_training(self) -> None:
-        if self.background.stop("train") and self.training["running"]:
-            self.training = {**self.training, "stopping": True}
+        with self._turn:
+            if self.background.stop("train") and self.training["running"]:
+                self.training = {**self.training, "stopping": True}
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its parts off the page."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..inversion import Inversion
 
 
+LAYOUTS = ("auto", "aligned", "text")
 Read = Callable[["Inversion", Sequence[int], Job], Sequence[float]]
 
 
@@ -30,7 +31,8 @@ class SampleGallery(MessageWidget):
     Args:
         inversion: what `invert` returned; can be set later, and replaced, through ``.inversion``.
         unit: ``"bits"`` or ``"nats"``, for the information per token.
-        layout: ``"aligned"``: each token under the one of the picked input that it stands for; or ``"text"``.
+        layout: ``"aligned"``: each token under the one of the picked input that it stands for; ``"text"``; or
+            ``"auto"``: aligned where the picked input is short.
         read: ``read(inversion, token_ids, job)`` -> the distance at each token of an input, should the activation be
             read there; what is shown of an input that is opened. Without it that line is not there.
         worker: the thread on which that is computed.
@@ -45,7 +47,7 @@ class SampleGallery(MessageWidget):
     first_page = t.Dict(default_value=None, allow_none=True).tag(sync=True)
     revision = t.Int(0).tag(sync=True)
     unit = t.Unicode("bits").tag(sync=True)
-    layout = t.Unicode("aligned").tag(sync=True)
+    layout = t.Unicode("auto").tag(sync=True)
     query = t.Dict(default_value=asdict(Query())).tag(sync=True, echo_update=False)
     """What is listed, and in which order: ``{text, regex, inside, sort}``."""
     can_read = t.Bool(False).tag(sync=True)
@@ -56,7 +58,7 @@ class SampleGallery(MessageWidget):
         inversion: Inversion | None = None,
         *,
         unit: str = "bits",
-        layout: str = "aligned",
+        layout: str = "auto",
         read: Read | None = None,
         worker: Worker | None = None,
         **unknown: Any,
@@ -80,8 +82,8 @@ class SampleGallery(MessageWidget):
     @t.validate("layout")
     @checked
     def _valid_layout(self, proposal: dict[str, Any]) -> str:
-        if proposal["value"] not in ("text", "aligned"):
-            raise InvalidArgument(f"the layout {proposal['value']!r} is not known", hint="allowed: 'text', 'aligned'")
+        if proposal["value"] not in LAYOUTS:
+            raise InvalidArgument(f"the layout {proposal['value']!r} is not known", hint=f"allowed: {LAYOUTS}")
         return proposal["value"]
 
     @t.validate("query")
@@ -127,12 +129,12 @@ class SampleGallery(MessageWidget):
         return {"revision": self.revision, **page_of(self._rows, start, size, _query_of(query))}
 
     @handles("along")
-    def _along(self, rank: int, revision: int) -> Job:
-        read, inversion = self._read, self._inversion
-        if read is None or inversion is None or revision != self.revision or not 0 <= rank < len(self._rows):
-            raise InvalidArgument("this input is no longer shown")
-        ids = self._rows[rank]["ids"]
-        job = self.worker.submit(f"along {rank}", lambda job: read(inversion, ids, job))
+    def _along(self, rank: int, revision: int, hover: bool = False) -> Job | None:
+        read, inversion, rows = self._read, self._inversion, self._rows
+        if read is None or inversion is None or revision != self.revision or not 0 <= rank < len(rows):
+            return None  # it is no longer shown: nothing to say, and no error
+        kind = "along" if hover else f"along {revision} {rank}"  # of several hovered rows the last one counts
+        job = self.worker.submit(kind, lambda job: read(inversion, rows[rank]["ids"], job))
         return job.answering(lambda distances: [round(float(d), 4) for d in distances])
 
 

@@ -2,7 +2,7 @@
 
 A thin face on the public functions: the parts (`TokenPicker`, `SampleGallery`, `ConsistencyPanel`) are
 widgets of their own, this one wires them, and the code it shows does the same in three lines. Message
-handlers and observers only enqueue; one worker thread computes, newest request first.
+handlers and observers only enqueue; threads behind them compute, and the newest request of a kind wins.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ class InverseScopeWidget(PickJobs):
             bandwidth = 0.1 if generator is None else generator.default_bandwidth(site)
         examples = backend.inputs.examples(generator)
         if not prompt and examples:
-            first = min(examples.values(), key=lambda example: len(example.text))  # the easiest to read
+            first = min((each[0] for each in examples.values()), key=lambda example: len(example.text))  # easy to read
             prompt = first.text
             position = backend.inputs.position_of(first, generator) if position == -1 else position
         super().__init__(backend, prompt=prompt, site=site, bandwidth=bandwidth, n=n, model_name=backend.name)
         self._picks = Callbacks(self)
-        texts = {label: example.text for label, example in examples.items()}
+        texts = {label: [example.text for example in each] for label, each in examples.items()}
         self.picker = TokenPicker(prompt, tokenize=backend.tokens_of, position=position, examples=texts)
         self.gallery = SampleGallery(read=backend.distances, worker=self.worker)
         self.panel = ConsistencyPanel(
@@ -163,7 +163,7 @@ class InverseScopeWidget(PickJobs):
         self._picks.register(callback, remove)
 
     def on_inversion(self, callback: Callable[[Inversion], Any], remove: bool = False) -> None:
-        """Call ``callback(inversion)`` when a new one is shown; on the worker's thread."""
+        """Call ``callback(inversion)`` when new samples are shown; on the worker's thread."""
         self._inversions.register(callback, remove)
 
     def invert(self) -> Job:
@@ -180,11 +180,13 @@ class InverseScopeWidget(PickJobs):
         """Stop what runs, trainings and measurements too, and drop what waits."""
         self._stop_inverting()
         self._stop_training()
+        self.shading.worker.stop()
         self.panel.stop()
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its parts off the page."""
-        for part in (self.picker, self.gallery, self.panel):
+        parts = (self.picker, self.gallery, self.panel, None if self.panel is None else self.panel.chart)
+        for part in parts:
             if part is not None:
                 part.close()
         super().close()

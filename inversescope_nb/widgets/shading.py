@@ -11,11 +11,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import Cancelled
 from ..token_quantities import QUANTITIES, token_bits, unit_of, why_not
 from .jobs import Job, Worker
 from .messages import IDLE, status_of
 
 if TYPE_CHECKING:
+    from ..generator import Generator
     from .backend import Backend
     from .scope import InverseScopeWidget
     from .token_picker import TokenPicker
@@ -68,7 +70,7 @@ class Shading:
             self._show_pick()
             return
         scope = self._scope
-        asked = (scope.prompt, scope.site, scope.bandwidth)
+        asked = (scope.prompt, scope.site, scope.bandwidth, scope.generator)
         if why_not(quantity, self._backend.lm, scope.site, scope.generator):
             self._picker.shade(None)
             return
@@ -94,11 +96,13 @@ class Shading:
         else:
             self._picker.shade(None)
 
-    def _read(self, job: Job, quantity: str, prompt: str, site: str, bandwidth: float) -> None:
-        generator, lm = self._scope.generator, self._backend.lm
+    def _read(
+        self, job: Job, quantity: str, prompt: str, site: str, bandwidth: float, generator: Generator | None
+    ) -> None:
+        lm = self._backend.lm
         ids, n = self._backend.ids_of(prompt), len(self._picker.tokens)
         if quantity != "bits":
-            self._show(quantity, list(QUANTITIES[quantity].read(lm, ids, site, generator)), prompt)
+            self._show(job, quantity, list(QUANTITIES[quantity].read(lm, ids, site, generator)), site, generator)
             return
         values: list[float | None] = [None] * n
         done = 0
@@ -110,7 +114,7 @@ class Shading:
             values[start:stop] = read[start:stop].tolist()
             done += stop - start
             job.report(done, n, QUANTITIES[quantity].label)
-            self._show(quantity, values, prompt)
+            self._show(job, quantity, values, site, generator)
 
     def _turns(self, n: int) -> Iterator[tuple[int, int]]:
         """Stretches of tokens, each time the one nearest to what is on the screen by then."""
@@ -121,12 +125,14 @@ class Shading:
             left.remove(stretch)
             yield stretch
 
-    def _show(self, quantity: str, values: list[float | None], prompt: str) -> None:
+    def _show(
+        self, job: Job, quantity: str, values: list[float | None], site: str, generator: Generator | None
+    ) -> None:
         picker = self._picker
-        if picker.accepted != prompt or picker.quantity != quantity or len(values) != len(picker.tokens):
-            return  # of a prompt or a choice that is gone
+        if job.cancel.is_set() or len(values) != len(picker.tokens):
+            raise Cancelled  # of a prompt, a site or a choice that is gone
         entry = QUANTITIES[quantity]
-        unit = unit_of(quantity, self._backend.lm, self._scope.site, self._scope.generator)
+        unit = unit_of(quantity, self._backend.lm, site, generator)
         picker.shade(values, label=entry.says, unit=unit, diverging=entry.diverging, top=top_of(values))
 
 

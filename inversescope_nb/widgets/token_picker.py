@@ -23,7 +23,7 @@ class TokenPicker(MessageWidget):
         tokens: the tokens, where there is no ``tokenize``.
         tokenize: text -> tokens, one string each.
         position: index of the picked token, from the end when negative.
-        examples: prompts to choose from: strings, or label -> text.
+        examples: prompts to choose from: strings, label -> text, or label -> several texts.
 
     Raises:
         InvalidArgument: a position outside the tokens, or values that do not match them.
@@ -60,7 +60,7 @@ class TokenPicker(MessageWidget):
         tokens: Sequence[str] | None = None,
         tokenize: Callable[[str], Sequence[str]] | None = None,
         position: int = -1,
-        examples: Sequence[str] | Mapping[str, str] = (),
+        examples: Sequence[str] | Mapping[str, str | Sequence[str]] = (),
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
@@ -73,12 +73,11 @@ class TokenPicker(MessageWidget):
         self.visible: tuple[int, int] | None = None
         """The tokens that are on the screen, of a long prompt: the first, and the one behind the last."""
         start = list(tokens) if tokens is not None else (list(tokenize(text)) if tokenize and text else [])
-        pairs = examples.items() if isinstance(examples, Mapping) else ((e, e) for e in examples)
         super().__init__(
             text=text,
             tokens=start,
             position=position,
-            examples=[{"label": label, "text": example} for label, example in pairs],
+            examples=_listed(examples),
             editable=tokenize is not None,
         )
         self._picks = Callbacks(self)
@@ -196,3 +195,16 @@ class TokenPicker(MessageWidget):
         self.position = int(position)
         assert self._picks is not None
         self._picks(self.index)
+
+
+def _listed(examples: Sequence[str] | Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:
+    """``{group, label, text}`` of each example; several texts of one label are a group."""
+    if not isinstance(examples, Mapping):
+        return [{"group": "", "label": text, "text": text} for text in examples]
+    out = []
+    for label, texts in examples.items():
+        if isinstance(texts, str):
+            out.append({"group": "", "label": label, "text": texts})
+        else:
+            out += [{"group": label, "label": text, "text": text} for text in texts]
+    return out

@@ -2,6 +2,7 @@
 // JupyterChart has them: spec, embed_options, _vl_selections, _params, debounce_wait.
 import vegaEmbed, { type Result, type VisualizationSpec } from "vega-embed";
 import { h } from "./lib/dom.ts";
+import { background, pictureButtons } from "./lib/download.ts";
 import type { Model, RenderArgs } from "./lib/model.ts";
 import { errorBox, errorText } from "./lib/mount.ts";
 import { isDark } from "./lib/theme.ts";
@@ -55,6 +56,9 @@ class Chart {
       }
       this.shown = result;
       this.listen(result);
+      const text = async () => (await result.view.toSVG()).replace("<svg ", `<svg style="background:${background(this.el)}" `);
+      const fault = (error: unknown) => this.el.append(errorBox({ message: `This picture could not be saved: ${errorText(error).message}` }));
+      this.el.append(pictureButtons("chart", text, fault));
     } catch (error) {
       if (turn === this.turn) this.el.replaceChildren(errorBox({ message: `This chart could not be drawn: ${errorText(error).message}` }));
     }

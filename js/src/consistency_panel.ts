@@ -1,7 +1,8 @@
 // ConsistencyPanel: hypotheses about the inputs found, and how consistently each holds, as a chart and as the
-// same numbers in a table. Traits: features, rows, chart, ready, status, error, measure_label, chance_note, doubt.
+// same numbers in a table. Traits: features, rows, measured, where, chart, ready, status, error, measure_label, chance_note, doubt.
 import { child } from "./lib/child.ts";
 import { h, replace, uid } from "./lib/dom.ts";
+import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, errorText, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
@@ -13,6 +14,9 @@ interface Estimate {
   low: number | null;
   high: number | null;
   chance: number | null;
+  /** The share without weights, and how far the rate is above chance: 0 at chance, 1 at full agreement. */
+  plain: number | null;
+  star: number | null;
   n: number;
   p_value?: number | null;
 }
@@ -80,6 +84,22 @@ function interval(estimate: Estimate | null): string {
   return `${number(estimate.fcr)}${range}`;
 }
 
+/** What else is known of a rate, in a quiet line below it. */
+function beside(estimate: Estimate | null): HTMLElement | null {
+  if (!estimate || estimate.fcr == null) return null;
+  return h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
+}
+
+const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "p_value"];
+
+/** All rates that the panel knows, as a file. */
+function ratesCsv(view: View): string {
+  const numbers = (rate: Estimate) => [rate.fcr, rate.low, rate.high, rate.chance, rate.star, rate.plain, rate.n, rate.p_value];
+  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", view.model.get("where") ?? "", row.label, ...numbers(row.here!)]);
+  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one)]);
+  return csv(COLUMNS, [...here, ...across]);
+}
+
 function table(view: View, rpc: Rpc): HTMLElement {
   const body = h("tbody");
   const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", ""].map((text) => h("th", { scope: "col" }, text));
@@ -92,7 +112,8 @@ function table(view: View, rpc: Rpc): HTMLElement {
     replace(caption, note ? `${words} ` : words, note && h("strong", { class: "isn-chance-note" }, note));
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
-  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box" }, sheet), caption);
+  const file = h("button", { type: "button", class: "isn-link", on: { click: () => save("rates.csv", "text/csv", ratesCsv(view)) } }, "Save the rates as CSV");
+  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box" }, sheet), h("div", { class: "isn-downloads" }, file), caption);
   const doubt = h("p", { class: "isn-remark" });
   element.prepend(doubt);
   view.follow(["rows", "doubt"], () => {
@@ -107,9 +128,9 @@ function table(view: View, rpc: Rpc): HTMLElement {
         ? [h("td", { colspan: 5, class: "isn-note" }, row.note)]
         : [
             h("td", { class: "isn-mono" }, row.label ?? "undefined"),
-            h("td", { class: here }, interval(row.here)),
+            h("td", { class: here }, interval(row.here), beside(row.here)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.here ? number(row.here.chance) : "\u2013"),
-            h("td", { class: "isn-cell-number" }, interval(row.across)),
+            h("td", { class: "isn-cell-number" }, interval(row.across), beside(row.across)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
           ];
       const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");
@@ -142,7 +163,7 @@ function history(view: View): HTMLElement {
           null,
           h("th", { scope: "row" }, one.name),
           h("td", null, one.where),
-          h("td", { class: "isn-cell-number" }, interval(one)),
+          h("td", { class: "isn-cell-number" }, interval(one), beside(one)),
           h("td", { class: "isn-cell-number isn-quiet" }, number(one.chance)),
           h("td", { class: "isn-cell-number isn-quiet" }, number(one.p_value, 3)),
         ),
@@ -169,15 +190,18 @@ export function drawConsistencyPanel(view: View): void {
   const progress = progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error)));
   const measureRow = h("div", { class: "isn-row isn-measure" }, measure, measureNote);
   const form = addForm(view, rpc);
-  const body = h("div", { class: "isn-panel-body" }, form, faults, measureRow, progress, chart, table(view, rpc), history(view));
+  const rates = h("div", { class: "isn-rates" }, chart, table(view, rpc));
+  const body = h("div", { class: "isn-panel-body" }, form, faults, measureRow, progress, rates, history(view));
   view.root.append(empty, body);
+  // Where nothing is inverted there is nothing to test, but a measurement that runs, and those that were made, stay.
   view.follow(["ready"], () => {
-    form.hidden = Boolean(view.model.get("frozen"));
-    empty.hidden = Boolean(view.model.get("ready"));
-    body.hidden = !view.model.get("ready");
+    const ready = Boolean(view.model.get("ready"));
+    form.hidden = Boolean(view.model.get("frozen")) || !ready;
+    empty.hidden = ready;
+    rates.hidden = !ready;
   });
-  view.follow(["rows", "measure_label", "status"], () => {
-    const any = (view.model.get("rows") ?? []).length > 0;
+  view.follow(["rows", "measure_label", "status", "ready"], () => {
+    const any = (view.model.get("rows") ?? []).length > 0 && Boolean(view.model.get("ready"));
     const label: string = view.model.get("measure_label") ?? "";
     measureRow.hidden = !any || !label;
     measure.disabled = Boolean(view.model.get("status")?.running);

@@ -1,13 +1,15 @@
 // SampleGallery: the inputs that an inversion found, nearest first, with how far they are and how good the
 // answer is. Traits: summary (one dict), first_page, revision, unit, query, layout, can_read.
-import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
+import { attr, h, replace } from "./lib/dom.ts";
+import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { widget } from "./lib/mount.ts";
-import { EVERYTHING, PAGE, type Page, type Query, type Row, SORTS, type Sort, remote } from "./lib/rows.ts";
+import { EVERYTHING, PAGE, type Page, type Query, type Row, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { type Along, type Layout, type RowView, type Style, columns, nameDistances, rowView } from "./lib/sample_row.ts";
 import { LN2, number, scaleKey, tokenText } from "./lib/shade.ts";
 import { type Summary, summaryView } from "./lib/summary.ts";
+import { toolbar } from "./lib/toolbar.ts";
 
 /** What the shading says; the picker's says the same of the picked input. */
 const PINNED = "given the activation: likelier (+), less likely (\u2212)";
@@ -18,9 +20,14 @@ const STATES: Record<string, [mark: string, words: string]> = {
   given: ["\u00b7", "given by P(X)"],
 };
 const HOVER_MS = 120;
+/** Tokens of the picked input up to which its columns stand side by side without scrolling. */
+const COLUMNS = 12;
+/** Tokens of the picked input beyond which its inputs stand as text. */
+const MOST_COLUMNS = 200;
+const CSV_COLUMNS = ["rank", "text", "d", "weight", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
 
 function edgeRule(edge: number): HTMLElement {
-  const words = `edge of the ball, d = ${number(edge, 3)} \u2014 95 % of the weight lies above this line`;
+  const words = `edge of the ball, d = ${number(edge, 3)} \u2014 95 % of the weight lies nearer`;
   return h("div", { class: "isn-edge", role: "row" }, h("span", { role: "cell", "aria-colspan": 5 }, words));
 }
 
@@ -52,63 +59,10 @@ function stateKey(summary: Summary): HTMLElement | null {
   return parts.length ? h("span", { class: "isn-scale" }, ...parts) : null;
 }
 
-interface Toolbar {
-  element: HTMLElement;
-  unit: HTMLElement;
-  faults: HTMLElement;
-}
-
-/** Filter, order, layout and unit: all of them traits, so that two views of a gallery agree. */
-function toolbar(view: View): Toolbar {
-  const filterId = uid("filter");
-  const filter = h("input", { class: "isn-input isn-filter", id: filterId, type: "search", placeholder: "Filter by text" });
-  const regex = h("button", { type: "button", class: "isn-button isn-regex", "aria-pressed": "false", title: "Read the filter as a regular expression", "aria-label": "Regular expression" }, ".*");
-  const inside = h("input", { type: "checkbox" });
-  const insideWords = h("span");
-  const choose = (label: string, choices: Record<string, string>, title: string) => {
-    const select = h("select", { class: "isn-input", "aria-label": label, title });
-    select.append(...Object.entries(choices).map(([value, words]) => h("option", { value }, words)));
-    return select;
-  };
-  const sort = choose("Sort the inputs", SORTS, "The order of the inputs");
-  const layout = choose("Layout of the inputs", { aligned: "aligned", text: "as text" }, "Under the tokens of the picked input, or as running text");
-  const unit = choose("Unit of information", { bits: "bits", nats: "nats" }, "The unit of the shading");
-  const faults = h("p", { class: "isn-note isn-filter-fault", role: "alert" });
-  const query = (): Query => ({ ...EVERYTHING, ...view.model.get("query") });
-  // With what stands in the filter by now: a click may come before the pause after typing is over.
-  const change = (part: Partial<Query>) => view.write("query", { ...query(), text: filter.value, ...part });
-  filter.addEventListener("keydown", (event) => event.stopPropagation());
-  filter.addEventListener(
-    "input",
-    debounce(150, view.safely(() => change({ text: filter.value })), view.signal),
-  );
-  regex.addEventListener("click", () => change({ regex: !query().regex }));
-  inside.addEventListener("change", () => change({ inside: inside.checked }));
-  sort.addEventListener("change", () => change({ sort: sort.value as Sort }));
-  layout.addEventListener("change", () => view.write("layout", layout.value));
-  unit.addEventListener("change", () => view.write("unit", unit.value));
-  view.follow(["query"], () => {
-    const now = query();
-    if (filter.value !== now.text && document.activeElement !== filter) filter.value = now.text;
-    attr(regex, "aria-pressed", now.regex ? "true" : "false");
-    inside.checked = now.inside;
-    sort.value = now.sort;
-  });
-  view.follow(["layout", "unit"], () => {
-    layout.value = view.model.get("layout") || "aligned";
-    unit.value = view.model.get("unit") || "bits";
-  });
-  view.follow(["summary"], () => {
-    const summary: Summary | null = view.model.get("summary");
-    insideWords.textContent = ` inside the ball (${summary?.inside ?? 0})`;
-  });
-  view.follow(["first_page"], () => {
-    const page: Page | null = view.model.get("first_page");
-    unit.hidden = !page?.rows.some((row) => row.info.some((value) => value != null)); // neighbours have no generator
-  });
-  const label = h("label", { for: filterId, class: "isn-hidden" }, "Filter by text");
-  const element = h("div", { class: "isn-row isn-toolbar" }, label, filter, regex, h("label", { class: "isn-check" }, inside, insideWords), sort, layout);
-  return { element, unit, faults };
+function focusOn(row: RowView, all: RowView[]): void {
+  for (const { toggle } of all) toggle.tabIndex = -1;
+  row.toggle.tabIndex = 0;
+  row.toggle.focus();
 }
 
 /** Moves between the rows with the arrow keys; one of them is in the tab order. */
@@ -121,9 +75,7 @@ function rove(list: HTMLElement, rows: () => RowView[]): void {
     if (here < 0 || moves[event.key] === undefined || !next) return;
     event.preventDefault();
     event.stopPropagation();
-    all[here]!.toggle.tabIndex = -1;
-    next.toggle.tabIndex = 0;
-    next.toggle.focus();
+    focusOn(next, all);
   });
 }
 
@@ -138,18 +90,28 @@ function drawList(view: View): HTMLElement {
   let shown: Row[] = [];
   let views: RowView[] = [];
   let asked = 0;
+  let refocus: number | null = null;
   let loading = false;
-  const read = new Map<number, Promise<Array<number | null>>>();
+  let listed = 0; // the revision of the rows that are there
+  const read = new Map<number, Promise<Array<number | null> | null>>();
 
   const summary = (): Summary => view.model.get("summary");
   const query = (): Query => ({ ...EVERYTHING, ...view.model.get("query") });
   const style = (): Style => {
     const unit: string = view.model.get("unit") || "bits";
-    return { unit, layout: view.model.get("layout") || "aligned", max: summary().info_max * (unit === "bits" ? 1 / LN2 : 1), tokens: summary().tokens };
+    const { info_max, tokens, prior_is_exact: exact } = summary();
+    const chosen: string = view.model.get("layout") || "auto";
+    const fits = tokens.length <= (chosen === "auto" ? COLUMNS : MOST_COLUMNS);
+    const layout: Layout = chosen === "text" || !fits ? "text" : "aligned";
+    return { unit, layout, max: info_max * (unit === "bits" ? 1 / LN2 : 1), tokens, exact };
   };
-  const along: Along = (row) => {
-    if (!read.has(row.rank)) read.set(row.rank, rpc.request("along", { rank: row.rank, revision: view.model.get("revision") }));
-    return read.get(row.rank)!;
+  const along: Along = (row, hover = false) => {
+    const known = read.get(row.rank);
+    if (known) return known;
+    const asked = rpc.request("along", { rank: row.rank, revision: listed, hover });
+    read.set(row.rank, asked);
+    asked.catch(() => read.delete(row.rank)); // stopped, or overtaken: it can be asked for again
+    return asked;
   };
   const canRead = () => Boolean(view.model.get("can_read"));
 
@@ -169,7 +131,7 @@ function drawList(view: View): HTMLElement {
       });
       drawn.element.addEventListener("pointerenter", () => {
         if (!canRead()) return;
-        timer = setTimeout(() => along(row).then((values) => nameDistances(drawn.element, values), () => undefined), HOVER_MS);
+        timer = setTimeout(() => along(row, true).then((values) => nameDistances(drawn.element, values), () => undefined), HOVER_MS);
       });
       drawn.element.addEventListener("pointerleave", () => clearTimeout(timer));
       list.append(drawn.element);
@@ -177,20 +139,26 @@ function drawList(view: View): HTMLElement {
       views.push(drawn);
     }
   };
-  const show = (page: Page) => {
+  const show = (page: Page, filtered = true) => {
     if (page.revision !== view.model.get("revision")) return; // an answer about samples that are gone
     if (page.start === 0) {
-      [shown, views] = [[], []];
+      refocus ??= shown[views.findIndex(({ toggle }) => toggle === document.activeElement)]?.rank ?? null;
+      [shown, views, listed] = [[], [], page.revision];
       const layout: Layout = style().layout;
       list.replaceChildren(header(summary(), layout));
       list.style.setProperty("--isn-slots", layout === "aligned" ? columns(page.rows, summary().tokens) : "");
       list.classList.toggle("isn-aligned", layout === "aligned");
     }
     append(page.rows);
+    if (refocus !== null) {
+      const again = views[shown.findIndex(({ rank }) => rank === refocus)] ?? views[0];
+      if (again) focusOn(again, views);
+      refocus = null;
+    }
     const rest = page.matching - shown.length;
-    more.hidden = rest <= 0;
+    more.hidden = rest <= 0 || !filtered;
     more.textContent = `Show ${Math.min(PAGE, rest)} more`;
-    const { text, inside } = query();
+    const { text, inside } = filtered ? query() : EVERYTHING;
     state.textContent = page.matching === 0 ? "No input matches this filter." : `${shown.length} of ${page.matching} ${text || inside ? "inputs match" : "different inputs"}`;
   };
   const load = (start: number) => {
@@ -208,9 +176,25 @@ function drawList(view: View): HTMLElement {
         if (mine !== asked) return;
         loading = false;
         replace(tools.faults, [error.message, error.hint].filter(Boolean).join(": "));
+        const all: Page | null = view.model.get("first_page");
+        if (all && start === 0) show(all, false); // rather all inputs of this pick than some of the last one
       },
     );
   };
+  const everything = async (): Promise<Row[]> => {
+    const [now, rows] = [query(), [] as Row[]];
+    for (let page = await source(now, 0); ; page = await source(now, rows.length)) {
+      rows.push(...page.rows);
+      if (page.rows.length === 0 || rows.length >= page.matching) return rows;
+    }
+  };
+  const file = h("button", { type: "button", class: "isn-link" }, "Save the list as CSV");
+  file.addEventListener("click", () =>
+    everything().then(
+      (rows) => save("inputs.csv", "text/csv", csv(CSV_COLUMNS, rows.map((row) => CSV_COLUMNS.map((name) => row[name as keyof Row])))),
+      (error) => view.fail(error),
+    ),
+  );
   rove(list, () => views);
   more.addEventListener("click", () => load(shown.length));
   // Nearing the end of the list loads what follows; the button does the same for who does not scroll.
@@ -236,12 +220,18 @@ function drawList(view: View): HTMLElement {
     else show(page);
   };
   view.follow(["first_page"], () => {
+    // Nothing of the last pick stays under this one's summary, not even while a filter's answer is on its way.
     read.clear();
+    refocus = shown[views.findIndex(({ toggle }) => toggle === document.activeElement)]?.rank ?? null;
+    [shown, views] = [[], []];
+    list.replaceChildren();
     list.scrollTop = 0;
+    state.textContent = "";
+    more.hidden = true;
     redraw();
   });
   view.follow(["unit", "layout", "query"], redraw);
-  return h("div", { class: "isn-list" }, tools.element, tools.faults, key, list, h("div", { class: "isn-row" }, state, more));
+  return h("div", { class: "isn-list" }, tools.element, tools.faults, key, list, h("div", { class: "isn-row" }, state, more, h("span", { class: "isn-spring" }), file));
 }
 
 export function drawSampleGallery(view: View): void {
@@ -256,6 +246,7 @@ export function drawSampleGallery(view: View): void {
     empty.hidden = has;
     body.hidden = !has;
     replace(top, has ? summaryView(summary!) : null);
+    if (has && summary!.drawn_at !== summary!.bandwidth) return; // weighed anew: what is said comes with the new samples
     said.textContent = has ? `${summary!.distinct} inputs found. ${summary!.fixed?.sentence ?? ""} ${summary!.verdict_words}` : "";
     attr(view.root, "data-isn-revision", view.model.get("revision"));
   });

@@ -3,6 +3,7 @@
 // bandwidth_range, bound, site_map, status, stale, error, offer, code, model_name, frozen, picker, gallery, panel.
 import { child } from "./lib/child.ts";
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
+import { save as saveFile } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
@@ -183,19 +184,12 @@ function codeBox(view: View): HTMLElement {
   return box;
 }
 
-function download(html: string): void {
-  const url = URL.createObjectURL(new Blob([html], { type: "text/html" }));
-  const link = h("a", { href: url, download: "inversescope.html" });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
-
 export function drawScope(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
   const ask: Ask = (method, params) => rpc.request(method, params).catch((error) => view.fail(error));
   const save = h("button", { type: "button", class: "isn-button", title: "Save what is shown as one HTML file that works offline" }, "Save as HTML");
-  save.addEventListener("click", () => ask("html").then((html) => html && download(html)));
+  save.addEventListener("click", () => ask("html").then((html) => html && saveFile("inversescope.html", "text/html", html)));
   const name = h("span", { class: "isn-model-name isn-mono" });
   view.follow(["model_name"], () => {
     name.textContent = view.model.get("model_name") ?? "";

@@ -17,6 +17,7 @@ interface Quantity {
 }
 
 interface Example {
+  group?: string;
   label: string;
   text: string;
 }
@@ -85,7 +86,7 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
     if (hadFocus) buttons[focus]?.focus();
   });
   view.follow(["tokens", "error"], () => {
-    const kept = Boolean(view.model.get("error")) && buttons.length > 0;
+    const kept = view.model.get("error")?.type === "BadPrompt" && buttons.length > 0;
     help.hidden = buttons.length === 0 || frozen();
     help.textContent = kept ? "These are still the tokens of the last prompt that could be read." : "Click a token, or move with the arrow keys and press Enter.";
   });
@@ -185,6 +186,9 @@ function lineMove(buttons: HTMLElement[], from: number, down: boolean): number {
   return best;
 }
 
+/** Characters of an example that the list of them shows. */
+const SHOWN = 60;
+
 function promptForm(view: View): HTMLElement {
   const id = uid("prompt");
   const area = h("textarea", { class: "isn-input isn-prompt", id, rows: 2, spellcheck: "false" });
@@ -217,8 +221,16 @@ function promptForm(view: View): HTMLElement {
   const exampleRow = h("div", { class: "isn-row" }, examples);
   view.follow(["examples"], () => {
     const list: Example[] = view.model.get("examples") ?? [];
-    const options = list.map((example, index) => h("option", { value: index }, example.label));
-    examples.replaceChildren(h("option", { value: "" }, "Example prompts\u2026"), ...options);
+    const groups = new Map<string, HTMLElement>();
+    examples.replaceChildren(h("option", { value: "" }, "Example prompts\u2026"));
+    list.forEach(({ group, label }, index) => {
+      const option = h("option", { value: index }, [...label].length > SHOWN ? `${[...label].slice(0, SHOWN).join("")}\u2026` : label);
+      if (group && !groups.has(group)) {
+        groups.set(group, h("optgroup", { label: group }));
+        examples.append(groups.get(group)!);
+      }
+      (group ? groups.get(group)! : examples).append(option);
+    });
     exampleRow.hidden = list.length === 0;
   });
   const form = h("div", { class: "isn-prompt-form" }, h("div", { class: "isn-field-head" }, h("label", { for: id, class: "isn-label" }, "Prompt"), exampleRow), area);

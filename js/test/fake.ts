@@ -76,6 +76,29 @@ export function choose(select: HTMLElement, value: string): void {
   select.dispatchEvent(new Event("change"));
 }
 
+/** What the page saves from now on, as [name, text]. */
+export function watchDownloads(): Array<[name: string, text: string]> {
+  const files: Array<[string, string]> = [];
+  const blobs = new Map<string, string>();
+  const real = globalThis.Blob;
+  globalThis.Blob = class extends real {
+    readonly parts: string;
+    constructor(parts: BlobPart[] = [], options?: BlobPropertyBag) {
+      super(parts, options);
+      this.parts = parts.map(String).join("");
+    }
+  } as typeof Blob;
+  URL.createObjectURL = (blob: Blob) => {
+    const url = `blob:${blobs.size}`;
+    blobs.set(url, (blob as any).parts);
+    return url;
+  };
+  HTMLAnchorElement.prototype.click = function click(this: HTMLAnchorElement) {
+    files.push([this.getAttribute("download")!, blobs.get(this.getAttribute("href")!)!]);
+  };
+  return files;
+}
+
 export const row = (rank: number, extra: Record<string, unknown> = {}) => ({
   rank,
   tokens: ["<bos>", "When", ` name${rank}`],
@@ -121,6 +144,6 @@ export const summary = (extra: Record<string, unknown> = {}) => ({
   prior_is_exact: true,
   info_max: 2,
   info_clipped: false,
-  histogram: { edges: [0, 0.1, 0.2, 0.3], posterior: [0.7, 0.2, 0.1], prior: [0, 0.1, 0.9] },
+  histogram: { edges: [0, 0.1, 0.2, 0.3], posterior: [0.7, 0.2, 0.1], prior: [0, 0.1, 0.9], weighed: true },
   ...extra,
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { pieces, spoken } from "../src/lib/glyphs.ts";
+import { csv, svgText } from "../src/lib/download.ts";
 import { histogram } from "../src/lib/histogram.ts";
 import { duration } from "../src/lib/progress.ts";
 import { EVERYTHING, select } from "../src/lib/rows.ts";
@@ -60,7 +61,7 @@ describe("bandwidth", () => {
 });
 
 describe("histogram", () => {
-  const bins = { edges: [0, 1, 2, 3], posterior: [0.75, 0, 0.25], prior: [0, 0.5, 0.5] };
+  const bins = { edges: [0, 1, 2, 3], posterior: [0.75, 0, 0.25], prior: [0, 0.5, 0.5], weighed: true };
 
   it("fills the bars inside the ball, outlines those beyond, and marks the edge", () => {
     const svg = histogram({ ...bins, prior: null }, 1.5);
@@ -72,6 +73,17 @@ describe("histogram", () => {
       "25.0\u202f% of the posterior at distance 2.000 or more",
     ]);
     expect(svg.querySelector(".isn-prior-steps")).toBeNull();
+  });
+  it("labels its axis with as many digits as the steps have", () => {
+    const labels = (high: number) => [...histogram({ ...bins, edges: [0, high / 3, (2 * high) / 3, high] }, null).querySelectorAll("text")].map((text) => text.textContent!).filter((text) => /^[0-9.]+$/.test(text));
+    expect(labels(1)).toEqual(["0.00", "0.25", "0.50", "0.75", "1.00"]);
+    expect(labels(0.1)).toEqual(["0.000", "0.025", "0.050", "0.075", "0.100"]);
+    expect(labels(3)).toEqual(["0", "1", "2", "3"]);
+  });
+  it("says so where no sample has any weight", () => {
+    const svg = histogram({ ...bins, weighed: false }, null);
+    expect(svg.textContent).not.toContain("posterior");
+    expect(svg.getAttribute("aria-label")).toContain("samples, unweighted");
   });
   it("draws what P(X) alone would have given on the same axes, with a key", () => {
     const svg = histogram(bins, 1.5);
@@ -100,7 +112,7 @@ describe("rows of a saved page", () => {
 });
 
 describe("a row under the picked input", () => {
-  const style = { max: 2, unit: "bits", layout: "aligned" as const, tokens: ["<bos>", "When", " Mary"] };
+  const style = { max: 2, unit: "bits", layout: "aligned" as const, tokens: ["<bos>", "When", " Mary"], exact: true };
   const cells = (extra: Record<string, unknown>) => [...rowView(row(0, extra), style, null).element.querySelectorAll(".isn-slot")].map((cell) => cell.textContent);
 
   it("puts each token where it belongs, what is more with the next, and a dash where there is none", () => {
@@ -114,5 +126,20 @@ describe("a row under the picked input", () => {
   });
   it("makes every column as wide as what stands in it", () => {
     expect(columns([row(0, { tokens: ["<bos>", "Nevertheless", " x"] })], style.tokens)).toBe("8.2ch 15.2ch 8.2ch");
+  });
+});
+
+describe("files", () => {
+  it("are CSV in which nothing is a formula and quotes are doubled", () => {
+    const table = csv(["a", "b"], [["=1+1", 'say "x", y'], ["-x", -1], [null, "line\nbreak"], ["@a", true]]);
+    expect(table).toBe('a,b\r\n\'=1+1,"say ""x"", y"\r\n\'-x,-1\r\n,"line\nbreak"\r\n\'@a,true\r\n');
+  });
+  it("are pictures that stand alone", () => {
+    const svg = histogram({ edges: [0, 1], posterior: [1], prior: null, weighed: true }, null);
+    document.body.append(svg);
+    const text = svgText(svg);
+    expect(text).toContain('xmlns="http://www.w3.org/2000/svg"');
+    expect(text).not.toContain("class=");
+    expect(svg.getAttribute("class")).toBe("isn-histogram"); // the one on the page stays
   });
 });

@@ -5,7 +5,7 @@ import scopeModule, { bandwidthAt, stepOf } from "../src/scope.ts";
 import pickerModule, { onScreen } from "../src/token_picker.ts";
 import { PageModel } from "../src/viewer.ts";
 import { EVERYTHING } from "../src/lib/rows.ts";
-import { FakeModel, choose, key, mount, row, summary } from "./fake.ts";
+import { FakeModel, choose, key, watchDownloads, mount, row, summary } from "./fake.ts";
 
 afterEach(() => vi.useRealTimers());
 
@@ -74,6 +74,13 @@ describe("TokenPicker", () => {
     list.scrollTop = 300;
     expect(onScreen(list, buttons)).toEqual([90, 130]); // lines 9 (just above) to 12
   });
+  it("offers examples by task, long ones cut short", () => {
+    const { all, one } = mount(pickerModule, { ...state(), examples: [{ group: "sums", label: "1 + 2 =", text: "1 + 2 =" }, { group: "sums", label: "x".repeat(80), text: "long" }, { group: "", label: "own", text: "o" }] });
+    expect(all("optgroup").map((group) => [group.getAttribute("label"), group.children.length])).toEqual([["sums", 2]]);
+    expect(all("optgroup option")[1]!.textContent).toBe(`${"x".repeat(60)}\u2026`);
+    choose(one('[aria-label="Example prompts"]'), "2");
+    expect((one("textarea") as HTMLTextAreaElement).value).toBe("o");
+  });
   it("leaves Enter to an input method that is composing", () => {
     const { model, one } = mount(pickerModule, state());
     const area = one("textarea") as HTMLTextAreaElement;
@@ -117,7 +124,7 @@ describe("TokenPicker", () => {
   it("says that the tokens are those of the last prompt while what is typed cannot be read", () => {
     const { model, el } = mount(pickerModule, state());
     expect(el.textContent).toContain("Click a token");
-    model.update({ error: { message: "no such word" } });
+    model.update({ error: { type: "BadPrompt", message: "no such word" } });
     expect(el.textContent).toContain("the last prompt that could be read");
     model.update({ error: null });
     expect(el.textContent).toContain("Click a token");
@@ -245,6 +252,51 @@ describe("SampleGallery", () => {
     expect(all(".isn-faults .isn-error").length).toBe(0);
     expect(all(".isn-sample").length).toBe(5);
   });
+  it("shows nothing of the last pick while the filter's answer about the next is on its way, or is an error", async () => {
+    const { model, all, el } = mount(galleryModule, { ...state(), query: { ...EVERYTHING, text: "(?i)x", regex: true } });
+    const rows = [row(0, { text: "new" })];
+    model.update({ revision: 2, summary: summary(), first_page: { ...page(rows), revision: 2 } });
+    expect(all(".isn-sample").length).toBe(0);
+    await model.refuse(model.last("page"), "no regular expression", "escape");
+    expect(all(".isn-sample").length).toBe(2); // the head, and this pick's own
+    expect(el.textContent).toContain("1 of 1 different inputs");
+  });
+  it("asks again for what was stopped, and shows nothing of samples that are gone", async () => {
+    const { model, all, one } = mount(galleryModule, { ...state(), can_read: true });
+    all(".isn-toggle")[0]!.click();
+    await model.refuse(model.last("along"), "stopped on request", "");
+    expect(one(".isn-along").textContent).toContain("stopped on request");
+    all(".isn-toggle")[0]!.click();
+    all(".isn-toggle")[0]!.click();
+    expect(model.sent.filter(({ method }) => method === "along").length).toBe(2);
+    await model.answer(model.last("along"), null);
+    await settled();
+    expect(all(".isn-counts").length).toBe(0);
+  });
+  it("keeps the focus on an input when the list is drawn again", () => {
+    const { model, all } = mount(galleryModule, state());
+    all(".isn-toggle")[2]!.focus();
+    model.update({ unit: "nats" });
+    expect(document.activeElement).toBe(all(".isn-toggle")[2]);
+    model.update({ revision: 2, first_page: { ...page([row(0), row(1), row(2)]), revision: 2 } });
+    expect(document.activeElement).toBe(all(".isn-toggle")[2]);
+    expect(all(".isn-toggle").map((toggle) => toggle.tabIndex)).toEqual([-1, -1, 0]);
+  });
+  it("says what log P is where P(X) cannot make the input, and nothing where P(X) cannot score", () => {
+    const { model, all, one } = mount(galleryModule, { ...state(), first_page: page([row(0, { on_support: false, log_prior: null })]) });
+    all(".isn-toggle")[0]!.click();
+    expect(one(".isn-facts").textContent).toContain("log P\u2212\u221e");
+    model.update({ summary: summary({ prior_is_exact: false }), revision: 2, first_page: { ...page([row(0)]), revision: 2 } });
+    all(".isn-toggle")[0]!.click();
+    expect(one(".isn-facts").textContent).not.toContain("log P");
+  });
+  it("aligns short inputs by itself, longer ones on request and very long ones never", () => {
+    const aligned = (layout: string, length: number) => {
+      const tokens = Array.from({ length }, (_, index) => ` t${index}`);
+      return mount(galleryModule, { ...state(), layout, summary: summary({ tokens }) }).all(".isn-slot").length > 0;
+    };
+    expect([aligned("auto", 12), aligned("auto", 13), aligned("aligned", 13), aligned("aligned", 201), aligned("text", 3)]).toEqual([true, false, true, false, false]);
+  });
   it("draws the edge in any selection that is in order of distance, and nowhere else", async () => {
     const { model, all } = mount(galleryModule, state());
     model.update({ query: { ...EVERYTHING, text: "name" } });
@@ -274,7 +326,7 @@ describe("SampleGallery", () => {
     toggle!.click();
     expect(toggle!.getAttribute("aria-expanded")).toBe("true");
     expect(one(".isn-facts").textContent).toContain("log q without it\u22128.50 nats");
-    expect(model.last("along").params).toEqual({ rank: 0, revision: 1 });
+    expect(model.last("along").params).toEqual({ rank: 0, revision: 1, hover: false });
     await model.answer(model.last("along"), [3.2, 1.1, 0.05]);
     await settled();
     expect([...all(".isn-along tr")].at(-1)!.textContent).toBe("d, were it read here3.201.100.05");
@@ -294,6 +346,21 @@ describe("SampleGallery", () => {
     const titles = all(".isn-sample")[1]!.querySelectorAll<HTMLElement>(".isn-sample-token");
     expect(titles[1]!.title).toBe("When: \u22120.72 bits; d = 1.10, were the activation read here");
     expect(titles[2]!.title).toContain("d = 0.05, were the activation read here (this one counts)");
+  });
+  it("saves all that is listed as a file, fifty rows a message", async () => {
+    const files = watchDownloads();
+    const { model, all } = mount(galleryModule, { ...state(), query: { ...EVERYTHING, text: "na" } });
+    all(".isn-list .isn-link")[0]!.click();
+    const rows = Array.from({ length: 51 }, (_, index) => row(index, { text: `=${index}` }));
+    await model.answer(model.last("page"), page(rows.slice(0, 50), { matching: 51 }));
+    await settled();
+    expect(model.last("page").params).toMatchObject({ start: 50, size: 50, text: "na" });
+    await model.answer(model.last("page"), page(rows.slice(50), { start: 50, matching: 51 }));
+    await settled();
+    const [name, text] = files[0]!;
+    const lines = text.trim().split("\r\n");
+    expect([name, lines.length]).toEqual(["inputs.csv", 52]);
+    expect(lines[1]).toBe("0,'=0,0,0.5,1,true,true,true,-3,-8.5,-9,0.1,0.99");
   });
   it("moves between inputs with the arrow keys", () => {
     const { all } = mount(galleryModule, state());
@@ -328,13 +395,15 @@ describe("SampleGallery", () => {
 });
 
 describe("ConsistencyPanel", () => {
-  const estimate = { fcr: 0.5, low: 0.4, high: 0.6, chance: 0.1, n: 20 };
+  const estimate = { fcr: 0.5, low: 0.4, high: 0.6, chance: 0.1, plain: 0.45, star: 0.44, n: 20 };
   const state = () => ({ features: [{ name: "subject", description: "" }], rows: [], chart: null, ready: true, status: IDLE, measure_label: "slow", error: null });
 
-  it("waits for an inversion", () => {
-    const { one } = mount(panelModule, { ...state(), ready: false });
+  it("waits for an inversion, but leaves a running measurement its Stop and what was measured", () => {
+    const rows = [{ name: "a", label: "b", here: null, across: null, note: null }];
+    const { one } = mount(panelModule, { ...state(), ready: false, rows, status: { ...IDLE, running: true }, measured: [{ name: "a", where: "there", ...estimate }] });
     expect(one(".isn-empty").hidden).toBe(false);
-    expect(one(".isn-panel-body").hidden).toBe(true);
+    expect([one("form").parentElement!.hidden, one(".isn-rates").hidden, one(".isn-measure").hidden]).toEqual([true, true, true]);
+    expect([one(".isn-progress").hidden, one(".isn-history").hidden]).toEqual([false, false]);
   });
   it("asks for a ready-made hypothesis and for a written one", () => {
     const { model, one } = mount(panelModule, state());
@@ -389,13 +458,31 @@ describe("ConsistencyPanel", () => {
     one("tbody button").click();
     expect(model.last("remove").params).toEqual({ name: "subject" });
   });
+  it("says how far a rate is above chance, and what it is without weights", () => {
+    const { all } = mount(panelModule, { ...state(), rows: [{ name: "a", label: "b", here: estimate, across: null, note: null }] });
+    expect(all(".isn-beside").map((line) => line.textContent)).toEqual(["FCR* 0.44 \u00b7 plain 0.45"]);
+  });
+  it("saves all rates as one file", () => {
+    const files = watchDownloads();
+    const row = { name: "=evil", label: "a, b", here: estimate, across: null, note: null };
+    const { all } = mount(panelModule, { ...state(), where: "blocks.1", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "blocks.0", ...estimate, p_value: 0.01 }] });
+    all(".isn-table-part .isn-link")[0]!.click();
+    expect(files).toEqual([
+      [
+        "rates.csv",
+        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,p_value\r\n" +
+          "'=evil,this input,blocks.1,\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,\r\n" +
+          "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,0.01\r\n",
+      ],
+    ]);
+  });
   it("keeps every measurement, of whatever was picked then", () => {
     const { model, all, one } = mount(panelModule, state());
     expect(one(".isn-history").hidden).toBe(true);
     model.update({ measured: [{ name: "subject", where: "blocks.2, \u03b5 = 0.1, inputs like 'a b'", ...estimate, p_value: 0.004 }] });
     expect(one(".isn-history").hidden).toBe(false);
     expect(one(".isn-history summary").textContent).toBe("Measured so far (1)");
-    expect([...all(".isn-history tbody tr")[0]!.children].map((cell) => cell.textContent)).toEqual(["subject", "blocks.2, \u03b5 = 0.1, inputs like 'a b'", "0.50 (0.40\u20130.60)", "0.10", "0.004"]);
+    expect([...all(".isn-history tbody tr")[0]!.children].map((cell) => cell.textContent)).toEqual(["subject", "blocks.2, \u03b5 = 0.1, inputs like 'a b'", "0.50 (0.40\u20130.60)FCR* 0.44 \u00b7 plain 0.45", "0.10", "0.004"]);
   });
   it("shows progress with the time left, and a Stop button", () => {
     const { model, one } = mount(panelModule, state());
@@ -545,10 +632,15 @@ describe("without a kernel", () => {
     expect(said(el).hidden).toBe(true);
     vi.advanceTimersByTime(2000);
     expect(said(el).hidden).toBe(false);
+    expect(said(el).textContent).toContain("busy");
+    expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(false); // it may only be busy
+    vi.advanceTimersByTime(30_000);
     expect(said(el).textContent).toContain("run the cell again");
-    expect(one(".isn-picker").inert).toBe(true);
+    expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(true);
+    const asked = model.sent.filter(({ method }) => method === "ping").length;
+    expect(asked).toBeGreaterThan(3); // it goes on asking
     model.emit("msg:custom", { kind: "result", id: "ping-1", value: true });
-    expect([said(el).hidden, one(".isn-picker").inert]).toEqual([true, false]);
+    expect([said(el).hidden, (one("textarea") as HTMLTextAreaElement).disabled]).toEqual([true, false]);
   });
   it("stays quiet where every write is answered", () => {
     vi.useFakeTimers();
@@ -567,6 +659,7 @@ describe("without a kernel", () => {
     };
     model.emit("comm_live_update");
     expect(said(el).hidden).toBe(false);
+    expect(all(".isn-token").every((token) => (token as HTMLButtonElement).disabled)).toBe(true);
     model.send = () => undefined;
     expect(all(".isn-faults .isn-error").length).toBe(0);
   });
@@ -594,7 +687,8 @@ describe("without a kernel", () => {
     inner!.el.querySelector<HTMLElement>(".isn-token")!.click();
     vi.advanceTimersByTime(9000);
     expect([...outer.el.querySelectorAll<HTMLElement>(".isn-no-kernel")].map((note) => note.hidden)).toEqual([false, true]);
-    expect(outer.one(".isn-scope").inert).toBe(true);
+    vi.advanceTimersByTime(30_000);
+    expect((inner!.el.querySelector(".isn-token") as HTMLButtonElement).disabled).toBe(true);
   });
 });
 

@@ -303,6 +303,28 @@ def test_what_is_shown_can_be_saved_as_one_page(lab: Lab, tmp_path: Path):
     page.close()
 
 
+def test_tables_and_pictures_are_saved_as_files(lab: Lab, tmp_path: Path):
+    begins = {
+        "inputs.csv": ("Save the list as CSV", b"rank,text,d,"),
+        "rates.csv": ("Save the rates as CSV", b"hypothesis,over,where,"),
+        "chart.svg": (".isn-vega + .isn-downloads button >> nth=0", b"<svg "),
+        "chart.png": (".isn-vega + .isn-downloads button >> nth=1", b"\x89PNG"),
+        "distances.svg": (".isn-figure-box button >> nth=0", b"<svg "),
+        "distances.png": (".isn-figure-box button >> nth=1", b"\x89PNG"),
+    }
+    for name, (what, begin) in begins.items():
+        button = lab(what if what.startswith(".") else f"button:text-is('{what}')")
+        with lab.page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        assert content.startswith(begin), content[:80]
+        assert len(content) > 200
+    listed = int(lab(".isn-list [role=status]").inner_text().split(" of ")[1].split()[0])
+    assert len((tmp_path / "inputs.csv").read_text().splitlines()) == listed + 1  # no input has a line break in it
+
+
 def test_the_inputs_are_filtered_by_a_pattern_and_by_the_ball(lab: Lab):
     everything = len(lab.inputs())
     lab(".isn-regex").click()
@@ -436,6 +458,8 @@ def test_a_kernel_that_is_restarted_leaves_a_note_and_no_dead_controls(lab: Lab)
     note = lab.page.locator(".isn-no-kernel").first
     note.wait_for()
     assert "run the cell again" in note.inner_text()
-    assert lab.page.evaluate("document.querySelector('.isn-scope').inert")
+    lab.page.wait_for_function(
+        "() => [...document.querySelectorAll('.isn-scope button.isn-token')].every((token) => token.disabled)"
+    )
     assert lab.inputs() == shown
     lab.errors[:] = [error for error in lab.errors if "debugger" not in error]  # JupyterLab's own, about its debugger

@@ -37,7 +37,7 @@ const NAMED: Record<string, string> = {
 };
 
 const SPACE = "\u00b7";
-const BLANK = /[\u115f\u1160\u2000-\u200a\u202f\u205f\u3000\u3164\uffa0]/u;
+const BLANK = /[\u115f\u1160\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]/u;
 const MARK = /^\p{M}/u;
 
 function glyphOf(character: string, edge: boolean): string | null {
@@ -46,6 +46,7 @@ function glyphOf(character: string, edge: boolean): string | null {
   const named = NAMED[character];
   if (named !== undefined) return named;
   const code = character.codePointAt(0)!;
+  if ((code >= 0x2061 && code <= 0x2064) || (code >= 0x206a && code <= 0x206f) || (code >= 0xe0100 && code <= 0xe01ef)) return `U+${code.toString(16).toUpperCase()}`;
   if (code >= 0xfe00 && code <= 0xfe0f) return `VS${code - 0xfe00 + 1}`;
   if (BLANK.test(character)) return `U+${code.toString(16).toUpperCase()}`;
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);

@@ -9,29 +9,33 @@ export interface Bins {
   posterior: number[];
   /** Share of inputs drawn from P(X), where a bank of them was read. */
   prior: number[] | null;
+  /** Whether the samples are weighed; where none has any weight, they count alike. */
+  weighed: boolean;
 }
 
 const WIDTH = 280;
 const HEIGHT = 112;
 const MARGIN = { left: 4, right: 8, top: 16, bottom: 40 };
 
-function ticks(low: number, high: number): number[] {
+function ticks(low: number, high: number): [values: number[], digits: number] {
   const rough = (high - low) / 4;
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * 10 ** Math.floor(Math.log10(rough))).find((size) => size >= rough) ?? rough;
   const out: number[] = [];
   for (let value = Math.ceil(low / step) * step; value <= high + step * 1e-6; value += step) out.push(value);
-  return out;
+  const digits = [0, 1, 2, 3, 4].find((count) => Math.abs(step - Number(step.toFixed(count))) < step * 1e-6) ?? 5;
+  return [out, digits];
 }
 
-function legend(prior: boolean): Child[] {
+function legend(prior: boolean, whose: string): Child[] {
   const y = HEIGHT - 4;
-  const posterior = [s("rect", { x: MARGIN.left, y: y - 8, width: 10, height: 8, class: "isn-bar" }), s("text", { x: MARGIN.left + 14, y, class: "isn-tick" }, "posterior")];
+  const posterior = [s("rect", { x: MARGIN.left, y: y - 8, width: 10, height: 8, class: "isn-bar" }), s("text", { x: MARGIN.left + 14, y, class: "isn-tick" }, whose)];
   if (!prior) return posterior;
   return [...posterior, s("path", { d: `M${MARGIN.left + 72} ${y}v-8h10v8`, class: "isn-prior-steps" }), s("text", { x: MARGIN.left + 86, y, class: "isn-tick" }, "P(X) alone")];
 }
 
 export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
   const { edges, posterior, prior } = bins;
+  const whose = bins.weighed ? "posterior" : "samples";
   const low = edges[0] ?? 0;
   const high = edges[edges.length - 1] ?? 1;
   const top = Math.max(1e-9, ...posterior, ...(prior ?? []));
@@ -39,7 +43,7 @@ export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
   const base = HEIGHT - MARGIN.bottom;
   const y = (share: number) => base - (share / top) * (base - MARGIN.top);
   const beside = prior ? ", and of inputs drawn from P(X) alone" : "";
-  const name = `Histogram of the distances of the posterior's inputs${beside}, from ${number(low)} to ${number(high)}${ballEdge == null ? "" : `; the edge of the ball is at ${number(ballEdge)}`}`;
+  const name = `Histogram of the distances of the ${bins.weighed ? "posterior's inputs" : "samples, unweighted"}${beside}, from ${number(low)} to ${number(high)}${ballEdge == null ? "" : `; the edge of the ball is at ${number(ballEdge)}`}`;
   const svg = s("svg", { class: "isn-histogram", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": name });
   const said = (index: number, share: number, whose: string) => {
     const last = index === posterior.length - 1;
@@ -51,7 +55,7 @@ export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
     const inside = ballEdge == null || (left + right) / 2 <= ballEdge;
     if (share > 0) {
       const box = { x: x(left) + 0.5, y: y(share), width: Math.max(0.5, x(right) - x(left) - 1), height: base - y(share) };
-      svg.append(s("rect", { ...box, class: inside ? "isn-bar" : "isn-bar isn-bar-out" }, said(index, share, "the posterior")));
+      svg.append(s("rect", { ...box, class: inside ? "isn-bar" : "isn-bar isn-bar-out" }, said(index, share, bins.weighed ? "the posterior" : "the samples, unweighted,")));
     }
   });
   if (prior) {
@@ -59,12 +63,13 @@ export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
     svg.append(s("path", { d: `M${x(low)} ${base}${steps.join("")}V${base}`, class: "isn-prior-steps" }));
   }
   svg.append(s("line", { x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: base, y2: base, class: "isn-axis" }));
-  for (const tick of ticks(low, high)) {
+  const [values, digits] = ticks(low, high);
+  for (const tick of values) {
     svg.append(s("line", { x1: x(tick), x2: x(tick), y1: base, y2: base + 3, class: "isn-axis" }));
     const anchor = x(tick) > WIDTH - 20 ? "end" : x(tick) < 14 ? "start" : "middle";
-    svg.append(s("text", { x: x(tick), y: base + 13, "text-anchor": anchor, class: "isn-tick" }, number(tick, high < 0.5 ? 2 : 1)));
+    svg.append(s("text", { x: x(tick), y: base + 13, "text-anchor": anchor, class: "isn-tick" }, number(tick, digits)));
   }
-  svg.append(s("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 4, "text-anchor": "end", class: "isn-tick" }, "distance d"), ...(legend(Boolean(prior)) as Node[]));
+  svg.append(s("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 4, "text-anchor": "end", class: "isn-tick" }, "distance d"), ...(legend(Boolean(prior), whose) as Node[]));
   if (ballEdge != null && ballEdge >= low && ballEdge <= high) {
     const right = x(ballEdge) > WIDTH * 0.6;
     svg.append(

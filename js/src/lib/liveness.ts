@@ -1,17 +1,25 @@
 // Is there still a kernel behind the widget? A restart closes the line without a word: traits that are set go
-// nowhere, messages throw. So whoever writes asks for a sign of life, and without one the outermost view says so and
-// takes its controls out of use; what is shown stays readable.
+// nowhere, messages throw. So whoever writes asks for a sign of life. Without one for a while the outermost view says
+// so and goes on asking; where the line is closed, or nothing comes for long, it takes its controls out of use. What is
+// shown stays readable.
 import { h } from "./dom.ts";
 import type { View } from "./model.ts";
 
 export const PATIENCE_MS = 8000;
-const GONE = "isn-gone";
-const BACK = "isn-back";
-const WORDS = "No answer from the kernel: it was restarted, or is busy. This is the last result; run the cell again to go on.";
+/** Questions without an answer after which the kernel is taken for dead. */
+const TRIES = 4;
+const EVENT = "isn-line";
+const SILENT = "No answer from the kernel for a while: it is busy, or it was restarted; after a restart, run the cell again. This is the last result.";
+const CLOSED = "The kernel behind this was restarted or has ended. This is the last result; run the cell again to go on.";
+/** What works without a kernel: details of an input, files, an error's own cross. */
+const LOCAL = ".isn-toggle, .isn-link, summary, .isn-error button";
+
+type State = "open" | "silent" | "closed";
 
 export class Liveness {
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private gone = false;
+  private state: State = "open";
+  private tries = 0;
   private count = 0;
 
   constructor(private readonly view: View) {
@@ -20,15 +28,15 @@ export class Liveness {
     view.onClose(() => clearTimeout(this.timer));
   }
 
-  /** Ask Python for a sign of life. */
+  /** Ask Python for a sign of life, and again for as long as none comes. */
   check(): void {
-    if (this.view.model.get("frozen") || this.timer !== undefined) return;
-    this.timer = setTimeout(() => this.lost(), PATIENCE_MS);
+    if (this.view.model.get("frozen") || this.timer !== undefined || this.view.signal.aborted) return;
+    this.timer = setTimeout(() => this.unheard(), PATIENCE_MS);
     this.count += 1;
     try {
       this.view.model.send({ kind: "request", id: `ping-${this.count}`, method: "ping", params: {} });
     } catch {
-      this.lost();
+      this.closed();
     }
   }
 
@@ -39,7 +47,7 @@ export class Liveness {
       this.check();
       return true;
     } catch {
-      this.lost();
+      this.closed();
       return false;
     }
   }
@@ -47,14 +55,27 @@ export class Liveness {
   private heard(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    if (!this.gone) return;
-    this.gone = false;
-    this.view.root.dispatchEvent(new CustomEvent(BACK, { bubbles: true }));
+    this.tries = 0;
+    this.tell("open");
   }
 
-  private lost(): void {
-    this.gone = true;
-    this.view.root.dispatchEvent(new CustomEvent(GONE, { bubbles: true }));
+  private unheard(): void {
+    this.timer = undefined;
+    this.tries += 1;
+    this.tell(this.tries < TRIES ? "silent" : "closed");
+    this.check();
+  }
+
+  private closed(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.tell("closed");
+  }
+
+  private tell(state: State): void {
+    if (state === this.state) return;
+    this.state = state;
+    this.view.root.dispatchEvent(new CustomEvent(EVENT, { bubbles: true, detail: state }));
   }
 }
 
@@ -62,15 +83,20 @@ export class Liveness {
 export function livenessNote(root: HTMLElement): HTMLElement {
   const note = h("p", { class: "isn-no-kernel", role: "alert" });
   note.hidden = true;
-  const isChild = () => root.parentElement?.closest(".isn") != null;
-  const set = (gone: boolean) => (event: Event) => {
-    if (isChild()) return;
-    event.stopPropagation();
-    root.inert = gone;
-    note.hidden = !gone;
-    note.textContent = gone ? WORDS : "";
-  };
-  root.addEventListener(GONE, set(true));
-  root.addEventListener(BACK, set(false));
+  const off = new Set<HTMLButtonElement>();
+  root.addEventListener(EVENT, (event) => {
+    if (root.parentElement?.closest(".isn")) return; // a child: the event goes on to its parent
+    const state = (event as CustomEvent<State>).detail;
+    note.hidden = state === "open";
+    note.textContent = state === "open" ? "" : state === "silent" ? SILENT : CLOSED;
+    for (const control of off) control.disabled = false;
+    off.clear();
+    if (state !== "closed") return;
+    for (const control of root.querySelectorAll<HTMLButtonElement>("button, input, select, textarea")) {
+      if (control.disabled || control.matches(LOCAL)) continue;
+      control.disabled = true;
+      off.add(control);
+    }
+  });
   return note;
 }

@@ -1,18 +1,10 @@
-// Requests to Python over custom messages: {kind: "request", id, method, params} is answered by any number of
-// {kind: "progress"} and then one {kind: "result"} or {kind: "error"}; {kind: "cancel", id} asks to stop.
+// Requests to Python over custom messages: {kind: "request", id, method, params} is answered by one
+// {kind: "result", id, value} or {kind: "error", id, type, message, hint}. How far a job is stands in a trait.
 import type { View } from "./model.ts";
-
-export interface Progress {
-  done: number;
-  total: number;
-  message: string;
-  remaining_s: number | null;
-}
 
 interface Pending {
   resolve(value: any): void;
   reject(error: unknown): void;
-  progress?: (progress: Progress) => void;
 }
 
 export class RequestError extends Error {
@@ -44,24 +36,23 @@ export class Rpc {
     });
   }
 
-  request<T = any>(method: string, params: Record<string, unknown> = {}, progress?: (progress: Progress) => void): Promise<T> {
+  request<T = any>(method: string, params: Record<string, unknown> = {}): Promise<T> {
     this.count += 1;
     const id = `${this.prefix}-${this.count}`;
     return new Promise<T>((resolve, reject) => {
-      this.pending.set(id, progress ? { resolve, reject, progress } : { resolve, reject });
-      if (this.view.line) {
-        if (!this.view.line.send({ kind: "request", id, method, params })) reject(new RequestError("Closed", "the kernel is gone", null));
-      } else this.view.model.send({ kind: "request", id, method, params });
+      this.pending.set(id, { resolve, reject });
+      const message = { kind: "request", id, method, params };
+      if (!this.view.line) this.view.model.send(message);
+      else if (!this.view.line.send(message)) {
+        this.pending.delete(id);
+        reject(new RequestError("Closed", "the kernel is gone", null));
+      }
     });
   }
 
   private receive(message: any): void {
     const waiting = this.pending.get(message?.id);
     if (!waiting) return; // another view's
-    if (message.kind === "progress") {
-      waiting.progress?.(message);
-      return;
-    }
     this.pending.delete(message.id);
     if (message.kind === "result") waiting.resolve(message.value);
     else waiting.reject(new RequestError(message.type, message.message, message.hint ?? null));

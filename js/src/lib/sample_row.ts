@@ -14,10 +14,12 @@ export interface Style {
   layout: Layout;
   /** The picked input's tokens. */
   tokens: string[];
+  /** Whether P(X) itself scored the inputs. */
+  exact: boolean;
 }
 
 /** What is shown of a row beside its own numbers: the distances along it, once asked for. */
-export type Along = (row: Row) => Promise<Array<number | null>>;
+export type Along = (row: Row, hover?: boolean) => Promise<Array<number | null> | null>;
 
 function weightText(weight: number): string {
   if (weight > 0 && weight < 0.001) return "<\u202f0.1\u202f%";
@@ -107,7 +109,9 @@ function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
     { class: "isn-facts" },
     named("log q given the activation", nats(row.log_q), "Log-probability that the generator gives this input, given the activation"),
     named("log q without it", nats(row.log_no_condition), "The same without the activation"),
-    named("log P", nats(row.log_prior), "Log-probability under the prompt distribution"),
+    style.exact || !row.on_support
+      ? named("log P", row.on_support ? nats(row.log_prior) : "\u2212\u221e", "Log-probability under the prompt distribution")
+      : null,
     named("relative norm", number(row.relative_norm), "Length of the difference to the picked activation, over the length of that"),
     named("cosine", number(row.cosine, 3), "Cosine of this input's activation and the picked one"),
   );
@@ -126,8 +130,8 @@ function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
     replace(distances, name, h("td", { colspan: row.tokens.length, class: "isn-quiet" }, "reading\u2026"));
     along(row).then(
       (values) => {
-        replace(distances, name, ...cells(values, 2, number));
-        distances.lastElementChild?.classList.add("isn-counts");
+        replace(distances, name, ...cells(values ?? row.tokens.map(() => null), 2, number));
+        if (values) distances.lastElementChild?.classList.add("isn-counts");
       },
       (error) => replace(distances, name, h("td", { colspan: row.tokens.length }, String(error?.message ?? error))),
     );
@@ -136,7 +140,8 @@ function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
 }
 
 /** Puts the distance at each token into what is said when the pointer rests on it. */
-export function nameDistances(element: HTMLElement, values: Array<number | null>): void {
+export function nameDistances(element: HTMLElement, values: Array<number | null> | null): void {
+  if (!values) return; // the row was of samples that are gone
   for (const token of element.querySelectorAll<HTMLElement>(".isn-sample-token")) {
     const index = Number(token.dataset["index"]);
     const value = values[index];

@@ -1,5 +1,6 @@
 // What stands above the list of inputs: what the activation fixes, whether to believe it, and the numbers.
 import { h } from "./dom.ts";
+import { pictureButtons, svgText } from "./download.ts";
 import { type Bins, histogram } from "./histogram.ts";
 import { number, percent } from "./shade.ts";
 
@@ -54,6 +55,14 @@ function figure(label: string, value: string, title: string): HTMLElement {
   return h("div", { class: "isn-figure", role: "listitem", title }, h("span", { class: "isn-figure-value" }, value), h("span", { class: "isn-figure-label" }, label));
 }
 
+function pictureOf(summary: Summary): HTMLElement {
+  const picture = histogram(summary.histogram, summary.ball_edge);
+  const figure = h("figure", { class: "isn-figure-box" }, picture);
+  const fault = (error: unknown) => figure.append(h("p", { class: "isn-note" }, `This picture could not be saved: ${error}`));
+  figure.append(pictureButtons("distances", async () => svgText(picture), fault));
+  return figure;
+}
+
 export function summaryView(summary: Summary): HTMLElement {
   const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${number(summary.bits_stderr, 1)}`}`;
@@ -82,6 +91,6 @@ export function summaryView(summary: Summary): HTMLElement {
     "div",
     { class: "isn-summary" },
     h("div", { class: "isn-summary-words" }, sentence, verdict, ...(summary.remarks ?? []).map((words) => h("p", { class: "isn-remark" }, words)), figures, reweighed, h("p", { class: "isn-note" }, prior)),
-    h("figure", { class: "isn-figure-box" }, histogram(summary.histogram, summary.ball_edge)),
+    pictureOf(summary),
   );
 }

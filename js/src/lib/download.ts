@@ -1,0 +1,83 @@
+// Files that the browser saves: tables as CSV, pictures as SVG or PNG. Nothing leaves the page.
+import { h } from "./dom.ts";
+
+export function save(name: string, type: string, content: BlobPart): void {
+  const url = URL.createObjectURL(new Blob([content], { type }));
+  const link = h("a", { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** One cell of a CSV file; a spreadsheet would run what begins like a formula, so that gets an apostrophe. */
+function cell(value: unknown): string {
+  if (value == null) return "";
+  const text = typeof value === "number" ? String(value) : /^[=+\-@\t\r]/.test(String(value)) ? `'${value}` : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** A table as CSV (RFC 4180), with a line of names. */
+export function csv(columns: string[], rows: unknown[][]): string {
+  return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+const PAINT = ["fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "font-size", "font-family", "font-weight", "text-anchor"];
+
+/** The text of a picture that stands alone: what style sheets gave it is written into it, on the page's background. */
+export function svgText(svg: SVGSVGElement): string {
+  const copy = svg.cloneNode(true) as SVGSVGElement;
+  const from = [svg, ...svg.querySelectorAll("*")];
+  const to = [copy, ...copy.querySelectorAll("*")];
+  from.forEach((element, index) => {
+    const style = getComputedStyle(element);
+    for (const name of PAINT) {
+      const value = style.getPropertyValue(name);
+      if (value) to[index]!.setAttribute(name, value);
+    }
+    to[index]!.removeAttribute("class");
+  });
+  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  const box = svg.viewBox?.baseVal;
+  if (box?.width) {
+    copy.setAttribute("width", String(box.width));
+    copy.setAttribute("height", String(box.height));
+  }
+  copy.style.background = background(svg);
+  return new XMLSerializer().serializeToString(copy);
+}
+
+/** The colour behind an element. */
+export function background(element: Element): string {
+  for (let at: Element | null = element; at; at = at.parentElement) {
+    const colour = getComputedStyle(at).backgroundColor;
+    if (colour && colour !== "transparent" && !/^rgba\(.*, 0\)$/.test(colour)) return colour;
+  }
+  return "white";
+}
+
+/** An SVG picture drawn as PNG, so many pixels to one of its own. */
+export async function pngOf(svg: string, scale = 2): Promise<Blob> {
+  const image = new Image();
+  const url = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+  try {
+    image.src = url;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.ceil(image.naturalWidth * scale);
+    canvas.height = Math.ceil(image.naturalHeight * scale);
+    canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return await new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("this browser draws no PNG"))), "image/png"));
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** "SVG" and "PNG" buttons for a picture; `text` gives its SVG when asked. */
+export function pictureButtons(name: string, text: () => Promise<string>, fail: (error: unknown) => void): HTMLElement {
+  const button = (label: string, act: () => Promise<void>) => h("button", { type: "button", class: "isn-link", "aria-label": `Save the picture as ${label}`, on: { click: () => act().catch(fail) } }, label);
+  return h(
+    "div",
+    { class: "isn-downloads" },
+    button("SVG", async () => save(`${name}.svg`, "image/svg+xml", await text())),
+    button("PNG", async () => save(`${name}.png`, "image/png", await pngOf(await text()))),
+  );
+}
