@@ -20,6 +20,8 @@ const STATES: Record<string, [mark: string, words: string]> = {
   given: ["\u00b7", "given by P(X)"],
 };
 const HOVER_MS = 120;
+/** Rows that the browser lays out, or skips, together. */
+const GROUP = 50;
 /** Tokens of the picked input up to which its columns stand side by side without scrolling. */
 const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
@@ -118,9 +120,15 @@ function drawList(view: View): HTMLElement {
   const append = (rows: Row[]) => {
     const now = style();
     const edge = query().sort === "distance" ? summary().ball_edge : null;
-    for (const row of rows) {
+    // What is off the screen is skipped by the group, so that thousands of rows scroll smoothly.
+    let group = h("div");
+    for (const [index, row] of rows.entries()) {
+      if (index % GROUP === 0) {
+        group = h("div", { class: "isn-samples-page", role: "rowgroup" });
+        list.append(group);
+      }
       const last = shown.at(-1);
-      if (edge != null && !row.in_ball && (!last || last.in_ball)) list.append(edgeRule(edge));
+      if (edge != null && !row.in_ball && (!last || last.in_ball)) group.append(edgeRule(edge));
       const drawn = rowView(row, now, canRead() ? along : null);
       drawn.toggle.tabIndex = views.length === 0 ? 0 : -1;
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -134,7 +142,7 @@ function drawList(view: View): HTMLElement {
         timer = setTimeout(() => along(row, true).then((values) => nameDistances(drawn.element, values), () => undefined), HOVER_MS);
       });
       drawn.element.addEventListener("pointerleave", () => clearTimeout(timer));
-      list.append(drawn.element);
+      group.append(drawn.element);
       shown.push(row);
       views.push(drawn);
     }
@@ -145,7 +153,7 @@ function drawList(view: View): HTMLElement {
       refocus ??= shown[views.findIndex(({ toggle }) => toggle === document.activeElement)]?.rank ?? null;
       [shown, views, listed] = [[], [], page.revision];
       const layout: Layout = style().layout;
-      list.replaceChildren(header(summary(), layout));
+      list.replaceChildren(h("div", { role: "rowgroup", class: "isn-samples-head" }, header(summary(), layout)));
       list.style.setProperty("--isn-slots", layout === "aligned" ? columns(page.rows, summary().tokens) : "");
       list.classList.toggle("isn-aligned", layout === "aligned");
     }

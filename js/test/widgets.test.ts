@@ -177,7 +177,7 @@ describe("SampleGallery", () => {
   });
   it("lists inputs nearest first with the edge of the ball between the last in and the first out", () => {
     const { one, all } = mount(galleryModule, state());
-    const kinds = [...one(".isn-samples").children].map((line) => (line.classList.contains("isn-edge") ? "edge" : line.classList.contains("isn-beyond") ? "out" : "in"));
+    const kinds = all(".isn-samples .isn-sample, .isn-samples .isn-edge").map((line) => (line.classList.contains("isn-edge") ? "edge" : line.classList.contains("isn-beyond") ? "out" : "in"));
     expect(kinds).toEqual(["in", "in", "in", "edge", "out", "out"]); // the first is the head
     expect(all(".isn-badge")[0]!.textContent).toBe("the picked input");
     expect(one(".isn-verdict").textContent).toContain("Reliable.");
