@@ -26,6 +26,7 @@ from _results import name_argument, write
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
 
+from _requirements import missing_for_browser_tests  # noqa: E402 - beside the tests
 from lab import browser_page, jupyter_lab, open_notebook, run_all_cells  # noqa: E402 - beside the tests
 
 if TYPE_CHECKING:
@@ -195,6 +196,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of scrolling")
     name_argument(parser, "interface")
     args = parser.parse_args()
+    if lacks := missing_for_browser_tests():
+        print(f"not measured: this needs {lacks}")
+        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "notebooks").mkdir()
