@@ -84,7 +84,7 @@ class ConsistencyPanel(MessageWidget):
         self._ready_made: dict[str, Feature] = {}
         self._hypotheses: dict[str, Feature] = {}
         self._measured_for: dict[tuple[Any, Feature], dict[str, Any]] = {}
-        self._rows_turn = threading.Lock()  # hypotheses go on the comm thread while others compute their rates
+        self._rows_turn = threading.RLock()  # hypotheses go on the comm thread while others compute their rates
         self._prior: Sequence[InputText] = prior
         self._measure = measure
         super().__init__(measure_label=measure_label if measure else "")
