@@ -16,7 +16,7 @@ import traitlets as t
 
 from ..errors import InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText
-from .gallery_rows import doubt_of
+from ..verdicts import doubt_of
 from .hypothesis_rows import row_of, written
 from .jobs import Job, Progress, Worker
 from .messages import IDLE, STATIC, MessageWidget, as_json, guarded, handles, status_of
