@@ -28,7 +28,7 @@ _HOMES = {
     "information": ("ChannelBits", "channel_bits", "token_information"),
     "along": ("distances_along",),
     "token_quantities": ("token_bits", "token_changes", "token_norms"),
-    "widgets": ("ConsistencyPanel", "InverseScopeWidget", "SampleGallery", "TokenPicker"),
+    "widgets": ("ConsistencyPanel", "InverseScopeWidget", "SampleGallery", "SiteSweep", "TokenPicker"),
     "widgets.chart": ("Chart",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

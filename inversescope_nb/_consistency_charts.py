@@ -17,6 +17,8 @@ COMPONENTS = (
 )  # fmt: skip
 """Order of components in charts: the order of the forward pass."""
 WIDTH, PANEL, ROW_HEIGHT = 380, 250, 18
+WIDE = 700
+"""Pixels within which the panels of a heat map stand side by side."""
 LEGEND = alt.Legend(title=None, orient="top", offset=4)
 _MARKS = ["consistency", "chance"]
 _TICK = "M-0.22,-1H0.22V1H-0.22Z"  # an upright bar, as a symbol that the legend shows too
@@ -106,8 +108,11 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     return panels.facet(facet, columns=2 if len(features) == 4 else 3).properties(title=heading)
 
 
-def heatmap(frame: pd.DataFrame) -> alt.TopLevelMixin:
-    """Layers against components and heads, coloured by the corrected rate; a dot marks q <= 0.05."""
+def heatmap(frame: pd.DataFrame, *, select: bool = False) -> alt.TopLevelMixin:
+    """Layers against components and heads, coloured by the corrected rate; a dot marks q <= 0.05.
+
+    With ``select`` a click on a cell selects its site, in all panels.
+    """
     frame = frame.assign(component=components_of(frame))
     components = sorted(frame["component"].unique(), key=component_order)
     features = list(dict.fromkeys(frame["feature"]))
@@ -119,10 +124,20 @@ def heatmap(frame: pd.DataFrame) -> alt.TopLevelMixin:
             legend=alt.Legend(title="corrected", format="%"),
         )
     )
+    if select:
+        chosen = alt.selection_point(name="site", fields=["site"], toggle=False)
+        cells = cells.encode(
+            stroke=alt.when(chosen, empty=False).then(alt.value(VERMILION)).otherwise(alt.value("white")),
+            strokeWidth=alt.when(chosen, empty=False).then(alt.value(2.5)).otherwise(alt.value(0.5)),
+        ).add_params(chosen)
+        cells.mark.cursor = "pointer"
     layers = [cells]
     if "q_value" in frame.columns:
         dots = base.transform_filter("datum.q_value !== null && datum.q_value <= 0.05")
-        layers.append(dots.mark_point(filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1))
+        dots = dots.mark_point(filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1)
+        if select:
+            dots.mark.cursor = "pointer"
+        layers.append(dots)
     layered = alt.layer(*layers).properties(width=alt.Step(20), height=alt.Step(20))
     title = alt.TitleParams(
         "Feature consistency, corrected for chance",
@@ -133,9 +148,14 @@ def heatmap(frame: pd.DataFrame) -> alt.TopLevelMixin:
     if not split:
         title.text = f"Consistency of {features[0]!r}, corrected for chance"
         return layered.properties(title=title)
+    bold = alt.Header(labelFontWeight="bold")
+    if split == ["feature"]:
+        columns = max(1, WIDE // (20 * len(components) + 60))
+        return layered.facet(
+            alt.Facet("feature:N", sort=features, title=None, header=bold), columns=columns
+        ).properties(title=title)
     encodings: dict[str, Any] = {}
     if "feature" in split:
-        bold = alt.Header(labelFontWeight="bold")
         encodings["column"] = alt.Column("feature:N", sort=features, title=None, header=bold)
     if "bandwidth" in split:
         encodings["row"] = alt.Row("bandwidth:O", title="bandwidth")

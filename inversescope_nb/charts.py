@@ -41,7 +41,7 @@ _LN2 = np.log(2)
 
 
 def consistency_chart(
-    frame: pd.DataFrame, *, heatmap: bool | None = None, width: int | str = WIDTH
+    frame: pd.DataFrame, *, heatmap: bool | None = None, width: int | str = WIDTH, select: bool = False
 ) -> alt.TopLevelMixin:
     """Feature consistency rates with their 95 % intervals and chance levels.
 
@@ -52,6 +52,8 @@ def consistency_chart(
         frame: as of `ConsistencyReport.to_frame`.
         heatmap: force one of the two; None: by the number of sites.
         width: pixels of a panel, or ``"container"`` (charts without panels side by side only).
+        select: whether a click on a cell of the heat map selects its site, which `inversescope_nb.Chart` (or
+            altair's own ``JupyterChart``) then has in its selection ``site``.
 
     >>> import pandas as pd
     >>> consistency_chart(pd.DataFrame()).to_dict()["mark"]["type"]
@@ -63,7 +65,7 @@ def consistency_chart(
     if frame["fcr"].isna().all():
         return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
     many = frame["site"].nunique() > MANY_SITES if heatmap is None else heatmap
-    return _consistency_charts.heatmap(frame) if many else _consistency_charts.points(frame, width)
+    return _consistency_charts.heatmap(frame, select=select) if many else _consistency_charts.points(frame, width)
 
 
 def distance_histogram(inversion: Inversion, *, bins: int = 40, width: int | str = WIDTH) -> alt.TopLevelMixin:

@@ -16,10 +16,10 @@ from ._glyphs import visible
 from .widgets.messages import IDLE, STATIC
 
 if TYPE_CHECKING:
-    from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, TokenPicker
+    from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, SiteSweep, TokenPicker
 
 _SHOWN = 25
-_MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "chart")
+_MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "site_sweep", "chart")
 _TABLE = "border-collapse:collapse;font-size:13px"
 _TD = "padding:2px 10px 2px 0;text-align:left;vertical-align:baseline;border-bottom:1px solid #8884"
 
@@ -152,6 +152,23 @@ def panel_fragment(panel: ConsistencyPanel) -> str:
     return _page(_hypotheses(panel) or "<p>No hypothesis is under test yet.</p>")
 
 
+def sweep_fragment(sweep: SiteSweep) -> str:
+    """The highest rates of a sweep, as plain HTML without scripts."""
+    rows = sorted(sweep.rows, key=lambda row: -(row.get("fcr_star") or 0.0))
+    if not rows:
+        return _page("<p>No sweep was made yet.</p>")
+    lines = []
+    for row in rows[:_SHOWN]:
+        numbers = [f"{row[k]:.2f}" if row.get(k) is not None else "\u2013" for k in ("fcr", "chance", "fcr_star")]
+        cells = [shown(row["feature"]), html.escape(row["site"]), *numbers]
+        lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
+    names = ("hypothesis", "site", "FCR", "chance", "FCR*")
+    head = "".join(f'<th style="{_TD}">{name}</th>' for name in names)
+    rest = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
+    words = f"<p><b>Across the model</b> {html.escape(sweep.where)}</p>"
+    return _page(words, f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>{rest}')
+
+
 def fragment(widget: InverseScopeWidget) -> str:
     """The state of the widget now, as plain HTML without scripts."""
     picker, gallery, summary = widget.picker, widget.gallery, widget.gallery.summary
@@ -161,7 +178,8 @@ def fragment(widget: InverseScopeWidget) -> str:
     head = f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p><p>{tokens}</p>"
     where = _where(summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth))
     if gallery.rows:
-        return _page(head, where, _inputs(gallery), _hypotheses(widget.panel))
+        swept = sweep_fragment(widget.sweep) if widget.sweep.rows else ""
+        return _page(head, where, _inputs(gallery), _hypotheses(widget.panel), swept)
     return _page(head, where, "<p>Nothing was inverted yet. Run the notebook to pick a token and see its inputs.</p>")
 
 
@@ -171,8 +189,9 @@ def _state(widget: Any, names: Sequence[str], **changed: Any) -> dict[str, Any]:
 
 
 def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
-    gallery, panel, picker = widget.gallery, widget.panel, widget.picker
-    refs = {"picker": "anywidget:picker", "gallery": "anywidget:gallery", "panel": "anywidget:panel"}
+    gallery, panel, picker, sweep = widget.gallery, widget.panel, widget.picker, widget.sweep
+    refs = {name: f"anywidget:{name}" for name in ("picker", "gallery", "panel")}
+    refs["sweep"] = "anywidget:sweep" if sweep.rows else None
     scope = _state(
         widget,
         (
@@ -185,6 +204,9 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             "n",
             "model_name",
             "site_map",
+            "map_by",
+            "map_choices",
+            "map_values",
             "stale",
             "code",
         ),
@@ -195,7 +217,8 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         **refs,
     )
     shown = ("text", "tokens", "position", "values", "values_label", "values_unit", "values_max", "diverging")
-    chart = panel.chart
+    charts = {"panel": panel.chart, "sweep": sweep.chart if sweep.rows else None}
+    drawn = {name: chart for name, chart in charts.items() if chart is not None and chart.spec}
     widgets = {
         "scope": {"module": "scope", "state": scope},
         "picker": {"module": "token_picker", "state": _state(picker, shown, examples=[], editable=False, frozen=True)},
@@ -213,13 +236,17 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
                 measure_label="",
                 frozen=True,
                 status=dict(IDLE),
-                chart="anywidget:chart" if chart is not None and chart.spec else None,
+                chart="anywidget:chart of the panel" if "panel" in drawn else None,
             ),
         },
     }
-    if chart is not None and chart.spec:
-        state = {name: getattr(chart, name) for name in ("spec", "embed_options", "_vl_selections", "_params")}
-        widgets["chart"] = {"module": "chart", "state": state}
+    if sweep.rows:
+        state = _state(sweep, ("rows", "where"), can_sweep=False, label="", note="", frozen=True, status=dict(IDLE))
+        chart = "anywidget:chart of the sweep" if "sweep" in drawn else None
+        widgets["sweep"] = {"module": "site_sweep", "state": {**state, "chart": chart}}
+    for name, chart in drawn.items():
+        state = {key: getattr(chart, key) for key in ("spec", "embed_options", "_vl_selections", "_params")}
+        widgets[f"chart of the {name}"] = {"module": "chart", "state": state}
     used = {entry["module"] for entry in widgets.values()}
     modules = {name: (STATIC / f"{name}.js").read_text(encoding="utf-8") for name in _MODULES if name in used}
     return {"root": "scope", "widgets": widgets, "modules": modules}

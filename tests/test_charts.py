@@ -247,12 +247,24 @@ def test_trainings_are_shown_one_after_the_other() -> None:
     assert len(training_chart(packaged).data) == len(training_chart(packaged.run_card).data) > 10
 
 
+def test_a_cell_of_the_heat_map_can_be_chosen() -> None:
+    sites = frame(3, ["resid_post", "mlp_out"], ["subject", "verb"], heads=2)
+    assert "params" not in spec(consistency_chart(sites, heatmap=True))
+    for part in (sites, sites[sites["feature"] == "verb"]):
+        chart = consistency_chart(part, heatmap=True, select=True)
+        (parameter,) = spec(chart)["params"]
+        assert parameter["name"] == "site"
+        assert parameter["select"]["fields"] == ["site"]
+        assert isn.Chart(chart)._vl_selections == {"site": {"value": None, "store": []}}
+
+
 def test_every_chart_draws() -> None:
     converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
     drawn = [
         consistency_chart(frame(4, ["resid_post"], ["subject"])),
         consistency_chart(frame(2, ["resid_post"], ["a", "b", "c", "d"])),
         consistency_chart(frame(2, ["resid_post"], ["a", "b"], heads=8, bandwidths=(0.1, 0.2))),
+        consistency_chart(frame(2, ["resid_post"], ["a", "b"]), heatmap=True, select=True),
         distance_histogram(inversion()),
         information_chart(frame(3, ["resid_post"], ["a"], bandwidths=(0.1, 0.2))),
         information_chart(inversion()),

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadPrompt, InvalidArgument
@@ -41,6 +43,7 @@ LABELS = {
 }
 BANK = 2000
 SAMPLES = 64
+SWEEP_SAMPLES = 32
 
 
 class Backend:
@@ -70,6 +73,7 @@ class Backend:
         self.trainings = Trainings(lm, training, run_dir)
         self.shelf = Shelf(lm, generators)
         self.shelf.keep(self.trainings.finished(), self.inputs.match)
+        self._sweeps: TemporaryDirectory[str] | None = None
 
     @classmethod
     def open(
@@ -252,6 +256,40 @@ class Backend:
             n_targets=TARGETS,
             n_samples=SAMPLES,
             prior_texts=self.inputs.prior(generator.prompts, generator).texts,
+            on_progress=job.report,
+            cancel=job.cancel,
+        )
+        return report.to_frame()
+
+    def sweep(
+        self,
+        generator: Generator,
+        features: Sequence[Feature],
+        pick: InputText,
+        *,
+        bandwidth: float,
+        n_targets: int,
+        job: Job,
+    ) -> pd.DataFrame:
+        """The same at all sites of a generator, from fewer samples; these are kept, so that a sweep that was stopped
+        goes on, and one with other hypotheses takes seconds."""
+        from ..rates import consistency
+
+        prior = self.inputs.prior(generator.prompts, generator).texts
+        inputs = self.inputs.targets_for(pick, generator)[:n_targets]
+        if self._sweeps is None:
+            self._sweeps = TemporaryDirectory(prefix="inversescope-", ignore_cleanup_errors=True)
+        study = sha256(repr((id(generator), inputs)).encode()).hexdigest()[:16]
+        report = consistency(
+            self.lm,
+            generator,
+            inputs,
+            list(generator.sites),
+            list(features),
+            bandwidth=bandwidth,
+            n_samples=SWEEP_SAMPLES,
+            prior_texts=prior,
+            run_dir=Path(self._sweeps.name) / study,
             on_progress=job.report,
             cancel=job.cancel,
         )

@@ -144,7 +144,9 @@ class PickJobs(MessageWidget):
         self.gallery.show(inversion)
         self._refresh_stale()
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
-        self.panel.offer(self._backend.inputs.features_for(pick))
+        features = self._backend.inputs.features_for(pick)
+        self.panel.offer(features)
+        self.sweep.offer(inversion if generator else None, len(generator.sites) if generator else 0, features)
         prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)
         self._refresh_picture()
@@ -157,6 +159,7 @@ class PickJobs(MessageWidget):
         self.shading.clear()
         self.gallery.show(None)
         self.panel.show(None)
+        self.sweep.offer(None, 0)
         self._inversion = self._shown = None
         self._refresh_stale()
         self._refresh_picture()
@@ -189,6 +192,15 @@ class PickJobs(MessageWidget):
             )
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         return self._backend.consistency(generator, features, pick, site=site, bandwidth=bandwidth, job=job)
+
+    def _sweep(self, features: Sequence[Feature], inversion: Inversion, n_targets: int, job: Job) -> pd.DataFrame:
+        generator = self._backend.shelf.find(str(inversion.site))
+        if generator is None:
+            raise InverseScopeError(f"{inversion.site} has no generator any more", hint="train one first")
+        pick = InputText.from_ids(inversion.prompt_ids, self.lm)
+        return self._backend.sweep(
+            generator, features, pick, bandwidth=inversion.bandwidth, n_targets=n_targets, job=job
+        )
 
     @handles("search")
     def _search(self) -> None:

@@ -16,19 +16,24 @@ import traitlets as t
 
 from .._arguments import sample_count
 from .._files import write_result
+from ..errors import InvalidArgument, suggest
 from ..features import Feature
 from ..kernels import BANDWIDTHS, check_bandwidth
 from .backend import SAMPLES, TARGETS, Backend
 from .consistency_panel import ConsistencyPanel
 from .jobs import Job
+from .map_values import map_choices, map_values
 from .messages import STATIC, Callbacks, checked, guarded, handles
 from .pick_jobs import PickJobs
 from .sample_gallery import SampleGallery
 from .shading import PICKED, Shading
+from .site_sweep import SiteSweep
 from .snippet import python_code
 from .token_picker import TokenPicker
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..baselines import Neighbours
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
@@ -79,9 +84,15 @@ class InverseScopeWidget(PickJobs):
     site_map = t.Dict().tag(sync=True)
     code = t.Unicode("").tag(sync=True)
     frozen = t.Bool(False).tag(sync=True)
+    map_by = t.Unicode("").tag(sync=True)
+    """What colours the map of the model, of :attr:`map_choices`."""
+    map_choices = t.List(t.Dict(), default_value=map_choices(None)).tag(sync=True)
+    map_values = t.Dict().tag(sync=True)
+    """The number of each site that colours it; see `map_values`."""
     picker = anywidget.WidgetTrait().tag(sync=True)
     gallery = anywidget.WidgetTrait().tag(sync=True)
     panel = anywidget.WidgetTrait().tag(sync=True)
+    sweep = anywidget.WidgetTrait().tag(sync=True)
 
     def __init__(
         self,
@@ -121,6 +132,7 @@ class InverseScopeWidget(PickJobs):
             worker=self.worker,
             background=self.background,
         )
+        self.sweep = SiteSweep(sweep=self._sweep, background=self.background)
         self.shading = Shading(self, self.picker, backend)
         self.picker.on_stop(self.shading.worker.stop)
         self.position = position
@@ -132,9 +144,12 @@ class InverseScopeWidget(PickJobs):
         t.link((self, "position"), (self.picker, "position"))
         self.picker.observe(self._typed, names=["text"])
         self.picker.on_pick(self._picked)
-        for part in (self.picker, self.panel, self.gallery):
+        for part in (self.picker, self.panel, self.gallery, self.sweep):
             part.on_error(self._part_failed)
         self.panel.observe(self._refresh_picture, names=["rows"])
+        self.panel.observe(lambda _change: self.sweep.test(self.panel.hypotheses), names=["rows"])
+        self.sweep.on_site(lambda site: setattr(self, "site", site))
+        self.sweep.on_show(self._swept)
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:
@@ -182,10 +197,11 @@ class InverseScopeWidget(PickJobs):
         self._stop_training()
         self.shading.worker.stop()
         self.panel.stop()
+        self.sweep.stop()
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its parts off the page."""
-        parts = (self.picker, self.gallery, self.panel, None if self.panel is None else self.panel.chart)
+        parts = (self.picker, self.gallery, self.sweep, self.panel, None if self.panel is None else self.panel.chart)
         for part in parts:
             if part is not None:
                 part.close()
@@ -234,6 +250,22 @@ class InverseScopeWidget(PickJobs):
     def _valid_bandwidth(self, proposal: dict[str, Any]) -> float:
         return check_bandwidth(proposal["value"], self._backend.bandwidths(self.site))
 
+    @t.validate("map_by")
+    @checked
+    def _valid_map_by(self, proposal: dict[str, Any]) -> str:
+        names = [choice["name"] for choice in self.map_choices]
+        if proposal["value"] not in names:
+            raise InvalidArgument(
+                f"the map cannot be coloured by {proposal['value']!r}.{suggest(proposal['value'], names)}",
+                hint=f"allowed: {', '.join(map(repr, names))}",
+            )
+        return proposal["value"]
+
+    @t.observe("map_by")
+    @guarded
+    def _colour_map(self, _change: dict[str, Any]) -> None:
+        self.map_values = map_values(self.sweep.frame, self.map_by)
+
     @t.validate("n")
     @checked
     def _valid_n(self, proposal: dict[str, Any]) -> int:
@@ -262,6 +294,15 @@ class InverseScopeWidget(PickJobs):
         if self._now() != self._asked or self.error is not None:
             self.invert()
         self._picks(position)
+
+    def _swept(self, frame: pd.DataFrame) -> None:
+        """A sweep is there: the map of the model is coloured by it."""
+        choices = map_choices(frame)
+        names = [choice["name"] for choice in choices]
+        by = self.map_by if self.map_by in names[1:] else names[1]
+        with self.hold_sync():
+            self.map_choices, self.map_by = choices, by
+            self.map_values = map_values(frame, by)
 
     def _refresh_site(self) -> None:
         """What follows from the site and its generator: the bandwidths there are, the bound on bits, the code."""

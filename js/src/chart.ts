@@ -21,7 +21,8 @@ function themed(el: HTMLElement): Record<string, unknown> {
     view: { stroke: null },
     axis: { labelColor: ink, titleColor: quiet, titleFontWeight: "normal", gridColor: rule, domainColor: rule, tickColor: rule },
     legend: { labelColor: ink, titleColor: quiet, titleFontWeight: "normal" },
-    title: { color: ink },
+    header: { labelColor: ink, titleColor: quiet, titleFontWeight: "normal" },
+    title: { color: ink, subtitleColor: quiet },
     text: { color: ink },
   };
 }

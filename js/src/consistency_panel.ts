@@ -44,6 +44,7 @@ function addForm(view: View, rpc: Rpc): HTMLElement {
     position.hidden = kind !== "=token_at";
     value.placeholder = kind === "=regex" ? "for example (\\w+) and" : "for example Mary";
   };
+  let touched = false; // until somebody chooses, the first of what there is is chosen
   view.follow(["features"], () => {
     const features: Array<{ name: string; description: string }> = view.model.get("features") ?? [];
     const chosen = ready.value;
@@ -51,10 +52,13 @@ function addForm(view: View, rpc: Rpc): HTMLElement {
     const written = Object.entries(WRITTEN).map(([kind, label]) => h("option", { value: kind }, label));
     const group = (label: string, options: HTMLOptionElement[]) => (options.length ? h("optgroup", { label }, ...options) : null);
     replace(ready, group("Ready-made", made), group("Write one", written));
-    if ([...ready.options].some((option) => option.value === chosen)) ready.value = chosen;
+    if (touched && [...ready.options].some((option) => option.value === chosen)) ready.value = chosen;
     update();
   });
-  ready.addEventListener("change", update);
+  ready.addEventListener("change", () => {
+    touched = true;
+    update();
+  });
   for (const input of [value, position]) {
     input.addEventListener("keydown", (event) => event.stopPropagation());
   }

@@ -1,6 +1,7 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// bandwidth_range, bound, site_map, status, stale, error, offer, code, model_name, frozen, picker, gallery, panel.
+// bandwidth_range, bound, site_map, map_by, map_choices, map_values, status, stale, error, offer, code, model_name,
+// frozen, picker, gallery, panel, sweep.
 import { child } from "./lib/child.ts";
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
 import { save as saveFile } from "./lib/download.ts";
@@ -9,7 +10,7 @@ import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
-import { SiteMapView } from "./lib/site_map.ts";
+import { type MapValues, SiteMapView } from "./lib/site_map.ts";
 
 export type Range = readonly [low: number, high: number];
 
@@ -34,25 +35,53 @@ function section(title: string, ...content: Array<HTMLElement | null>): HTMLElem
   return h("section", { class: "isn-section", "aria-labelledby": id }, h("h3", { class: "isn-title", id }, title), ...content);
 }
 
+/** What the map's colours mean: which sites have a generator, or the scale of a sweep's numbers. */
+function mapLegend(view: View): HTMLElement {
+  const sample = (look: string) => h("span", { class: `isn-map-cell isn-map-sample ${look}`, "aria-hidden": "true" });
+  const legend = h("p", { class: "isn-note isn-map-legend" });
+  view.follow(["map_values"], () => {
+    const { values, max = 1, unit = "" }: MapValues = view.model.get("map_values") ?? {};
+    if (!values) {
+      replace(legend, sample(""), " generator at hand ", sample("isn-map-unknown"), " none yet");
+      return;
+    }
+    const steps = [0, 0.5, 1].map((step) => {
+      const cell = sample("isn-map-valued");
+      cell.style.setProperty("--isn-v", String(step));
+      return h("span", { class: "isn-map-step" }, cell, ` ${number(step * max, max > 2 ? 0 : 1)}`);
+    });
+    const doubt = Object.values(values).some((value) => value.doubtful) ? h("span", { class: "isn-map-step" }, sample("isn-map-valued isn-map-doubt"), " in doubt") : null;
+    replace(legend, ...steps, h("span", null, unit), doubt);
+  });
+  return legend;
+}
+
 function mapSection(view: View): HTMLElement {
   const map = new SiteMapView((site) => {
     view.write("site", site);
   });
   const name = h("p", { class: "isn-site-name isn-mono" });
-  const legend = h(
-    "p",
-    { class: "isn-note isn-map-legend" },
-    h("span", { class: "isn-map-cell isn-map-sample", "aria-hidden": "true" }),
-    " generator at hand ",
-    h("span", { class: "isn-map-cell isn-map-unknown isn-map-sample", "aria-hidden": "true" }),
-    " none yet",
-  );
-  view.follow(["site_map", "site"], () => {
-    map.update(view.model.get("site_map"), view.model.get("site") ?? "", Boolean(view.model.get("frozen")));
-    name.textContent = view.model.get("site") ?? "";
+  const by = h("select", { class: "isn-input isn-shaded-by", "aria-label": "Colour the map by" });
+  by.addEventListener("change", () => view.write("map_by", by.value));
+  const row = h("label", { class: "isn-row isn-note" }, "coloured by ", by);
+  view.follow(["map_choices", "map_by"], () => {
+    const choices: Array<{ name: string; label: string }> = view.model.get("map_choices") ?? [];
+    replace(by, ...choices.map((choice) => h("option", { value: choice.name }, choice.label)));
+    by.value = view.model.get("map_by") ?? "";
+    row.hidden = choices.length < 2;
   });
   const frozen = Boolean(view.model.get("frozen")); // a saved page: nothing can be chosen, so nothing asks for it
-  return section(frozen ? "Read at" : "Where to read", map.element, name, frozen ? null : legend);
+  view.follow(["site_map", "site", "map_values"], () => {
+    const values: MapValues = view.model.get("map_values") ?? {};
+    map.update(view.model.get("site_map"), view.model.get("site") ?? "", frozen, values);
+    name.textContent = view.model.get("site") ?? "";
+    by.disabled = frozen;
+  });
+  const legend = mapLegend(view);
+  view.follow(["map_values"], () => {
+    legend.hidden = frozen && !view.model.get("map_values")?.values;
+  });
+  return section(frozen ? "Read at" : "Where to read", row, map.element, name, legend);
 }
 
 function bandwidthSection(view: View): HTMLElement {
@@ -200,6 +229,10 @@ export function drawScope(view: View): void {
   });
   const frozen = Boolean(view.model.get("frozen"));
   if (!frozen) ask("begin");
+  const sweep = section("Across the model", child(view, "sweep", "the sweep"));
+  view.follow(["sweep"], () => {
+    sweep.hidden = !view.model.get("sweep");
+  });
   const status = progressBar(view, "status", () => ask("stop"));
   const training = progressBar(view, "training", () => ask("stop training"));
   view.root.append(
@@ -213,6 +246,7 @@ export function drawScope(view: View): void {
         { class: "isn-main" },
         section("Inputs the model cannot tell from it", faults, offerBox(view, ask), status, staleNote(view), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses")),
+        sweep,
       ),
     ),
     codeBox(view),

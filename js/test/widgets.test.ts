@@ -405,6 +405,16 @@ describe("ConsistencyPanel", () => {
     expect([one("form").parentElement!.hidden, one(".isn-rates").hidden, one(".isn-measure").hidden]).toEqual([true, true, true]);
     expect([one(".isn-progress").hidden, one(".isn-history").hidden]).toEqual([false, false]);
   });
+  it("offers the first ready-made hypothesis once there are some, and keeps what somebody chose", () => {
+    const { model, one } = mount(panelModule, { ...state(), features: [] });
+    const kind = one(".isn-add select") as HTMLSelectElement;
+    expect(kind.value).toBe("=contains");
+    model.update({ features: [{ name: "subject", description: "" }, { name: "verb", description: "" }] });
+    expect(kind.value).toBe("+subject");
+    choose(kind, "=regex");
+    model.update({ features: [{ name: "verb", description: "" }] });
+    expect(kind.value).toBe("=regex");
+  });
   it("asks for a ready-made hypothesis and for a written one", () => {
     const { model, one } = mount(panelModule, state());
     const form = one("form") as HTMLFormElement;

@@ -12,6 +12,14 @@ export interface SiteMap {
   available: string[];
 }
 
+/** What colours the cells: a number for each site, with its words. */
+export interface MapValues {
+  label?: string;
+  unit?: string;
+  max?: number;
+  values?: Record<string, { value: number | null; words: string; doubtful: boolean }>;
+}
+
 interface Cell {
   site: string;
   row: number;
@@ -19,6 +27,8 @@ interface Cell {
   button: HTMLElement;
 }
 
+/** Of a model of at most so many layers, all heads that have a value are unfolded. */
+const UNFOLDED = 8;
 const HEAD = /^(.*\{layer\}.*)\.\{head\}$/;
 
 export class SiteMapView {
@@ -27,6 +37,7 @@ export class SiteMapView {
   private cells: Cell[] = [];
   private map: SiteMap | null = null;
   private site = "";
+  private values: MapValues = {};
   private frozen = false;
   private focused: string | null = null;
 
@@ -36,8 +47,15 @@ export class SiteMapView {
   }
 
   /** With `frozen` the map only shows: nothing in it can be chosen. */
-  update(map: SiteMap | null, site: string, frozen = false): void {
+  update(map: SiteMap | null, site: string, frozen = false, values: MapValues | null = null): void {
     this.frozen = frozen;
+    if (values?.values !== this.values.values && (map?.n_layers ?? 0) <= UNFOLDED) {
+      for (const name of Object.keys(values?.values ?? {})) {
+        const layer = this.headLayer(map, name);
+        if (layer !== null) this.open.add(layer);
+      }
+    }
+    this.values = values ?? {};
     if (site !== this.site) {
       this.focused = null;
       const layer = this.headLayer(map, site);
@@ -111,8 +129,16 @@ export class SiteMapView {
     const here = site === this.site;
     const button = this.frozen ? h("span", { class: look, role: "img" }, text) : h("button", { type: "button", class: look, tabindex: "-1" }, text);
     attr(button, this.frozen ? "aria-current" : "aria-pressed", here ? "true" : this.frozen ? null : "false");
-    attr(button, "aria-label", `${words}${known ? "" : ", no generator"}`);
-    attr(button, "title", `${site}${known ? "" : " \u2014 no generator for this site yet"}`);
+    const value = this.values.values?.[site];
+    if (this.values.values) {
+      button.classList.add("isn-map-valued");
+      button.classList.toggle("isn-map-none", value?.value == null);
+      button.classList.toggle("isn-map-doubt", Boolean(value?.doubtful));
+      button.style.setProperty("--isn-v", Math.min(1, Math.max(0, (value?.value ?? 0) / (this.values.max || 1))).toFixed(3));
+    }
+    const said = value ? `${this.values.label}: ${value.words}` : "";
+    attr(button, "aria-label", `${words}${known ? "" : ", no generator"}${said && `, ${said}`}`);
+    attr(button, "title", `${site}${known ? "" : " \u2014 no generator for this site yet"}${said && `\n${said}`}`);
     this.cells.push({ site, row, column, button });
     return h("span", { role: "gridcell", class: "isn-map-slot" }, button);
   }

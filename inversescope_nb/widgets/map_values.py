@@ -1,0 +1,62 @@
+"""What the map of the model is coloured by: a number for each site, out of the frame of a sweep."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BITS, ESS, FEATURE = "bits", "effective samples", "feature "
+
+
+def map_choices(frame: pd.DataFrame | None) -> list[dict[str, str]]:
+    """``{name, label}`` of what there is to colour by; the first colours by nothing."""
+    found = [{"name": "", "label": "generator at hand"}]
+    if frame is None:
+        return found
+    names = dict.fromkeys(frame["feature"])
+    found += [{"name": FEATURE + name, "label": f"{name}: FCR above chance"} for name in names]
+    if "bits" in frame.columns:
+        found.append({"name": BITS, "label": "bits about the input"})
+    if "ess_ratio" in frame.columns:
+        found.append({"name": ESS, "label": "effective share of samples"})
+    return found
+
+
+def map_values(frame: pd.DataFrame | None, choice: str) -> dict[str, Any]:
+    """``{label, unit, max, values: {site: {value, words, doubtful}}}``; empty where the choice is of nothing.
+
+    Rates are those corrected for chance (0 at chance, 1 where all agree), cut off at 0; a site whose rate has
+    a note is doubtful, and its words end with it.
+    """
+    label = next((entry["label"] for entry in map_choices(frame) if entry["name"] == choice), "")
+    if frame is None or not choice or not label:
+        return {}
+    if choice.startswith(FEATURE):
+        part = frame[frame["feature"] == choice.removeprefix(FEATURE)]
+        values = {row["site"]: _rate(row) for row in part.to_dict("records")}
+        return {"label": label, "unit": "FCR*", "max": 1.0, "values": values}
+    column, unit = ("bits", "bits") if choice == BITS else ("ess_ratio", "of the samples")
+    part = frame.drop_duplicates("site")
+    values = {
+        row["site"]: _entry(row[column], f"{row[column]:.2f} {unit}") for row in part.to_dict("records")
+        if math.isfinite(row[column])
+    }  # fmt: skip
+    top = max((entry["value"] for entry in values.values()), default=0.0)
+    return {"label": label, "unit": unit, "max": 1.0 if choice == ESS else max(math.ceil(top), 1), "values": values}
+
+
+def _entry(value: float, words: str, *, doubtful: bool = False) -> dict[str, Any]:
+    return {"value": round(max(float(value), 0.0), 4), "words": words, "doubtful": doubtful}
+
+
+def _rate(row: dict[str, Any]) -> dict[str, Any]:
+    star, note = row.get("fcr_star", math.nan), str(row.get("notes") or "")
+    if row["fcr"] is None or math.isnan(row["fcr"]) or math.isnan(star):
+        return {"value": None, "words": f"no estimate {note}".strip(), "doubtful": False}
+    words = f"FCR {row['fcr']:.2f} ({row['fcr_low']:.2f}\u2013{row['fcr_high']:.2f}), chance {row['chance']:.2f}"
+    q = row.get("q_value", math.nan)
+    words += "" if math.isnan(q) else f", q = {q:.2g}"
+    return _entry(star, f"{words}. {note}".strip(), doubtful=bool(note))

@@ -1,0 +1,260 @@
+"""SiteSweep: hypotheses at all sites of a model as heat maps, in which a click on a cell chooses its site.
+
+Usable alone on any `ConsistencyReport`; inside `InverseScopeWidget` it also starts the sweep, as a job with
+progress that can be stopped, and colours the map of the model by what came out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets as t
+
+from ..errors import InvalidArgument
+from ..features import Feature
+from .jobs import Job, Worker
+from .messages import IDLE, STATIC, Callbacks, MessageWidget, as_json, checked, guarded, handles, status_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..inversion import Inversion
+
+PICKS = (8, 16, 32)
+"""Numbers of picked inputs to choose from."""
+DIGITS = 4
+_COLUMNS = (
+    "site layer kind head feature bandwidth fcr fcr_low fcr_high chance fcr_star p_value q_value bits ess_ratio "
+    "n_groups n_undefined notes"
+).split()
+Sweep = Callable[[Sequence[Feature], "Inversion", int, Job], "pd.DataFrame"]
+
+
+class SiteSweep(MessageWidget):
+    """Rates of hypotheses over layers, components and heads.
+
+    Args:
+        frame: of a `ConsistencyReport` of several sites, to be shown at once.
+        where: what it was measured at, in words.
+        sweep: what "Sweep all sites" runs: ``sweep(features, inversion, n_targets, job)`` -> such a frame.
+            Without it that button is not there.
+        background: the thread on which it runs; None for one of its own.
+
+    >>> import pandas as pd
+    >>> sweep = SiteSweep(pd.DataFrame({"site": ["blocks.0.hook_resid_post"], "feature": ["subject"], "fcr": [0.9],
+    ...     "layer": [0], "kind": ["resid_post"], "head": [None], "fcr_star": [0.8]}))
+    >>> sweep.rows[0]["fcr"]
+    0.9
+    """
+
+    _esm = STATIC / "site_sweep.js"
+
+    rows = t.List(t.Dict()).tag(sync=True)
+    """One per site and hypothesis, with the columns of `ConsistencyReport.to_frame` that are shown."""
+    where = t.Unicode("").tag(sync=True)
+    chart = anywidget.WidgetTrait().tag(sync=True)
+    status = t.Dict(dict(IDLE)).tag(sync=True)
+    can_sweep = t.Bool(False).tag(sync=True)
+    """Whether there is something to sweep: an inversion, made by a generator."""
+    picks = t.Int(16).tag(sync=True)
+    """Picked inputs of the next sweep."""
+    choices = t.List(t.Int(), default_value=list(PICKS)).tag(sync=True)
+    label = t.Unicode("").tag(sync=True)
+    """What the next sweep would be of."""
+    note = t.Unicode("").tag(sync=True)
+    """What became of the last sweep, where it did not come to its end."""
+
+    def __init__(
+        self,
+        frame: pd.DataFrame | None = None,
+        *,
+        where: str = "",
+        sweep: Sweep | None = None,
+        background: Worker | None = None,
+        **unknown: Any,
+    ) -> None:
+        self._reject_unknown(unknown)
+        self._sweep = sweep
+        self._inversion: Inversion | None = None
+        self._features: list[Feature] = []
+        self._ready: list[Feature] = []
+        self._frame: pd.DataFrame | None = None
+        self._study: tuple[Any, ...] | None = None
+        self._n_sites = 0
+        super().__init__()
+        self._sites = Callbacks(self)
+        self._shows = Callbacks(self)
+        self.use_worker(background)
+        if frame is not None:
+            self.show(frame, where=where)
+
+    @property
+    def frame(self) -> pd.DataFrame | None:
+        """What is shown."""
+        return self._frame
+
+    def on_site(self, callback: Callable[[str], Any], remove: bool = False) -> None:
+        """Call ``callback(site)`` when a cell or a line is chosen."""
+        self._sites.register(callback, remove)
+
+    def on_show(self, callback: Callable[[pd.DataFrame], Any], remove: bool = False) -> None:
+        """Call ``callback(frame)`` when another sweep is shown."""
+        self._shows.register(callback, remove)
+
+    def show(self, frame: pd.DataFrame, *, where: str = "") -> None:
+        """Show the frame of a `ConsistencyReport`.
+
+        Raises:
+            InvalidArgument: it is none.
+        """
+        missing = {"site", "feature", "fcr"} - set(frame.columns)
+        if missing:
+            raise InvalidArgument(
+                f"the frame has no column {', '.join(sorted(missing))}", hint="pass ConsistencyReport.to_frame()"
+            )
+        self._frame = frame
+        records = frame[[c for c in _COLUMNS if c in frame.columns]].astype(object).to_dict("records")
+        with self.hold_sync():
+            self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
+            self.where, self.note = where, ""
+        self._draw()
+        self._shows(frame)
+        self._refresh_picture()
+
+    def _draw(self) -> None:
+        from ..charts import consistency_chart
+        from .chart import Chart
+
+        chart = consistency_chart(self._frame, heatmap=True, select=True)
+        if self.chart is None:
+            self.chart = Chart(chart)
+            self.chart.observe(self._clicked, names=["_vl_selections"])
+        else:
+            self.chart.chart = chart
+
+    @guarded
+    def _clicked(self, change: dict[str, Any]) -> None:
+        chosen = (change["new"].get("site") or {}).get("value") or {}
+        sites = chosen.get("site") if isinstance(chosen, dict) else None
+        if sites:
+            self._go(str(sites[0]))
+
+    # -- sweeping ------------------------------------------------------------------------------------
+
+    def offer(self, inversion: Inversion | None, n_sites: int, ready: Sequence[Feature] = ()) -> None:
+        """What the next sweep is of: inputs like an inversion's, so many sites; ``ready``: hypotheses where none is
+        under test."""
+        self._inversion, self._n_sites, self._ready = inversion, n_sites, list(ready)
+        self._describe()
+
+    def test(self, features: Sequence[Feature]) -> None:
+        """The hypotheses of the next sweep; one that is shown is made of them anew, which takes no new samples."""
+        self._features = list(features)
+        self._describe()
+        same = self._study is not None and self._study == self._now()
+        if same and not {f.name for f in features} <= set(self._frame["feature"]):
+            self.sweep()
+
+    def _now(self) -> tuple[Any, ...] | None:
+        """What a sweep is of, apart from the hypotheses."""
+        inversion = self._inversion
+        return None if inversion is None else (tuple(inversion.prompt_ids), inversion.bandwidth, self.picks)
+
+    @t.observe("picks")
+    def _describe(self, _change: Any = None) -> None:
+        features = self._features or self._ready
+        self.can_sweep = bool(self._sweep and self._inversion is not None and self._n_sites and features)
+        if self.can_sweep:
+            what = f"{len(features)} hypothes{'i' if len(features) == 1 else 'e'}s"
+            ready = "" if self._features else " (ready-made ones, since none is under test)"
+            self.label = f"{what}{ready} at {self._n_sites} sites: {self.picks * self._n_sites:,} inversions"
+        else:
+            self.label = ""
+
+    @t.validate("picks")
+    @checked
+    def _valid_picks(self, proposal: dict[str, Any]) -> int:
+        if proposal["value"] < 2:
+            raise InvalidArgument(f"{proposal['value']} picked inputs are too few", hint=f"usual are {PICKS}")
+        return proposal["value"]
+
+    def sweep(self) -> Job:
+        """Start the sweep; ``.wait()`` on the job returns its frame.
+
+        Raises:
+            InvalidArgument: there is nothing to sweep.
+        """
+        run, inversion, features, picks = self._sweep, self._inversion, self._features or self._ready, self.picks
+        if run is None:
+            raise InvalidArgument("this widget was made without a way to sweep", hint="pass sweep=")
+        if inversion is None or not self._n_sites:
+            raise InvalidArgument("nothing is inverted yet, so there is nothing to sweep", hint="pick a token first")
+        if not features:
+            raise InvalidArgument("there is no hypothesis to sweep", hint="add one first")
+        study = self._now()
+        self.clear_error()
+        self.note, self.status = "", status_of(None, "waiting")
+        return self.worker.submit(
+            "sweep",
+            lambda job: run(features, inversion, picks, job),
+            on_progress=lambda job, progress: setattr(self, "status", status_of(progress, "sweeping")),
+            on_done=lambda job: self._swept(job, inversion, study),
+        )
+
+    def _swept(self, job: Job, inversion: Inversion, study: tuple[Any, ...] | None) -> None:
+        if job.superseded:
+            return
+        try:
+            if job.error is None:
+                self._study = study
+                text = str(inversion.text)
+                like = text if len(text) < 50 else f"\u2026{text[-49:]}"
+                self.show(job.result, where=f"\u03b5 = {inversion.bandwidth:g}, {study[2]} inputs like {like!r}")
+            elif job.cancel.is_set():
+                self.note = "Stopped. What was found is kept: the same sweep goes on from there."
+            else:
+                self.fail(job.error)
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self.status = dict(IDLE)
+
+    def _picture(self) -> str:
+        from ..export import sweep_fragment
+
+        return sweep_fragment(self)
+
+    @handles("sweep")
+    def _start(self) -> Job:
+        try:
+            return self.sweep()
+        except InvalidArgument as error:
+            self.fail(error)
+            raise
+
+    @handles("stop")
+    def stop(self) -> None:
+        """Stop the sweep."""
+        if self.worker.stop("sweep") and self.status["running"]:
+            self.status = {**self.status, "stopping": True}
+
+    @handles("go")
+    def _go(self, site: str) -> None:
+        if not any(row["site"] == site for row in self.rows):
+            raise InvalidArgument(f"the sweep has no site {site!r}")
+        self._sites(site)
+
+    def close(self) -> None:
+        """Stop what runs, and take the widget and its chart off the page."""
+        if self.chart is not None:
+            self.chart.close()
+        super().close()
+
+
+def _short(value: Any) -> Any:
+    """A number with as many digits as are shown; what is missing is None."""
+    if value is None or value != value or type(value).__name__ == "NAType":
+        return None
+    return round(value, DIGITS) if isinstance(value, float) else value

@@ -1,0 +1,130 @@
+// SiteSweep: hypotheses at all sites of a model, as heat maps and as a table; a click on a cell or a line goes to its
+// site. Traits: rows, where, chart, status, can_sweep, picks, choices, label, note, frozen, error.
+import { child } from "./lib/child.ts";
+import { h, replace, uid } from "./lib/dom.ts";
+import { csv, save } from "./lib/download.ts";
+import type { View } from "./lib/model.ts";
+import { errorBox, widget } from "./lib/mount.ts";
+import { progressBar } from "./lib/progress.ts";
+import { Rpc } from "./lib/rpc.ts";
+import { number } from "./lib/shade.ts";
+
+type Value = string | number | null;
+
+interface Rate {
+  site: string;
+  feature: string;
+  fcr: number | null;
+  [column: string]: Value;
+}
+
+/** Lines of the table; the file has all. */
+const SHOWN = 60;
+
+/** The rates from the highest above chance to the lowest; those without an estimate last. */
+export function ranked(rows: Rate[]): Rate[] {
+  const star = ({ fcr_star }: Rate) => (typeof fcr_star === "number" ? fcr_star : -Infinity);
+  return [...rows].sort((a, b) => star(b) - star(a));
+}
+
+function starter(view: View, rpc: Rpc): HTMLElement {
+  const id = uid("sweep");
+  const start = h("button", { type: "button", class: "isn-button", "aria-describedby": id, on: { click: () => rpc.request("sweep").catch(() => undefined) } }, "Sweep all sites");
+  const picks = h("select", { class: "isn-input", "aria-label": "Picked inputs at each site" });
+  picks.addEventListener("change", () => view.write("picks", Number(picks.value)));
+  const words = h("span", { class: "isn-note", id });
+  const row = h("div", { class: "isn-row isn-sweep-start" }, start, h("label", { class: "isn-row isn-note" }, "inputs per site", picks), words);
+  const empty = h("p", { class: "isn-empty isn-note" }, "Once an activation is inverted, its hypotheses can be measured at every layer, component and head here.");
+  view.follow(["picks", "choices"], () => {
+    const now: number = view.model.get("picks");
+    const choices = [...new Set([...((view.model.get("choices") ?? []) as number[]), now])].sort((a, b) => a - b);
+    replace(picks, ...choices.map((choice) => h("option", { value: choice }, choice)));
+    picks.value = String(now);
+  });
+  view.follow(["can_sweep", "label", "rows", "status"], () => {
+    const can = Boolean(view.model.get("can_sweep"));
+    const frozen = Boolean(view.model.get("frozen"));
+    row.hidden = !can || frozen;
+    empty.hidden = can || frozen || ((view.model.get("rows") ?? []) as Rate[]).length > 0;
+    start.disabled = Boolean(view.model.get("status")?.running);
+    words.textContent = view.model.get("label") ?? "";
+  });
+  return h("div", null, row, empty);
+}
+
+const COLUMNS = ["site", "layer", "kind", "head", "feature", "bandwidth", "fcr", "fcr_low", "fcr_high", "chance", "fcr_star", "p_value", "q_value", "bits", "ess_ratio", "n_groups", "n_undefined", "notes"];
+
+function table(view: View, rpc: Rpc): HTMLElement {
+  const title = h("summary");
+  const body = h("tbody");
+  const rest = h("p", { class: "isn-note" });
+  const head = ["site", "hypothesis", "FCR", "chance", "FCR*", "q", "bits", "ESS/n"].map((text) => h("th", { scope: "col" }, text));
+  const sheet = h("table", { class: "isn-table" }, h("thead", null, h("tr", null, ...head)), body);
+  const box = h("details", { class: "isn-history" }, title, h("div", { class: "isn-table-box isn-long-table", tabindex: "0", role: "region", "aria-label": "Rates at all sites" }, sheet), rest);
+  const file = h(
+    "button",
+    {
+      type: "button",
+      class: "isn-link",
+      on: {
+        click: () => {
+          const rows: Rate[] = view.model.get("rows") ?? [];
+          save("sweep.csv", "text/csv", csv(COLUMNS, rows.map((row) => COLUMNS.map((column) => row[column] ?? null))));
+        },
+      },
+    },
+    "Save the sweep as CSV",
+  );
+  view.follow(["rows"], () => {
+    const rows = ranked(view.model.get("rows") ?? []);
+    title.textContent = `The same as a table (${rows.length})`;
+    const some = rows.length > SHOWN ? `The ${SHOWN} highest above chance; the file has all. ` : "";
+    const doubt = rows.some((row) => row["notes"]) ? "\u2020 Not to be relied on: point at the line for why." : "";
+    rest.textContent = some + doubt;
+    rest.hidden = !rest.textContent;
+    const frozen = Boolean(view.model.get("frozen"));
+    const go = (site: string) => () => rpc.request("go", { site }).catch((error) => view.fail(error));
+    const digits = (value: Value | undefined, places = 2) => h("td", { class: "isn-cell-number" }, number(typeof value === "number" ? value : null, places));
+    const lines = rows.slice(0, SHOWN).map((row) => {
+      const range = typeof row.fcr_low === "number" && row.fcr != null ? ` (${number(row.fcr_low)}\u2013${number(row.fcr_high as number)})` : "";
+      const site = frozen ? row.site : h("button", { type: "button", class: "isn-link", title: "Go to this site", on: { click: go(row.site) } }, row.site);
+      return h(
+        "tr",
+        row["notes"] ? { title: row["notes"] } : null,
+        h("th", { scope: "row", class: "isn-mono" }, site),
+        h("td", null, row.feature),
+        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${row["notes"] ? "\u2009\u2020" : ""}`),
+        ...[digits(row["chance"]), digits(row["fcr_star"]), digits(row["q_value"], 3), digits(row["bits"], 1), digits(row["ess_ratio"])],
+      );
+    });
+    body.replaceChildren(...lines);
+  });
+  return h("div", { class: "isn-sweep-table" }, h("div", { class: "isn-downloads" }, file), box);
+}
+
+export function drawSiteSweep(view: View): void {
+  const rpc = new Rpc(view);
+  const faults = h("div");
+  const note = h("p", { class: "isn-note", role: "status" });
+  const where = h("p", { class: "isn-note" });
+  const chart = child(view, "chart", "the heat maps");
+  chart.classList.add("isn-chart", "isn-heat");
+  const result = h("div", { class: "isn-sweep-result" }, where, chart, table(view, rpc));
+  view.root.append(starter(view, rpc), faults, progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error))), note, result);
+  view.follow(["note"], () => {
+    note.textContent = view.model.get("note") ?? "";
+    note.hidden = !note.textContent;
+  });
+  view.follow(["rows", "where"], () => {
+    result.hidden = ((view.model.get("rows") ?? []) as Rate[]).length === 0;
+    const words: string = view.model.get("where") ?? "";
+    const act = view.model.get("frozen") ? "" : " Click a cell to go to its site.";
+    where.textContent = `${words ? `Measured at ${words}.` : ""}${act}`.trim();
+  });
+  view.follow(["error"], () => {
+    const error = view.model.get("error");
+    replace(faults, error?.message ? errorBox(error, () => rpc.request("dismiss").catch(() => undefined)) : null);
+  });
+}
+
+export default widget("sweep", drawSiteSweep);

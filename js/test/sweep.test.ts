@@ -1,0 +1,113 @@
+// The sweep over all sites: its own widget, and the map of the model that it colours.
+import { describe, expect, it } from "vitest";
+import scopeModule from "../src/scope.ts";
+import sweepModule, { ranked } from "../src/site_sweep.ts";
+import { choose, key, mount, watchDownloads } from "./fake.ts";
+
+const IDLE = { running: false, done: 0, total: 0, message: "", remaining_s: null, stopping: false };
+
+describe("SiteSweep", () => {
+  const rate = (site: string, star: number | null, more = {}) => ({ site, layer: 0, kind: "resid_post", head: null, feature: "subject", fcr: star, fcr_low: 0.1, fcr_high: 0.9, chance: 0.2, fcr_star: star, q_value: 0.01, bits: 3, ess_ratio: 0.5, notes: "", ...more });
+  const state = () => ({ rows: [rate("blocks.0.hook_resid_post", 0.1), rate("blocks.1.hook_resid_post", 0.8), rate("blocks.2.hook_resid_post", null, { notes: "undefined" })], where: "\u03b5 = 0.1", chart: null, status: IDLE, can_sweep: true, picks: 16, choices: [8, 16], label: "1 hypothesis at 3 sites: 48 inversions", note: "", error: null });
+
+  it("starts, shows how far it is, and stops", () => {
+    const { model, one, all } = mount(sweepModule, state());
+    const start = all("button").find((button) => button.textContent === "Sweep all sites")!;
+    expect(document.getElementById(start.getAttribute("aria-describedby")!)?.textContent).toContain("48 inversions");
+    start.click();
+    expect(model.last("sweep")).toBeDefined();
+    choose(one("select"), "8");
+    expect(model.state["picks"]).toBe(8);
+    model.update({ status: { ...IDLE, running: true, done: 5, total: 48, message: "inverting" } });
+    expect((start as HTMLButtonElement).disabled).toBe(true);
+    expect(one(".isn-progress").textContent).toContain("inverting 5 of 48");
+    one(".isn-stop").click();
+    expect(model.last("stop")).toBeDefined();
+    model.update({ status: IDLE, note: "Stopped." });
+    expect(one(".isn-sweep").textContent).toContain("Stopped.");
+  });
+  it("lists the rates from the highest above chance, and goes to a line's site", () => {
+    const { model, all } = mount(sweepModule, state());
+    expect(all("tbody th").map((cell) => cell.textContent)).toEqual(["blocks.1.hook_resid_post", "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]);
+    expect(all("tbody tr")[2]!.textContent).toContain("\u2020");
+    expect(all("tbody tr")[2]!.getAttribute("title")).toBe("undefined");
+    all("tbody button")[1]!.click();
+    expect(model.last("go").params).toEqual({ site: "blocks.0.hook_resid_post" });
+  });
+  it("says what it is for while there is nothing, and in a saved page only shows", () => {
+    const empty = mount(sweepModule, { ...state(), rows: [], can_sweep: false });
+    expect(empty.one(".isn-empty").hidden).toBe(false);
+    expect(empty.one(".isn-sweep-result").hidden).toBe(true);
+    const saved = mount(sweepModule, { ...state(), frozen: true });
+    expect(saved.one(".isn-sweep-start").hidden).toBe(true);
+    expect(saved.all("tbody button").length).toBe(0);
+    expect(saved.one(".isn-sweep-result").textContent).not.toContain("Click");
+  });
+  it("saves all of it as CSV", () => {
+    const files = watchDownloads();
+    const { all } = mount(sweepModule, state());
+    all("button").find((button) => button.textContent === "Save the sweep as CSV")!.click();
+    const [name, text] = files[0]!;
+    expect(name).toBe("sweep.csv");
+    const lines = text.trim().split("\r\n");
+    expect(lines.length).toBe(4);
+    expect(lines[0]).toContain("site,layer,kind,head,feature");
+    expect(lines[2]).toContain("blocks.1.hook_resid_post,0,resid_post,,subject");
+  });
+});
+
+describe("the map of the model, coloured by a sweep", () => {
+  const map = {
+    n_layers: 2,
+    n_heads: 2,
+    kinds: [{ kind: "resid_post", label: "resid post", template: "blocks.{layer}.hook_resid_post" }],
+    head_template: "blocks.{layer}.attn.hook_z.{head}",
+    available: ["blocks.0.hook_resid_post"],
+  };
+  const values = {
+    label: "subject: FCR above chance",
+    unit: "FCR*",
+    max: 1,
+    values: {
+      "blocks.0.hook_resid_post": { value: 0.25, words: "FCR 0.40", doubtful: false },
+      "blocks.1.hook_resid_post": { value: null, words: "no estimate", doubtful: false },
+      "blocks.1.attn.hook_z.1": { value: 0.5, words: "FCR 0.60", doubtful: true },
+    },
+  };
+  const choices = [{ name: "", label: "generator at hand" }, { name: "feature subject", label: "subject: FCR above chance" }];
+  const state = () => ({
+    prompt: "", position: -1, site: "blocks.0.hook_resid_post", bandwidth: 0.1, busy: false, frozen: false, site_map: map, status: IDLE, offer: null, code: "",
+    map_by: "", map_choices: choices.slice(0, 1), map_values: {}, model_name: "tiny", picker: null, gallery: null, panel: null, sweep: null, error: null,
+  });
+
+  it("says by fill, by words and with a printed scale how much each site has", () => {
+    const { model, all, one } = mount(scopeModule, state());
+    const by = one('select[aria-label="Colour the map by"]');
+    expect(by.closest("label")!.hidden).toBe(true); // nothing to choose from
+    model.update({ map_choices: choices, map_by: "feature subject", map_values: values });
+    expect(by.closest("label")!.hidden).toBe(false);
+    expect(all(".isn-map-heads").length).toBe(1); // unfolded where a head has a value
+    const cells = all("button.isn-map-cell");
+    expect(cells.map((cell) => cell.style.getPropertyValue("--isn-v"))).toEqual(["0.250", "0.000", "0.000", "0.500"]);
+    expect(cells[0]!.getAttribute("aria-label")).toBe("layer 0, resid post, subject: FCR above chance: FCR 0.40");
+    expect(cells[1]!.classList.contains("isn-map-none")).toBe(true);
+    expect(cells[3]!.classList.contains("isn-map-doubt")).toBe(true);
+    expect(one(".isn-map-legend").textContent).toContain("0.0 0.5 1.0FCR* in doubt");
+    choose(by, "");
+    expect(model.state["map_by"]).toBe("");
+    model.update({ map_values: {} });
+    expect(all(".isn-map-valued").length).toBe(0);
+    expect(one(".isn-map-legend").textContent).toContain("generator at hand");
+  });
+  it("still chooses with the keyboard", () => {
+    const { model, all } = mount(scopeModule, { ...state(), map_choices: choices, map_by: "feature subject", map_values: values });
+    all("button.isn-map-cell")[0]!.focus();
+    key(document.activeElement!, "ArrowDown");
+    (document.activeElement as HTMLElement).click();
+    expect(model.state["site"]).toBe("blocks.1.hook_resid_post");
+  });
+  it("leaves a rate that is not known to the end", () => {
+    const rows = [{ site: "a", feature: "f", fcr: null, fcr_star: null }, { site: "b", feature: "f", fcr: 1, fcr_star: -0.5 }];
+    expect(ranked(rows).map(({ site }) => site)).toEqual(["b", "a"]);
+  });
+});

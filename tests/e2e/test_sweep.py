@@ -1,0 +1,75 @@
+"""A sweep over the whole model in a real JupyterLab: started, waited for, and a cell of its heat map clicked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from checks import accessibility_faults, standing_out
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+SCOPE = ".isn-scope"
+HEAT = f"{SCOPE} .isn-heat .mark-rect.role-mark path"
+CODE = """import inversescope_nb as isn
+w = isn.InverseScopeWidget(prompt="4 3 7 + 5 6 9 =", site="resid_post.1", bandwidth=0.3)
+w.sweep.picks = 2  # of the smallest use, and soon there
+w"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
+    cell = {"cell_type": "code", "id": "one", "metadata": {}, "source": CODE, "outputs": [], "execution_count": None}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "sweep.ipynb").write_text(json.dumps(notebook))
+    with jupyter_lab(folder, scratch) as url, browser_page(1440, 1900) as (page, errors):
+        open_notebook(page, url, "sweep.ipynb")
+        run_all_cells(page)
+        page.wait_for_selector(f"{SCOPE} .isn-sample")
+        yield page
+        assert errors == []
+
+
+def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
+    page.wait_for_selector(f"{SCOPE} .isn-add optgroup[label='Ready-made']", state="attached")
+    page.click(f"{SCOPE} .isn-add button")  # the first of the ready-made hypotheses
+    page.wait_for_selector(f"{SCOPE} .isn-panel .isn-table tbody tr")
+    sweep = page.locator(f"{SCOPE} .isn-sweep")
+    sweep.get_by_text("1 hypothesis at 36 sites").wait_for()
+    sweep.get_by_role("button", name="Sweep all sites").click()
+    page.wait_for_selector(f"{SCOPE} .isn-sweep .isn-stop:visible")
+    page.wait_for_selector(HEAT)
+    assert page.locator(HEAT).count() == 36
+    values = page.locator(f"{SCOPE} .isn-map-valued")
+    assert values.count() == 36 + 3  # and the scale
+    assert page.locator(f"{SCOPE} .isn-map-heads").count() == 4
+
+    cell = page.locator(HEAT).nth(7)
+    label = cell.get_attribute("aria-label")
+    site = next(part for part in label.split("; ") if part.startswith("site: ")).removeprefix("site: ")
+    assert site != "blocks.1.hook_resid_post"
+    cell.click(force=True)  # a dot may lie on it
+    page.wait_for_function("site => document.querySelector('.isn-scope .isn-site-name').textContent === site", arg=site)
+    page.wait_for_function("() => !document.querySelector('.isn-scope').hasAttribute('data-isn-stale')")
+
+    page.locator(f"{SCOPE} .isn-sweep summary").click()
+    line = page.locator(f"{SCOPE} .isn-sweep tbody button").first
+    line.click()
+    name = line.inner_text()
+    page.wait_for_function("site => document.querySelector('.isn-scope .isn-site-name').textContent === site", arg=name)
+    page.wait_for_function("() => !document.querySelector('.isn-scope').hasAttribute('data-isn-stale')")
+
+
+def test_it_passes_axe_and_stays_in_its_cell(page: Page):
+    assert accessibility_faults(page, SCOPE) == []
+    for width in (360, 1000):
+        page.evaluate("w => { document.querySelector('.isn-scope').parentElement.style.width = `${w}px`; }", width)
+        page.wait_for_function("w => document.querySelector('.isn-scope').clientWidth <= w", arg=width)
+        assert standing_out(page, SCOPE) == []

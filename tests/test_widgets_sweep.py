@@ -1,0 +1,247 @@
+"""Hypotheses at all sites: the sweep and its heat maps, the map of the model coloured by it, clicks that go there."""
+
+# ruff: noqa: F811 - fixtures are imported under the names by which tests ask for them
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_charts import frame
+from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, prompts, scope, settle  # noqa: F401
+
+import inversescope_nb as isn
+from inversescope_nb.errors import Cancelled, InvalidArgument
+from inversescope_nb.widgets import InverseScopeWidget, SiteSweep
+from inversescope_nb.widgets.map_values import map_choices, map_values
+
+JOHN, MARY = isn.features.contains("John"), isn.features.contains("Mary")
+SMALL = isn.TrainingConfig(
+    steps=100, batch_size=32, lr=3e-3, backbone="small", width=16, statistics_samples=64, held_out=16
+)
+
+
+@pytest.fixture(scope="module")
+def two_sites(lm, prompts):
+    return isn.train_generator(lm, [SITE, OTHER], prompts, config=SMALL, progress=False)
+
+
+@pytest.fixture
+def wide(lm, two_sites, prompts):
+    widget = InverseScopeWidget(
+        lm, generators=[two_sites], prompt=PROMPT, site=SITE, prompts=prompts, n=32, bandwidth=1.0
+    )
+    widget.sweep.picks = 8
+    yield widget
+    widget.close()
+
+
+def test_it_shows_any_report():
+    rates = frame(3, ["resid_post", "mlp_out"], ["subject", "verb"], heads=2)
+    sweep = SiteSweep(rates, where="\u03b5 = 0.1")
+    assert len(sweep.rows) == 3 * 4 * 2
+    assert {row["site"] for row in sweep.rows} == set(rates["site"])
+    assert [row["head"] for row in sweep.rows if row["kind"] == "resid_post"] == [None] * 6
+    assert "site" in sweep.chart._vl_selections
+    assert sweep.label == ""
+    assert not sweep.can_sweep
+    with pytest.raises(InvalidArgument, match="no column fcr"):
+        SiteSweep(pd.DataFrame({"site": [], "feature": []}))
+    with pytest.raises(InvalidArgument, match="without a way"):
+        sweep.sweep()
+
+
+def test_a_click_on_a_cell_or_a_line_names_its_site():
+    sweep = SiteSweep(frame(2, ["resid_post"], ["subject"]))
+    chosen = []
+    sweep.on_site(chosen.append)
+    name = "blocks.1.hook_resid_post"
+    sweep.chart._vl_selections = {"site": {"value": {"site": [name]}, "store": []}}
+    assert chosen == [name]
+    sweep.chart._vl_selections = {"site": {"value": {}, "store": []}}  # clicked beside all cells
+    assert chosen == [name]
+    sweep.show(frame(2, ["resid_post"], ["verb"]))  # another chart in the same child still listens
+    sweep.chart._vl_selections = {"site": {"value": {"site": ["blocks.0.hook_resid_post"]}, "store": []}}
+    assert chosen == [name, "blocks.0.hook_resid_post"]
+    assert ask(sweep, "go", site=name)["kind"] == "result"
+    assert chosen[-1] == name
+    assert "no site" in ask(sweep, "go", site="blocks.7.hook_resid_post")["message"]
+    assert len(chosen) == 3
+
+
+def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(wide, lm, two_sites):
+    assert not wide.sweep.can_sweep
+    wide.invert().wait(30)
+    assert not wide.sweep.can_sweep  # these prompts have no ready-made hypotheses
+    with pytest.raises(InvalidArgument, match="no hypothesis"):
+        wide.sweep.sweep()
+    wide.add_hypothesis(JOHN)
+    assert wide.sweep.can_sweep
+    assert wide.sweep.label == "1 hypothesis at 2 sites: 16 inversions"
+    found = wide.sweep.sweep().wait(60)
+    pick = isn.features.InputText.from_ids(wide.inversion.prompt_ids, lm)
+    inputs = wide._backend.inputs.targets_for(pick, two_sites)[:8]
+    prior = wide._backend.inputs.prior(two_sites.prompts, two_sites).texts
+    report = isn.consistency(
+        lm, two_sites, inputs, [SITE, OTHER], [JOHN], bandwidth=1.0, n_samples=32, prior_texts=prior, progress=False
+    )
+    pd.testing.assert_frame_equal(found, report.to_frame())
+    assert {row["site"] for row in wide.sweep.rows} == {SITE, OTHER}
+    assert wide.sweep.where == f"\u03b5 = 1, 8 inputs like {PROMPT!r}"
+    assert not wide.sweep.status["running"]
+
+
+def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
+    assert [choice["name"] for choice in wide.map_choices] == [""]
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    rates = wide.sweep.sweep().wait(60)
+    assert wide.map_by == f"feature {JOHN.name}"
+    by_site = rates.set_index("site")["fcr_star"]
+    for site, entry in wide.map_values["values"].items():
+        assert entry["value"] == pytest.approx(max(by_site[site], 0), abs=1e-4)
+    wide.map_by = "bits"
+    assert wide.map_values["unit"] == "bits"
+    assert set(wide.map_values["values"]) == {SITE, OTHER}
+    wide.set_state({"map_by": "the moon"})
+    assert "coloured by" in wide.error["message"]
+    assert wide.map_by == "bits"
+    wide.sweep.chart._vl_selections = {"site": {"value": {"site": [OTHER]}, "store": []}}
+    assert wide.site == OTHER
+    settle(wide)
+    assert str(wide.inversion.site) == OTHER
+    wide.map_by = ""
+    assert wide.map_values == {}
+
+
+def test_another_hypothesis_is_measured_from_the_same_samples(wide, monkeypatch):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    first = wide.sweep.sweep().wait(60)
+    monkeypatch.setattr("inversescope_nb._study.invert", None)  # nothing is sampled again
+    ended = threading.Event()
+    wide.sweep.on_show(lambda _frame: ended.set())
+    wide.add_hypothesis(MARY)
+    assert ended.wait(30)
+    assert set(wide.sweep.frame["feature"]) == {JOHN.name, MARY.name}
+    again = wide.sweep.frame.set_index(["feature", "site"])["fcr"][JOHN.name]
+    assert again.to_dict() == first.set_index("site")["fcr"].to_dict()
+    wide.panel.remove(MARY.name)  # that takes none
+    assert set(wide.sweep.frame["feature"]) == {JOHN.name, MARY.name}
+
+
+def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    from inversescope_nb import _study
+
+    real, done = _study.invert, []
+
+    def counted(*args, **kwargs):
+        done.append(kwargs["site"])
+        if len(done) == 10:  # at the second site
+            wide.sweep.stop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(_study, "invert", counted)
+    with pytest.raises(Cancelled):
+        wide.sweep.sweep().wait(60)
+    assert "goes on from there" in wide.sweep.note
+    assert wide.sweep.rows == []
+    assert wide.error is None
+    assert not wide.sweep.status["running"]
+    stopped_at = len(done)
+    wide.sweep.sweep().wait(60)
+    assert len(done) - stopped_at == 8  # one site was kept
+    assert wide.sweep.note == ""
+    assert len(wide.sweep.rows) == 2
+
+
+def test_a_sweep_that_fails_says_so_in_place(wide, monkeypatch):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+
+    def broken(*args, **kwargs):
+        raise InvalidArgument("it broke", hint="mend it")
+
+    monkeypatch.setattr(wide._backend, "sweep", broken)
+    answer = ask(wide.sweep, "sweep")
+    assert (answer["message"], answer["hint"]) == ("it broke", "mend it")
+    assert wide.sweep.error["hint"] == "mend it"
+    assert wide.last_error.message == "it broke"
+    assert not wide.sweep.status["running"]
+
+
+def test_without_a_generator_there_is_nothing_to_sweep(scope):
+    scope.bandwidth = 1.0
+    scope.invert().wait(20)
+    scope.add_hypothesis(JOHN)
+    assert scope.sweep.can_sweep
+    scope.site = OTHER
+    settle(scope)
+    assert not scope.sweep.can_sweep
+
+
+@pytest.mark.parametrize("picks", [0, 1, -4])
+def test_too_few_inputs_are_refused(picks):
+    sweep = SiteSweep()
+    sweep.set_state({"picks": picks})
+    assert "too few" in sweep.error["message"]
+    assert sweep.picks == 16
+
+
+def test_what_the_map_can_be_coloured_by():
+    rates = frame(2, ["resid_post"], ["subject", "verb"])
+    assert [choice["name"] for choice in map_choices(None)] == [""]
+    assert [choice["name"] for choice in map_choices(rates)] == [
+        "",
+        "feature subject",
+        "feature verb",
+        "bits",
+        "effective samples",
+    ]
+    found = map_values(rates, "feature subject")
+    assert found["max"] == 1.0
+    assert found["values"]["blocks.1.hook_resid_post"] == {
+        "value": 0.25, "words": "FCR 0.40 (0.30\u20130.45), chance 0.20, q = 0.01.", "doubtful": False,
+    }  # fmt: skip
+    assert map_values(rates, "bits")["max"] == 3
+    assert map_values(rates, "effective samples")["values"] == {}  # they are not known
+    assert map_values(rates, "feature moon") == map_values(rates, "") == map_values(None, "bits") == {}
+
+
+def test_a_rate_below_chance_is_drawn_at_none_and_a_missing_one_is_no_number():
+    rates = frame(2, ["resid_post"], ["subject"])
+    rates.loc[0, ["fcr", "fcr_star"]] = [0.1, -0.125]
+    rates.loc[1, ["fcr", "fcr_star"]] = [math.nan, math.nan]
+    rates.loc[1, "notes"] = "undefined for all picks"
+    values = list(map_values(rates, "feature subject")["values"].values())
+    assert values[0]["value"] == 0.0
+    assert values[0]["words"].startswith("FCR 0.10")
+    assert values[1] == {"value": None, "words": "no estimate undefined for all picks", "doubtful": False}
+    rates.loc[0, "notes"] = "Not to be relied on."
+    assert map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["doubtful"]
+
+
+def test_rows_are_json_with_few_digits():
+    rates = frame(1, ["resid_post"], ["subject"])
+    rates.loc[0, "fcr"] = np.float64(1 / 3)
+    (row,) = SiteSweep(rates).rows
+    assert row["fcr"] == 0.3333
+    assert row["head"] is None
+    assert row["p_value"] is None
+
+
+def test_a_saved_page_and_the_picture_have_it(wide):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    assert "Across the model" not in wide._picture()
+    wide.sweep.sweep().wait(60)
+    assert "Across the model" in wide._picture()
+    assert OTHER in wide._picture()
+    html = wide.to_html()
+    assert '"anywidget:sweep"' in html
+    assert '"anywidget:chart of the sweep"' in html
