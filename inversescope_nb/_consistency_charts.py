@@ -134,7 +134,9 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False) -> alt.TopLevelMixin:
     layers = [cells]
     if "q_value" in frame.columns:
         dots = base.transform_filter("datum.q_value !== null && datum.q_value <= 0.05")
-        dots = dots.mark_point(filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1)
+        dots = dots.mark_point(
+            aria=False, filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1
+        )
         if select:
             dots.mark.cursor = "pointer"
         layers.append(dots)

@@ -51,6 +51,9 @@ class TokenPicker(MessageWidget):
     shading = t.Dict(dict(IDLE)).tag(sync=True)
     """How far the shading is, where it takes long."""
     examples = t.List(t.Dict()).tag(sync=True)
+    tabs = t.List(t.Dict()).tag(sync=True)
+    """The prompts that are kept, ``{text, position}`` each; that of :attr:`tab` is the one that is shown."""
+    tab = t.Int(0).tag(sync=True)
     editable = t.Bool(True).tag(sync=True)
 
     def __init__(
@@ -69,6 +72,7 @@ class TokenPicker(MessageWidget):
         self._tokenize = tokenize
         self._picks: Callbacks | None = None
         self._accepted = text
+        self._switching = False
         self._stop_shading: Callable[[], Any] | None = None
         self.visible: tuple[int, int] | None = None
         """The tokens that are on the screen, of a long prompt: the first, and the one behind the last."""
@@ -79,6 +83,7 @@ class TokenPicker(MessageWidget):
             position=position,
             examples=_listed(examples),
             editable=tokenize is not None,
+            tabs=[{"text": text, "position": position}],
         )
         self._picks = Callbacks(self)
         self.check_position(position)
@@ -130,6 +135,78 @@ class TokenPicker(MessageWidget):
             self.values_label, self.values_unit, self.diverging, self.values_max = label, unit, diverging, top
             self.values = None if values is None else as_json(list(values))
 
+    # -- several prompts -----------------------------------------------------------------------------
+
+    def open_tab(self, text: str, position: int = -1) -> None:
+        """Show another prompt in a tab of its own; the one shown now is kept in its.
+
+        Raises:
+            InvalidArgument: the tokens were given, so that no text can be split.
+            BadPrompt: it cannot be split.
+        """
+        if self._tokenize is None:
+            raise InvalidArgument("this picker has fixed tokens", hint="make it with tokenize=")
+        self._tokenize(text)  # raises before anything is opened
+        self.tabs = [*self.tabs, {"text": text, "position": position}]
+        self.tab = len(self.tabs) - 1
+
+    def close_tab(self, tab: int) -> None:
+        """Forget the prompt of a tab; the last one stays."""
+        if not 0 <= tab < len(self.tabs):
+            raise InvalidArgument(f"there is no tab {tab}", hint=f"allowed: 0 to {len(self.tabs) - 1}")
+        if len(self.tabs) == 1:
+            return
+        rest = [kept for i, kept in enumerate(self.tabs) if i != tab]
+        shown = self.tab
+        self._switching = True  # while there is one tab less, none is written to
+        try:
+            self.tabs = rest
+            self.tab = min(shown - (shown > tab), len(rest) - 1)
+        finally:
+            self._switching = False
+        if tab == shown:
+            self._switch()
+
+    @t.validate("tab")
+    @checked
+    def _valid_tab(self, proposal: dict[str, Any]) -> int:
+        if self.tabs and not 0 <= proposal["value"] < len(self.tabs):
+            raise InvalidArgument(f"there is no tab {proposal['value']}", hint=f"allowed: 0 to {len(self.tabs) - 1}")
+        return proposal["value"]
+
+    @t.observe("tab")
+    @guarded
+    def _chosen(self, _change: dict[str, Any]) -> None:
+        if not self._switching and self._picks is not None:
+            self._switch()
+
+    def _switch(self) -> None:
+        """Show the prompt of the tab that is chosen, where it was picked."""
+        kept = self.tabs[self.tab]
+        self._switching = True
+        try:
+            self.text = kept["text"]
+            self.position = kept["position"]
+        finally:
+            self._switching = False
+        self._keep()
+
+    def _keep(self) -> None:
+        """What the tab shows is what it keeps."""
+        if self._switching or self._picks is None:
+            return
+        shown = {"text": self._accepted, "position": self.position}
+        if self.tabs[self.tab] != shown:
+            self.tabs = [shown if i == self.tab else kept for i, kept in enumerate(self.tabs)]
+
+    @handles("open tab")
+    def _open_tab(self) -> None:
+        self.open_tab(self._accepted, self.position)
+
+    @handles("close tab")
+    def _close_tab(self, tab: int) -> None:
+        self.close_tab(int(tab))
+
     @t.validate("position")
     @checked
     def _valid_position(self, proposal: dict[str, Any]) -> int:
@@ -154,6 +231,11 @@ class TokenPicker(MessageWidget):
             elif self.position < -len(tokens):
                 self.position = -1
             self.clear_error()
+        self._keep()
+
+    @t.observe("tokens", "position")
+    def _keep_shown(self, _change: dict[str, Any]) -> None:
+        self._keep()
 
     @t.observe("tokens", "position", "values")
     def _redraw_picture(self, _change: dict[str, Any]) -> None:

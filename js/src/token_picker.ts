@@ -1,6 +1,6 @@
 // TokenPicker: a prompt as its tokens, one of which is picked.
 // Traits: text, tokens, position, values, values_label, values_unit, values_max, diverging,
-// examples, editable, error, quantity, quantities, shading.
+// examples, tabs, tab, editable, error, quantity, quantities, shading.
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
 import { spoken } from "./lib/glyphs.ts";
 import type { View } from "./lib/model.ts";
@@ -189,7 +189,59 @@ function lineMove(buttons: HTMLElement[], from: number, down: boolean): number {
 /** Characters of an example that the list of them shows. */
 const SHOWN = 60;
 
-function promptForm(view: View): HTMLElement {
+interface Tab {
+  text: string;
+  position: number;
+}
+
+/** Characters of a prompt that its tab shows: the end, which is what tells prompts of one kind apart at a picked token. */
+const TAB = 22;
+
+function short(text: string): string {
+  const characters = [...text.replace(/\s+/g, " ").trim()];
+  return characters.length > TAB ? `\u2026${characters.slice(-TAB).join("")}` : characters.join("") || "\u2205";
+}
+
+/** The prompts that are kept, a tab each where there are several, with a button that closes the one shown; and the
+ * button for another. */
+function tabRow(view: View, rpc: Rpc, edit: () => void): { row: HTMLElement; add: HTMLElement } {
+  const list = h("div", { class: "isn-tabs", role: "tablist", "aria-label": "Prompts" });
+  const add = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Keep this prompt and open another tab", title: "Keep this prompt and open another tab" }, "+ tab");
+  const close = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Close this tab", title: "Close this tab" }, "\u2715");
+  const row = h("div", { class: "isn-tab-row" }, list, close);
+  const shut = (tab: number) => rpc.request("close tab", { tab }).catch((error) => view.fail(error));
+  const shown = (): number => view.model.get("tab") ?? 0;
+  add.addEventListener("click", () => rpc.request("open tab").then(edit, (error) => view.fail(error)));
+  close.addEventListener("click", () => shut(shown()));
+  list.addEventListener("click", (event) => {
+    const index = [...list.children].indexOf((event.target as Element).closest("button")!);
+    if (index >= 0) view.write("tab", index);
+  });
+  list.addEventListener("keydown", (event) => {
+    const buttons = [...list.querySelectorAll<HTMLElement>("button")];
+    const here = buttons.indexOf(event.target as HTMLElement);
+    const step: Record<string, number> = { ArrowRight: 1, ArrowLeft: -1 };
+    if (event.key === "Delete" && buttons.length > 1) shut(here);
+    else if (step[event.key]) buttons[(here + step[event.key]! + buttons.length) % buttons.length]?.focus();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  view.follow(["tabs", "tab", "editable"], () => {
+    const tabs: Tab[] = view.model.get("tabs") ?? [];
+    const hadFocus = list.contains(document.activeElement);
+    const buttons = tabs.map(({ text }, index) =>
+      h("button", { type: "button", class: "isn-tab", role: "tab", "aria-selected": index === shown() ? "true" : "false", tabindex: index === shown() ? 0 : -1, title: text }, ...tokenText(short(text))),
+    );
+    list.replaceChildren(...buttons);
+    row.hidden = tabs.length < 2 || view.model.get("editable") === false;
+    add.hidden = tabs.length === 0;
+    if (hadFocus) buttons[shown()]?.focus();
+  });
+  return { row, add };
+}
+
+function promptForm(view: View, rpc: Rpc): HTMLElement {
   const id = uid("prompt");
   const area = h("textarea", { class: "isn-input isn-prompt", id, rows: 2, spellcheck: "false" });
   const examples = h("select", { class: "isn-input", "aria-label": "Example prompts" });
@@ -233,7 +285,12 @@ function promptForm(view: View): HTMLElement {
     });
     exampleRow.hidden = list.length === 0;
   });
-  const form = h("div", { class: "isn-prompt-form" }, h("div", { class: "isn-field-head" }, h("label", { for: id, class: "isn-label" }, "Prompt"), exampleRow), area);
+  const { row: tabs, add } = tabRow(view, rpc, () => {
+    area.focus();
+    area.select(); // the next prompt is typed over it
+  });
+  if (view.model.get("frozen")) return h("div"); // of a saved page the prompt is its tokens
+  const form = h("div", { class: "isn-prompt-form" }, tabs, h("div", { class: "isn-field-head" }, h("label", { for: id, class: "isn-label" }, "Prompt"), h("div", { class: "isn-row" }, exampleRow, add)), area);
   view.follow(["editable"], () => {
     form.hidden = view.model.get("editable") === false;
   });
@@ -243,7 +300,7 @@ function promptForm(view: View): HTMLElement {
 export function drawTokenPicker(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
-  view.root.append(promptForm(view), faults, tokenList(view, rpc));
+  view.root.append(promptForm(view, rpc), faults, tokenList(view, rpc));
   view.follow(["error"], () => {
     const error = view.model.get("error");
     replace(faults, error?.message ? errorBox(error, () => rpc.request("dismiss").catch(() => undefined)) : null);
