@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ._token_bytes import spelled
 from .errors import BadPrompt, InvalidArgument, suggest
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def token_strings(lm: LanguageModel, token_ids: Sequence[int]) -> list[str]:
         elif _is_word_level(tokenizer):
             lm._strings[token] = tokenizer.convert_ids_to_tokens(token)
         else:
-            lm._strings[token] = _string_after(tokenizer, token)
+            lm._strings[token] = spelled(tokenizer.convert_ids_to_tokens(token), _string_after(tokenizer, token))
     return [lm._strings[token] for token in row]
 
 

@@ -151,7 +151,10 @@ class LanguageModel:
         return encoding.decode(self, token_ids)
 
     def token_strings(self, token_ids: Sequence[int] | Int[Tensor, " pos"]) -> list[str]:
-        """One string per token, with the leading space it has inside a text (a word-level token: the word)."""
+        """One string per token, with the leading space it has inside a text (a word-level token: the word).
+
+        Bytes that are no character on their own are written ``<0xE2>``, so that each such token is told apart.
+        """
         return encoding.token_strings(self, token_ids)
 
     def activations(

@@ -13,7 +13,9 @@ import pytest
 import torch
 import transformers
 from conftest import ARCHITECTURES, D_MODEL, N_CTX, N_HEADS, N_LAYERS, tiny_config, tiny_model, word_tokenizer
+from small import byte_level_tokenizer, model_for
 
+from inversescope_nb._token_bytes import spelled
 from inversescope_nb.errors import BadPrompt, InvalidArgument, ModelLoadError, UnknownSite, UnsupportedModel
 from inversescope_nb.generator import TrainingConfig, load_generator
 from inversescope_nb.generator.backbones import make_backbone
@@ -416,6 +418,32 @@ def test_decode_and_token_strings(lm):
             lm.decode(bad)
         with pytest.raises(BadPrompt, match="does not exist"):
             lm.token_strings(bad)
+
+
+def test_tokens_inside_a_character_say_which_bytes_they_are():
+    lm = model_for(byte_level_tokenizer())
+    strings = lm.token_strings(lm.encode("a\u20ac \u00e9").token_ids[0])
+    joined = "".join(strings)
+    assert "\ufffd" not in joined
+    for code in ("<0xE2>", "<0x82>", "<0xAC>", "<0xC3>", "<0xA9>"):
+        assert code in joined
+    assert len(set(strings)) == len(strings)  # told apart, also by a feature that reads one token
+
+
+@pytest.mark.parametrize(
+    ("token", "decoded", "text"),
+    [
+        ("\u0120the", " the", " the"),
+        ("\u0120\u00e2\u0124", " \ufffd", " <0xE2><0x82>"),
+        ("\u00e2\u0124\u00acx", "\u20acx", "\u20acx"),  # whole
+        ("\u0124\u00acx", "\ufffd\ufffdx", "<0x82><0xAC>x"),  # the end of one character and another
+        ("\u00ef\u00bf\u00bd", "\ufffd", "\ufffd"),  # the character U+FFFD itself
+        ("<0xE4>", "\ufffd", "<0xE4>"),  # SentencePiece's
+        ("\u4e2d?", "\ufffd", "\ufffd"),  # a vocabulary that does not say
+    ],
+)
+def test_bytes_are_spelled_where_the_vocabulary_says_them(token, decoded, text):
+    assert spelled(token, decoded) == text
 
 
 def test_the_tokenizer_hash_sees_words_and_special_tokens(lm):
