@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, TokenPicker
 
 _SHOWN = 25
-_MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "chart")
+_MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "comparison", "chart")
 _TABLE = "border-collapse:collapse;font-size:13px"
 _TD = "padding:2px 10px 2px 0;text-align:left;vertical-align:baseline;border-bottom:1px solid #8884"
 
@@ -161,7 +161,9 @@ def fragment(widget: InverseScopeWidget) -> str:
     head = f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p><p>{tokens}</p>"
     where = _where(summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth))
     if gallery.rows:
-        return _page(head, where, _inputs(gallery), _hypotheses(widget.panel))
+        from .comparison_page import compared
+
+        return _page(head, where, _inputs(gallery), compared(widget.comparison), _hypotheses(widget.panel))
     return _page(head, where, "<p>Nothing was inverted yet. Run the notebook to pick a token and see its inputs.</p>")
 
 
@@ -217,6 +219,11 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             ),
         },
     }
+    if widget.comparison.sides is not None:
+        from .comparison_page import saved
+
+        scope["comparison"] = "anywidget:comparison"
+        widgets["comparison"] = {"module": "comparison", "state": saved(widget.comparison)}
     if chart is not None and chart.spec:
         state = {name: getattr(chart, name) for name in ("spec", "embed_options", "_vl_selections", "_params")}
         widgets["chart"] = {"module": "chart", "state": state}

@@ -12,7 +12,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 JS = ROOT / "js"
 STATIC = ROOT / "inversescope_nb" / "static"
-BUNDLES = ("token_picker.js", "sample_gallery.js", "consistency_panel.js", "scope.js", "viewer.js", "isn.css")
+BUNDLES = (
+    "token_picker.js",
+    "sample_gallery.js",
+    "consistency_panel.js",
+    "pins.js",
+    "comparison.js",
+    "scope.js",
+    "viewer.js",
+    "isn.css",
+)
 LIMIT = 60 * 1024
 
 

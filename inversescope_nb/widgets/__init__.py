@@ -1,4 +1,4 @@
-"""Notebook widgets: `TokenPicker`, `SampleGallery` and `ConsistencyPanel`, each usable alone, and
+"""Notebook widgets: `TokenPicker`, `SampleGallery`, `ConsistencyPanel` and `Comparison`, each usable alone, and
 `InverseScopeWidget`, which wires them around one model.
 
 They are a thin face on the package's public functions and hold no method of their own; `backend` is the
@@ -7,9 +7,10 @@ only module among them that calls those functions.
 
 from __future__ import annotations
 
+from .comparison import Comparison
 from .consistency_panel import ConsistencyPanel
 from .sample_gallery import SampleGallery
 from .scope import InverseScopeWidget
 from .token_picker import TokenPicker
 
-__all__ = ["ConsistencyPanel", "InverseScopeWidget", "SampleGallery", "TokenPicker"]
+__all__ = ["Comparison", "ConsistencyPanel", "InverseScopeWidget", "SampleGallery", "TokenPicker"]

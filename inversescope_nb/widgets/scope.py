@@ -23,6 +23,7 @@ from .consistency_panel import ConsistencyPanel
 from .jobs import Job
 from .messages import STATIC, Callbacks, checked, guarded, handles
 from .pick_jobs import PickJobs
+from .pinning import Pinning
 from .sample_gallery import SampleGallery
 from .shading import PICKED, Shading
 from .snippet import python_code
@@ -82,6 +83,8 @@ class InverseScopeWidget(PickJobs):
     picker = anywidget.WidgetTrait().tag(sync=True)
     gallery = anywidget.WidgetTrait().tag(sync=True)
     panel = anywidget.WidgetTrait().tag(sync=True)
+    pins = anywidget.WidgetTrait().tag(sync=True)
+    comparison = anywidget.WidgetTrait().tag(sync=True)
 
     def __init__(
         self,
@@ -121,6 +124,8 @@ class InverseScopeWidget(PickJobs):
             worker=self.worker,
             background=self.background,
         )
+        self.pinning = Pinning(self, backend)
+        self.pins, self.comparison = self.pinning.pins, self.pinning.comparison
         self.shading = Shading(self, self.picker, backend)
         self.picker.on_stop(self.shading.worker.stop)
         self.position = position
@@ -132,7 +137,7 @@ class InverseScopeWidget(PickJobs):
         t.link((self, "position"), (self.picker, "position"))
         self.picker.observe(self._typed, names=["text"])
         self.picker.on_pick(self._picked)
-        for part in (self.picker, self.panel, self.gallery):
+        for part in (self.picker, self.panel, self.gallery, self.pins, self.comparison):
             part.on_error(self._part_failed)
         self.panel.observe(self._refresh_picture, names=["rows"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
@@ -182,11 +187,12 @@ class InverseScopeWidget(PickJobs):
         self._stop_training()
         self.shading.worker.stop()
         self.panel.stop()
+        self.comparison.worker.stop()
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its parts off the page."""
-        parts = (self.picker, self.gallery, self.panel, None if self.panel is None else self.panel.chart)
-        for part in parts:
+        chart = None if self.panel is None else self.panel.chart
+        for part in (self.picker, self.gallery, self.panel, chart, self.pins, self.comparison):
             if part is not None:
                 part.close()
         super().close()
@@ -254,7 +260,7 @@ class InverseScopeWidget(PickJobs):
         self._refresh_stale()
         if change["name"] in ("prompt", "site", "bandwidth") and self.picker.quantity != PICKED:
             self.shading.refresh()
-        if self._live:
+        if self._live and not self._held_back:
             self.invert()
 
     @guarded

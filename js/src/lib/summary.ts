@@ -41,7 +41,7 @@ export interface Summary {
   histogram: Bins;
 }
 
-const TONE: Record<string, [tone: string, mark: string]> = {
+export const TONE: Record<string, [tone: string, mark: string]> = {
   RELIABLE: ["good", "\u2713"],
   LOW_ESS: ["warn", "!"],
   INVERTER_FAILED: ["bad", "\u2715"],
