@@ -14,7 +14,7 @@ import { Rpc, stopped } from "./lib/rpc.ts";
 import { type RowView, SHARED, type Style, columns, rowView } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
-import { type Summary, summaryView } from "./lib/summary.ts";
+import { type Summary, distancesView, summaryView } from "./lib/summary.ts";
 
 type Name = "first" | "second";
 type Listed = "all" | "only" | "both";
@@ -129,6 +129,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
   const id = uid("side");
   const pick = h("span");
   const about = h("div");
+  const distances = h("div");
   const list = h("div", { class: "isn-samples isn-aligned", role: "table", "aria-label": `Inputs near the ${name}` });
   const state = h("span", { class: "isn-note", role: "status" });
   const button = h("button", { type: "button", class: "isn-button" });
@@ -165,13 +166,15 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
     about,
     list,
     h("div", { class: "isn-row" }, state, button),
+    distances,
   );
   return {
     element,
     show(side, part, max) {
       if (part.revision !== revision) {
         replace(pick, pickText(side));
-        replace(about, summaryView(side));
+        replace(about, summaryView(side, false));
+        replace(distances, distancesView(side));
       }
       [views, revision, listed] = [[], part.revision, part.listed];
       const unit: string = view.model.get("unit") || "bits";
