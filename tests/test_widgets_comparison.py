@@ -123,6 +123,15 @@ def test_the_static_picture_has_both_sides_and_marks_what_differs(comparison, co
     assert "<script" not in picture
 
 
+def test_without_a_bank_of_p_nothing_is_said_to_be_fixed(lm, generator):
+    alone = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=32, bank=0)
+    shown = Comparison(isn.contrast(lm, generator, alone, alone))
+    assert "no inputs of P(X) to compare with" in shown.words["sentence"]
+    assert (shown.words["pairs"], shown.first["fixed"]) == ([], None)
+    assert "near the second too" in shown.words["overlap"] or shown.words["doubt"]
+    assert shown._repr_mimebundle_()[0]["text/html"].count("<table") == 2
+
+
 # -- pins --------------------------------------------------------------------------------------------
 
 
@@ -277,6 +286,17 @@ def test_the_whole_widgets_picture_and_saved_page_have_the_comparison(pinned):
     assert [len(rows) for rows in state["all_rows"]] == [len(side.rows) for side in scope.comparison.sides]
     assert state["words"] == json.loads(json.dumps(scope.comparison.words))
     assert "comparison" in saved["modules"]
+
+
+def test_the_picture_follows_a_comparison(pinned, monkeypatch):
+    scope, _, _ = pinned
+    seen = []
+    monkeypatch.setattr(scope, "_displayed", True)
+    monkeypatch.setattr(scope, "_publish", lambda update: seen.append(scope._picture()))
+    ask(scope.pins, "compare", id=scope.pins.pins[0]["id"])
+    assert html.escape(scope.comparison.words["sentence"]) in seen[-1]
+    ask(scope.comparison, "close comparison")
+    assert "only here" not in seen[-1]
 
 
 def test_the_code_of_a_comparison_names_two_generators_where_there_are_two(pinned, lm, prompts):

@@ -105,9 +105,9 @@ class Comparison(MessageWidget):
             words = words_of(contrast, shown)
         self._contrast, self._shown = contrast, shown
         with self.hold_sync():
-            self.revision += 1
             self.first, self.second = ({}, {}) if shown is None else (shown[0].summary, shown[1].summary)
             self.words, self.code = words, code
+            self.revision += 1  # who follows it, finds all of the above
             self._relist()
         self._refresh_picture()
 

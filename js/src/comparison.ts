@@ -11,7 +11,7 @@ import { progressBar } from "./lib/progress.ts";
 import { rove } from "./lib/rove.ts";
 import { PAGE, type Row } from "./lib/rows.ts";
 import { Rpc, stopped } from "./lib/rpc.ts";
-import { type RowView, SHARED, type Style, columns, rowView } from "./lib/sample_row.ts";
+import { type Layout, type RowView, SHARED, type Style, columns, rowView } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
 import { type Summary, distancesView, summaryView } from "./lib/summary.ts";
@@ -56,6 +56,8 @@ const LISTS: Record<Listed, [label: string, title: string]> = {
   only: ["Only here", "Inputs inside this ball and not inside the other"],
   both: ["In both", "Inputs inside both balls"],
 };
+/** Tokens of a picked input beyond which the inputs stand as text. */
+const MOST_COLUMNS = 64;
 const DIFFERS = "\u2260";
 const APART = ["first", "second", "apart"];
 
@@ -100,9 +102,10 @@ function pictureOf(picture: Picture, fault: (error: unknown) => void): HTMLEleme
   return h("figure", { class: "isn-figure-box" }, map, pictureButtons("contrast", async () => svgText(map), fault));
 }
 
-function listHead(side: Side, other: Name): HTMLElement {
+function listHead(side: Side, other: Name, layout: Layout): HTMLElement {
   const cell = (text: string, title: string) => h("span", { role: "columnheader", title }, text);
   const tokens = side.tokens.map((_, index) => slot(side, index, side.differs[index] ?? ""));
+  const input = h("span", { class: "isn-sample-text isn-slots", role: "columnheader", "aria-label": "input, under the picked one" }, ...tokens);
   return h(
     "div",
     { role: "rowgroup", class: "isn-samples-head" },
@@ -113,7 +116,7 @@ function listHead(side: Side, other: Name): HTMLElement {
       cell("d", "Distance to this activation, per coordinate, in standardised units"),
       cell(`d to ${other}`, `Distance to the ${other} activation; ${SHARED} where that is inside its ball`),
       cell("weight", "Share of this posterior"),
-      h("span", { class: "isn-sample-text isn-slots", role: "columnheader", "aria-label": "input, under the picked one" }, ...tokens),
+      layout === "aligned" ? input : cell("input", "The input, cut at the picked token"),
     ),
   );
 }
@@ -130,7 +133,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
   const pick = h("span");
   const about = h("div");
   const distances = h("div");
-  const list = h("div", { class: "isn-samples isn-aligned", role: "table", "aria-label": `Inputs near the ${name}` });
+  const list = h("div", { class: "isn-samples", role: "table", "aria-label": `Inputs near the ${name}` });
   const state = h("span", { class: "isn-note", role: "status" });
   const button = h("button", { type: "button", class: "isn-button" });
   let views: RowView[] = [];
@@ -178,8 +181,10 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
       }
       [views, revision, listed] = [[], part.revision, part.listed];
       const unit: string = view.model.get("unit") || "bits";
-      style = { unit, layout: "aligned", max, tokens: side.tokens, exact: side.prior_is_exact };
-      list.replaceChildren(listHead(side, other));
+      const layout: Layout = side.tokens.length <= MOST_COLUMNS ? "aligned" : "text";
+      style = { unit, layout, max, tokens: side.tokens, exact: side.prior_is_exact };
+      list.replaceChildren(listHead(side, other, layout));
+      list.classList.toggle("isn-aligned", layout === "aligned");
       list.style.setProperty("--isn-slots", columns(part.rows, side.tokens));
       list.scrollTop = 0;
       append(part);

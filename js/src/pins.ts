@@ -4,7 +4,7 @@ import { spoken } from "./lib/glyphs.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { pickText } from "./lib/pick.ts";
-import { Rpc } from "./lib/rpc.ts";
+import { Rpc, stopped } from "./lib/rpc.ts";
 import { TONE } from "./lib/summary.ts";
 
 export interface Pin {
@@ -23,17 +23,19 @@ export function drawPins(view: View): void {
   const faults = h("div");
   const hint = h("span", { class: "isn-note" });
   const list = h("ul", { class: "isn-pin-list", "aria-label": "Pinned inversions" });
-  const ask = (method: string, params: Record<string, unknown> = {}) => rpc.request(method, params).catch(() => undefined); // the error stands in the widget
+  const failed = (error: any) => stopped(error) || replace(faults, errorBox(error, () => replace(faults)));
+  const ask = (method: string, params: Record<string, unknown> = {}) => rpc.request(method, params).catch(failed);
   const pin = h("button", { type: "button", class: "isn-button", on: { click: () => ask("pin") } });
   const told = (element: Element) => element.dispatchEvent(new CustomEvent("isn-compare", { bubbles: true }));
   const compare = (button: HTMLButtonElement, id: number) => {
     button.disabled = true;
     button.textContent = "Comparing\u2026";
-    ask("compare", { id }).then(() => {
+    const ended = () => {
       button.disabled = false;
       button.textContent = "Compare";
       told(view.root);
-    });
+    };
+    rpc.request("compare", { id }).then(ended, ended); // what went wrong stands where the comparison would
     told(view.root);
   };
   const item = (one: Pin, shown: Pin | null): HTMLElement => {

@@ -120,6 +120,13 @@ describe("Comparison", () => {
     const shares = all(".isn-compared-first .isn-sample:not(.isn-sample-head):first-child .isn-sample-token, .isn-compared-first .isn-samples-page .isn-sample-token").slice(0, 3).map((token) => token.style.getPropertyValue("--isn-v"));
     expect(shares[2]).toBe("0.500"); // 2 nats of at most 4, though 2 is the top of its own scale
   });
+  it("lists inputs of very long prompts as text", () => {
+    const tokens = Array.from({ length: 65 }, (_, index) => ` t${index}`);
+    const { all } = mount(comparisonModule, state({ first: side("first", [], { tokens, fixed: null }) }));
+    expect(all(".isn-compared-first .isn-samples.isn-aligned").length).toBe(0);
+    expect(all(".isn-compared-first .isn-samples .isn-slot").length).toBe(0);
+    expect(all(".isn-compared-second .isn-samples.isn-aligned").length).toBe(1);
+  });
   it("is not there until something is compared, and shows progress, errors and Close", async () => {
     const { model, one } = mount(comparisonModule, { ...state(), words: {}, first: {}, second: {}, pages: null });
     expect(one(".isn-comparison-box").hidden).toBe(true);
@@ -205,6 +212,14 @@ describe("Pins", () => {
     one(".isn-pin .isn-icon-button").click();
     expect(model.last("unpin").params).toEqual({ id: 7 });
     expect(one(".isn-pin-go .isn-hidden").textContent).toBe("low ess: ");
+  });
+  it("says why what was asked cannot be", async () => {
+    const { model, one, el } = mount(pinsModule, shelf({ shown: pin(null) }));
+    one(".isn-button").click();
+    await model.refuse(model.last("pin"), "8 inversions are pinned already", "remove one first");
+    expect(one(".isn-error").textContent).toContain("remove one first");
+    one(".isn-error .isn-icon-button").click();
+    expect(el.querySelector(".isn-error")).toBeNull();
   });
   it("takes no more than there is room for", () => {
     const { one, el } = mount(pinsModule, shelf({ pins: [1, 2].map((id) => pin(id)), shown: pin(null), most: 2 }));
