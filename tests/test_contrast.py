@@ -279,6 +279,26 @@ def test_cuts_of_one_prompt_share_their_places_and_others_are_aligned() -> None:
     assert names == [(None, "d"), ("a", "a"), ("b", "b"), ("c", "c"), (".", ".")]
 
 
+def test_a_token_that_stands_alone_may_be_held_elsewhere_by_the_other() -> None:
+    held = [p for p in PRIOR if p[0] == "a"] * 4
+    found = fixed(written("a b c .", held, PRIOR))
+    first, *rest = found.tokens
+
+    def alone(mine, **changes):
+        """The pair of a first token that only the first has at its place; the other has it last but one, changed."""
+        theirs = replace(found, tokens=(*rest[:-1], replace(first, **changes), rest[-1]))
+        return _fixed_differences._judged(mine, None, found, theirs)
+
+    assert alone(first, token_id=99).which == "first"
+    assert alone(replace(first, state="free")).which == "neither", "its own pair says what the other holds"
+    assert alone(first).which == "both"
+    assert alone(first, state="free").which == "first"
+    assert alone(first, state="free", elsewhere=True).which == "both"
+    assert alone(first, state="leaning", high=0.95).which == "unknown"
+    words = _fixed_differences.sentence_of([alone(replace(first, elsewhere=True), token_id=99)], [])
+    assert words == "Only the first holds “a”."
+
+
 def test_many_tokens_are_counted_rather_than_named(middle) -> None:
     known = copying_target("all of 8", 8, 2, [Copy(i) for i in range(8)], (EPS,), None)
     gen = oracle(known)

@@ -56,8 +56,9 @@ const LISTS: Record<Listed, [label: string, title: string]> = {
   only: ["Only here", "Inputs inside this ball and not inside the other"],
   both: ["In both", "Inputs inside both balls"],
 };
-/** Tokens of a picked input beyond which the inputs stand as text. */
-const MOST_COLUMNS = 64;
+/** Tokens of a picked input up to which its columns fit side by side with the other's, and up to which it heads its list. */
+const COLUMNS = 12;
+const MOST_IN_HEAD = 100;
 const DIFFERS = "\u2260";
 const APART = ["first", "second", "apart"];
 
@@ -105,7 +106,7 @@ function pictureOf(picture: Picture, fault: (error: unknown) => void): HTMLEleme
 function listHead(side: Side, other: Name, layout: Layout): HTMLElement {
   const cell = (text: string, title: string) => h("span", { role: "columnheader", title }, text);
   const tokens = side.tokens.map((_, index) => slot(side, index, side.differs[index] ?? ""));
-  const input = h("span", { class: "isn-sample-text isn-slots", role: "columnheader", "aria-label": "input, under the picked one" }, ...tokens);
+  const input = h("span", { class: `isn-sample-text${layout === "aligned" ? " isn-slots" : " isn-slots-text"}`, role: "columnheader", "aria-label": "input, under the picked one" }, ...tokens);
   return h(
     "div",
     { role: "rowgroup", class: "isn-samples-head" },
@@ -116,7 +117,7 @@ function listHead(side: Side, other: Name, layout: Layout): HTMLElement {
       cell("d", "Distance to this activation, per coordinate, in standardised units"),
       cell(`d to ${other}`, `Distance to the ${other} activation; ${SHARED} where that is inside its ball`),
       cell("weight", "Share of this posterior"),
-      layout === "aligned" ? input : cell("input", "The input, cut at the picked token"),
+      side.tokens.length <= MOST_IN_HEAD ? input : cell("input", "The input, cut at the picked token"),
     ),
   );
 }
@@ -181,7 +182,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
       }
       [views, revision, listed] = [[], part.revision, part.listed];
       const unit: string = view.model.get("unit") || "bits";
-      const layout: Layout = side.tokens.length <= MOST_COLUMNS ? "aligned" : "text";
+      const layout: Layout = side.tokens.length <= COLUMNS ? "aligned" : "text";
       style = { unit, layout, max, tokens: side.tokens, exact: side.prior_is_exact };
       list.replaceChildren(listHead(side, other, layout));
       list.classList.toggle("isn-aligned", layout === "aligned");

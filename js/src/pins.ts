@@ -38,7 +38,7 @@ export function drawPins(view: View): void {
     rpc.request("compare", { id }).then(ended, ended); // what went wrong stands where the comparison would
     told(view.root);
   };
-  const item = (one: Pin, shown: Pin | null): HTMLElement => {
+  const item = (one: Pin, shown: Pin | null, alone: boolean): HTMLElement => {
     const current = one.id === shown?.id;
     const [tone, mark] = TONE[one.verdict] ?? ["quiet", "?"];
     const go = h(
@@ -48,7 +48,7 @@ export function drawPins(view: View): void {
       h("span", { class: "isn-hidden" }, `${one.verdict.toLowerCase().replaceAll("_", " ")}: `),
       pickText(one),
     );
-    const button = h("button", { type: "button", class: "isn-button isn-primary", "aria-label": `Compare with the pinned ${named(one)}`, title: "Side by side with what is shown" }, "Compare");
+    const button = h("button", { type: "button", class: `isn-button isn-pin-compare${alone ? " isn-primary" : ""}`, "aria-label": `Compare with the pinned ${named(one)}`, title: "Side by side with what is shown" }, "Compare");
     button.addEventListener("click", () => compare(button, one.id!));
     const remove = h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove the pinned ${named(one)}`, on: { click: () => ask("unpin", { id: one.id }) } }, "\u2715");
     const beside = current ? h("span", { class: "isn-badge" }, "shown") : shown ? button : null;
@@ -70,7 +70,7 @@ export function drawPins(view: View): void {
     pin.textContent = "Pin to compare";
     pin.title = full ? "No more can be pinned: remove one first" : shown ? "Keep this inversion at hand" : "There is no inversion to pin";
     hint.textContent = pins.length === 1 && pinned ? "Pinned. Pick another token, place or bandwidth, then press Compare." : full && !pinned ? "Remove one to pin this." : "";
-    replace(list, ...pins.map((one) => item(one, shown)));
+    replace(list, ...pins.map((one) => item(one, shown, pins.length === 1)));
     list.hidden = pins.length === 0;
     view.root.hidden = !shown && pins.length === 0;
     if (pressed && pinned) list.querySelector<HTMLElement>("[aria-current]")?.focus();

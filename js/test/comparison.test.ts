@@ -120,12 +120,14 @@ describe("Comparison", () => {
     const shares = all(".isn-compared-first .isn-sample:not(.isn-sample-head):first-child .isn-sample-token, .isn-compared-first .isn-samples-page .isn-sample-token").slice(0, 3).map((token) => token.style.getPropertyValue("--isn-v"));
     expect(shares[2]).toBe("0.500"); // 2 nats of at most 4, though 2 is the top of its own scale
   });
-  it("lists inputs of very long prompts as text", () => {
-    const tokens = Array.from({ length: 65 }, (_, index) => ` t${index}`);
-    const { all } = mount(comparisonModule, state({ first: side("first", [], { tokens, fixed: null }) }));
-    expect(all(".isn-compared-first .isn-samples.isn-aligned").length).toBe(0);
-    expect(all(".isn-compared-first .isn-samples .isn-slot").length).toBe(0);
-    expect(all(".isn-compared-second .isn-samples.isn-aligned").length).toBe(1);
+  it("lists inputs of long prompts as text, under the prompt unless that is very long", () => {
+    const long = (n: number) => side("first", [], { tokens: Array.from({ length: n }, (_, index) => ` t${index}`), fixed: null });
+    for (const [n, slots] of [[3, 3], [13, 13], [101, 0]] as const) {
+      const { all } = mount(comparisonModule, state({ first: long(n) }));
+      expect(all(".isn-compared-first .isn-samples.isn-aligned").length).toBe(n > 12 ? 0 : 1);
+      expect(all(".isn-compared-first .isn-sample-head .isn-slot").length).toBe(slots);
+      expect(all(".isn-compared-second .isn-samples.isn-aligned").length).toBe(1);
+    }
   });
   it("is not there until something is compared, and shows progress, errors and Close", async () => {
     const { model, one } = mount(comparisonModule, { ...state(), words: {}, first: {}, second: {}, pages: null });
@@ -193,7 +195,7 @@ describe("Pins", () => {
     expect(el.textContent).toContain("Pick another token, place or bandwidth, then press Compare.");
     expect(document.activeElement).toBe(one(".isn-pin-go"));
     expect(one(".isn-pin-go").getAttribute("aria-current")).toBe("true");
-    expect(el.querySelector(".isn-pin .isn-primary")).toBeNull();
+    expect(el.querySelector(".isn-pin-compare")).toBeNull();
   });
   it("goes to a pin, compares it with what is shown, and removes it", async () => {
     const { model, one, el } = mount(pinsModule, shelf({ pins: [pin(7, { verdict: "LOW_ESS", tokens: ["a", NASTY] })], shown: pin(null, { bandwidth: 0.3 }) }));
@@ -202,13 +204,13 @@ describe("Pins", () => {
     expect(model.last("go").params).toEqual({ id: 7 });
     let told = 0;
     el.addEventListener("isn-compare", () => (told += 1));
-    one(".isn-pin .isn-primary").click();
+    one(".isn-pin-compare").click();
     expect(model.last("compare").params).toEqual({ id: 7 });
-    expect((one(".isn-pin .isn-primary") as HTMLButtonElement).disabled).toBe(true);
+    expect((one(".isn-pin-compare") as HTMLButtonElement).disabled).toBe(true);
     await model.answer(model.last("compare"), null);
     await new Promise((resolve) => setTimeout(resolve));
     expect(told).toBe(2);
-    expect((one(".isn-pin .isn-primary") as HTMLButtonElement).disabled).toBe(false);
+    expect((one(".isn-pin-compare") as HTMLButtonElement).disabled).toBe(false);
     one(".isn-pin .isn-icon-button").click();
     expect(model.last("unpin").params).toEqual({ id: 7 });
     expect(one(".isn-pin-go .isn-hidden").textContent).toBe("low ess: ");

@@ -54,7 +54,7 @@ def test_what_is_shown_is_pinned_and_compared_with_another_pick(lab: Lab):
     lab(".isn-pin-go[aria-current=true]").wait_for()
     assert lab.page.get_by_text("then press Compare").is_visible()
     lab.choose(lab("button.isn-map-cell[title='blocks.0.hook_resid_post']"))
-    lab(".isn-pin .isn-primary").click()
+    lab(".isn-pin-compare").click()
     lab.page.wait_for_selector(COMPARED)
     assert lab(".isn-compared .isn-pick-where").all_inner_texts() == [
         "layer 3 resid_post, \u03b5 0.1",
@@ -109,7 +109,7 @@ def test_a_pin_leads_back_and_the_keyboard_is_enough(lab: Lab):
     lab.page.wait_for_function("() => document.activeElement?.getAttribute('aria-current') === 'true'")
     lab.page.keyboard.press("b")
     assert lab.page.locator(".jp-Notebook .jp-Cell").count() == cells
-    lab(".isn-pin .isn-primary").focus()
+    lab(".isn-pin-compare").focus()
     lab.page.keyboard.press("Space")
     lab.page.wait_for_function(
         "() => document.querySelector('.isn-scope .isn-compared-second .isn-pick strong')?.textContent === '8'"

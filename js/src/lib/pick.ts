@@ -9,7 +9,7 @@ export interface PickOf {
 }
 
 /** Tokens that a pin shows, the picked one last. */
-const CONTEXT = 5;
+const CONTEXT = 4;
 
 /** `blocks.3.hook_resid_post` as `layer 3 resid_post`. */
 export function shortSite(site: string): string {
