@@ -24,11 +24,19 @@ _HOMES = {
     "inversion": ("Inversion", "Verdict", "invert"),
     "rates": ("ConsistencyReport", "consistency", "consistency_of"),
     "fixing": ("Fixed", "fixed"),
+    "contrasting": ("Contrast", "contrast"),
     "exact": ("ExactPosterior", "exact_posterior"),
     "information": ("ChannelBits", "channel_bits", "token_information"),
     "along": ("distances_along",),
     "token_quantities": ("token_bits", "token_changes", "token_norms"),
-    "widgets": ("ConsistencyPanel", "InverseScopeWidget", "SampleGallery", "SiteSweep", "TokenPicker"),
+    "widgets": (
+        "Comparison",
+        "ConsistencyPanel",
+        "InverseScopeWidget",
+        "SampleGallery",
+        "SiteSweep",
+        "TokenPicker",
+    ),
     "widgets.chart": ("Chart",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

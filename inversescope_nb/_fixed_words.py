@@ -65,29 +65,29 @@ def _claims(tokens: Sequence[FixedToken]) -> str:
         if rest["given"]:
             open_ = f"{'each of the' if len(pinned) > 1 else 'the'} {_tokens(len(pinned))} that P(X) leaves open"
         return f"it fixes the whole input: {open_}"
-    rooms = _rooms([len(group) for group in (pinned, elsewhere, leaning)])
-    said = [f"it fixes {_named(pinned, rooms[0], _unlikely)}" if pinned else "it fixes no single token"]
+    room = rooms([len(group) for group in (pinned, elsewhere, leaning)])
+    said = [f"it fixes {named(pinned, room[0], _unlikely)}" if pinned else "it fixes no single token"]
     if elsewhere:
-        said.append(f"holds {_named(elsewhere, rooms[1], _unlikely)}, at no fixed place")
+        said.append(f"holds {named(elsewhere, room[1], _unlikely)}, at no fixed place")
     if leaning:
-        said.append(f"leans to {_named(leaning, rooms[2], _settled)}")
+        said.append(f"leans to {named(leaning, room[2], _settled)}")
     if any(rest.values()):
         said.append(_rest(rest, len(said) > 1 or bool(pinned)))
     return "; ".join(said) if pinned or len(said) == 1 else f"{said[0]}: {'; '.join(said[1:])}"
 
 
-def _rooms(sizes: Sequence[int]) -> list[int]:
+def rooms(sizes: Sequence[int]) -> list[int]:
     """How many names each group gets: the first ones most, but every group that has a token one.
 
-    >>> _rooms([9, 1, 2]), _rooms([9, 0, 0]), _rooms([1, 0, 2])
+    >>> rooms([9, 1, 2]), rooms([9, 0, 0]), rooms([1, 0, 2])
     ([3, 1, 1], [5, 0, 0], [1, 0, 2])
     """
-    rooms, left = [], NAMES
+    given, left = [], NAMES
     for i, size in enumerate(sizes):
         later = sum(s > 0 for s in sizes[i + 1 :])
-        rooms.append(min(size, left - later))
-        left -= rooms[-1]
-    return rooms
+        given.append(min(size, left - later))
+        left -= given[-1]
+    return given
 
 
 def _unlikely(token: FixedToken) -> float:
@@ -100,7 +100,7 @@ def _settled(token: FixedToken) -> float:
     return -(token.share - token.prior) / (1 - token.prior)
 
 
-def _named(tokens: Sequence[FixedToken], room: int, first: Callable[[FixedToken], float]) -> str:
+def named(tokens: Sequence[FixedToken], room: int, first: Callable[[FixedToken], float]) -> str:
     """As many tokens as there is room for, in order of place, and how many more."""
     chosen = sorted(sorted(tokens, key=first)[:room], key=lambda t: t.position)
     names = [quoted(t.token) for t in chosen]

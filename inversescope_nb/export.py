@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, SiteSweep, TokenPicker
 
 _SHOWN = 25
-_MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "site_sweep", "chart")
+_MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "site_sweep", "comparison", "chart")
 _TABLE = "border-collapse:collapse;font-size:13px"
 _TD = "padding:2px 10px 2px 0;text-align:left;vertical-align:baseline;border-bottom:1px solid #8884"
 
@@ -178,8 +178,10 @@ def fragment(widget: InverseScopeWidget) -> str:
     head = f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p><p>{tokens}</p>"
     where = _where(summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth))
     if gallery.rows:
-        swept = sweep_fragment(widget.sweep) if widget.sweep.rows else ""
-        return _page(head, where, _inputs(gallery), _hypotheses(widget.panel), swept)
+        from .comparison_page import compared
+
+        parts = (_inputs(gallery), compared(widget.comparison), _hypotheses(widget.panel))
+        return _page(head, where, *parts, sweep_fragment(widget.sweep) if widget.sweep.rows else "")
     return _page(head, where, "<p>Nothing was inverted yet. Run the notebook to pick a token and see its inputs.</p>")
 
 
@@ -244,6 +246,11 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         state = _state(sweep, ("rows", "where"), can_sweep=False, label="", note="", frozen=True, status=dict(IDLE))
         chart = "anywidget:chart of the sweep" if "sweep" in drawn else None
         widgets["sweep"] = {"module": "site_sweep", "state": {**state, "chart": chart}}
+    if widget.comparison.sides is not None:
+        from .comparison_page import saved
+
+        scope["comparison"] = "anywidget:comparison"
+        widgets["comparison"] = {"module": "comparison", "state": saved(widget.comparison)}
     for name, chart in drawn.items():
         state = {key: getattr(chart, key) for key in ("spec", "embed_options", "_vl_selections", "_params")}
         widgets[f"chart of the {name}"] = {"module": "chart", "state": state}

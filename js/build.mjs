@@ -10,7 +10,7 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "..", "inversescope_nb", "static");
 const LIMIT = 60 * 1024;
-const ENTRIES = ["token_picker", "sample_gallery", "consistency_panel", "site_sweep", "scope", "chart", "viewer"];
+const ENTRIES = ["token_picker", "sample_gallery", "consistency_panel", "site_sweep", "pins", "comparison", "scope", "chart", "viewer"];
 const UNLIMITED = new Set(["chart.js"]); // vega, vega-lite and vega-embed
 
 async function sources(folder) {

@@ -17,6 +17,8 @@ BUNDLES = (
     "sample_gallery.js",
     "consistency_panel.js",
     "site_sweep.js",
+    "pins.js",
+    "comparison.js",
     "scope.js",
     "viewer.js",
     "isn.css",

@@ -113,6 +113,7 @@ MISTAKES = {
         "is a int",
     ),
     "exact, limit": (lambda lm, gen, p: isn.exact_posterior(lm, p, SITE, PICK, 0.1, limit="a"), "limit='a'"),
+    "contrast, a text": (lambda lm, gen, p: isn.contrast(lm, gen, PICK, PICK), "a str is no inversion"),
     "near, prompts": (lambda lm, gen, p: isn.baselines.neighbours(lm, ["a"], PICK, site=SITE), "prompts is a list"),
     "near, model": (lambda lm, gen, p: isn.baselines.neighbours("gpt2", p, PICK, site=SITE), "lm is a str"),
     "near, kernel": (lambda lm, gen, p: isn.baselines.neighbours(lm, p, PICK, site=SITE, kernel="cosine"), "kernel is"),
@@ -201,11 +202,16 @@ def test_a_number_that_cannot_be_is_refused_in_the_same_words_everywhere(lm, gen
         assert raised.value.hint
 
 
+def _quiet(lm, gen) -> isn.Inversion:
+    return isn.invert(lm, gen, PICK, site=SITE, n=4, progress=False)
+
+
 WORK = {
     "inverting": lambda lm, gen, p, **how: isn.invert(lm, gen, PICK, site=SITE, n=4, **how),
     "consistency": lambda lm, gen, p, **how: study(lm, gen, **how),
     "neighbours": lambda lm, gen, p, **how: isn.baselines.neighbours(lm, p, PICK, site=SITE, bank=4, **how),
     "channel bits": lambda lm, gen, p, **how: isn.channel_bits(lm, gen, SITE, n=4, **how),
+    "contrast": lambda lm, gen, p, **how: isn.contrast(lm, gen, *[_quiet(lm, gen)] * 2, **how),
     "exact posterior": lambda lm, gen, p, **how: isn.exact_posterior(lm, p, SITE, PICK, 0.1, **how),
 }
 

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..baselines import Neighbours
+    from ..contrasting import Contrast
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
     from ..models import LanguageModel
     from ..prompts import PromptDistribution
+    from .pins import Pin
 
 LABELS = {
     "resid_pre": "resid pre",
@@ -304,6 +306,16 @@ class Backend:
             raise InvalidArgument(self.no_generator_message(str(inversion.site)))
         with held(self.lm.lock, job.cancel):
             return distances_along(self.lm, generator, inversion, token_ids).tolist()
+
+    def contrast(self, first: Pin, second: Pin, job: Job) -> Contrast:
+        """`inversescope_nb.contrast` of two pinned inversions, under the model's lock."""
+        from ..contrasting import contrast
+
+        with held(self.lm.lock, job.cancel):
+            return contrast(
+                self.lm, first.generator, first.inversion, second.inversion, second_gen=second.generator,
+                on_progress=job.report, cancel=job.cancel,
+            )  # fmt: skip
 
     def tidy(self) -> None:
         """Give memory that nobody uses any more back to the device."""

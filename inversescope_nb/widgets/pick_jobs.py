@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ..features import Feature, InputText
 from .backend import Backend
 from .jobs import Job, Worker
 from .messages import IDLE, Callbacks, MessageWidget, handles, status_of
+from .pinning import Pinning
 from .shading import Shading
 from .snippet import duration
 
@@ -54,6 +56,8 @@ class PickJobs(MessageWidget):
     """The thread of what takes long: measurements and trainings, while picks are inverted."""
     shading: Shading | None = None
     """What shades the tokens of the picker."""
+    pinning: Pinning | None = None
+    """What pins inversions and compares them."""
     stale = t.Unicode("").tag(sync=True)
     """What the inputs shown belong to, where that is no longer what is picked; empty while they agree."""
 
@@ -62,12 +66,21 @@ class PickJobs(MessageWidget):
         self._inversion: Inversion | Neighbours | None = None
         self._asked: Asked | None = None
         self._shown: Asked | None = None
-        self._live = self._warm = False
+        self._live = self._warm = self._held_back = False
         self._inversions = Callbacks(self)
         self._turn = threading.RLock()
         self._pending: set[Job] = set()
         self.background = Worker(f"{type(self).__name__} background")
         super().__init__(**traits)
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Several choices at once: nothing is inverted for those on the way."""
+        self._held_back = True
+        try:
+            yield
+        finally:
+            self._held_back = False
 
     def _now(self) -> Asked:
         return Asked(self.prompt, self.position, self.site, self.bandwidth, self.n)
@@ -112,9 +125,11 @@ class PickJobs(MessageWidget):
             return
         self.offer = None
         self._reweigh(asked, generator)
-        inversion = self._backend.invert(
-            generator, prompt, site=site, position=position, bandwidth=bandwidth, n=n, job=job
-        )
+        inversion = self.pinning.find(asked, generator)
+        if inversion is None:
+            inversion = self._backend.invert(
+                generator, prompt, site=site, position=position, bandwidth=bandwidth, n=n, job=job
+            )
         bits = self._backend.token_bits(generator, prompt, site=site, position=position, bandwidth=bandwidth, job=job)
         if job.cancel.is_set():
             raise Cancelled
@@ -142,6 +157,7 @@ class PickJobs(MessageWidget):
     ) -> None:
         self._inversion, self._shown = inversion, asked
         self.gallery.show(inversion)
+        self.pinning.offer(asked, inversion, generator)
         self._refresh_stale()
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         features = self._backend.inputs.features_for(pick)
@@ -160,6 +176,7 @@ class PickJobs(MessageWidget):
         self.gallery.show(None)
         self.panel.show(None)
         self.sweep.offer(None, 0)
+        self.pinning.pins.offer(None)
         self._inversion = self._shown = None
         self._refresh_stale()
         self._refresh_picture()

@@ -25,6 +25,7 @@ from .jobs import Job
 from .map_values import map_choices, map_values
 from .messages import STATIC, Callbacks, checked, guarded, handles
 from .pick_jobs import PickJobs
+from .pinning import Pinning
 from .sample_gallery import SampleGallery
 from .shading import PICKED, Shading
 from .site_sweep import SiteSweep
@@ -93,6 +94,8 @@ class InverseScopeWidget(PickJobs):
     gallery = anywidget.WidgetTrait().tag(sync=True)
     panel = anywidget.WidgetTrait().tag(sync=True)
     sweep = anywidget.WidgetTrait().tag(sync=True)
+    pins = anywidget.WidgetTrait().tag(sync=True)
+    comparison = anywidget.WidgetTrait().tag(sync=True)
 
     def __init__(
         self,
@@ -133,6 +136,8 @@ class InverseScopeWidget(PickJobs):
             background=self.background,
         )
         self.sweep = SiteSweep(sweep=self._sweep, background=self.background)
+        self.pinning = Pinning(self, backend)
+        self.pins, self.comparison = self.pinning.pins, self.pinning.comparison
         self.shading = Shading(self, self.picker, backend)
         self.picker.on_stop(self.shading.worker.stop)
         self.position = position
@@ -144,7 +149,7 @@ class InverseScopeWidget(PickJobs):
         t.link((self, "position"), (self.picker, "position"))
         self.picker.observe(self._typed, names=["text"])
         self.picker.on_pick(self._picked)
-        for part in (self.picker, self.panel, self.gallery, self.sweep):
+        for part in (self.picker, self.panel, self.gallery, self.sweep, self.pins, self.comparison):
             part.on_error(self._part_failed)
         self.panel.observe(self._refresh_picture, names=["rows"])
         self.panel.observe(lambda _change: self.sweep.test(self.panel.hypotheses), names=["rows"])
@@ -198,11 +203,12 @@ class InverseScopeWidget(PickJobs):
         self.shading.worker.stop()
         self.panel.stop()
         self.sweep.stop()
+        self.comparison.worker.stop()
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its parts off the page."""
-        parts = (self.picker, self.gallery, self.sweep, self.panel, None if self.panel is None else self.panel.chart)
-        for part in parts:
+        chart = None if self.panel is None else self.panel.chart
+        for part in (self.picker, self.gallery, self.panel, chart, self.sweep, self.pins, self.comparison):
             if part is not None:
                 part.close()
         super().close()
@@ -286,7 +292,7 @@ class InverseScopeWidget(PickJobs):
         self._refresh_stale()
         if change["name"] in ("prompt", "site", "bandwidth") and self.picker.quantity != PICKED:
             self.shading.refresh()
-        if self._live:
+        if self._live and not self._held_back:
             self.invert()
 
     @guarded

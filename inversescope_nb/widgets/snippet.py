@@ -14,6 +14,7 @@ from ..loading import PACKAGED_TARGET
 if TYPE_CHECKING:
     from ..generator import Generator
     from .backend import Backend
+    from .pins import Pin
 
 _YOURS = "path/to/your"
 
@@ -32,6 +33,21 @@ def python_code(backend: Backend, prompt: str, site: str, position: int, bandwid
         "found.to_frame()",
         f"# to invert here: gen = isn.train_generator(lm, {site!r}, prompts), then isn.invert(lm, gen, ...)",
     ]
+    return "\n".join(lines)
+
+
+def comparison_code(backend: Backend, first: Pin, second: Pin) -> str:
+    """Some lines that reproduce a comparison."""
+    lines = ["import inversescope_nb as isn", "", _model(backend), _generator(backend, first.generator)]
+    more, gens = "", ("gen", "gen")
+    if second.generator is not first.generator:
+        lines.append(f"second_{_generator(backend, second.generator)}")
+        more, gens = ", second_gen=second_gen", ("gen", "second_gen")
+    for name, pin, gen in zip(("first", "second"), (first, second), gens, strict=True):
+        asked = pin.asked
+        where = f"site={asked.site!r}, position={asked.position}, bandwidth={asked.bandwidth:g}, n={asked.n}"
+        lines.append(f"{name} = isn.invert(lm, {gen}, {asked.prompt!r}, {where})")
+    lines += [f"found = isn.contrast(lm, gen, first, second{more})", "print(found.summary())", "found.to_frame()"]
     return "\n".join(lines)
 
 

@@ -7,18 +7,14 @@ import { widget } from "./lib/mount.ts";
 import { EVERYTHING, PAGE, type Page, type Query, type Row, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { type Along, type Layout, type RowView, type Style, columns, nameDistances, rowView } from "./lib/sample_row.ts";
+import { focusOn, rove } from "./lib/rove.ts";
 import { LN2, number, scaleKey, tokenText } from "./lib/shade.ts";
+import { STATES, stateKey } from "./lib/states.ts";
 import { type Summary, summaryView } from "./lib/summary.ts";
 import { toolbar } from "./lib/toolbar.ts";
 
 /** What the shading says; the picker's says the same of the picked input. */
 const PINNED = "given the activation: likelier (+), less likely (\u2212)";
-const STATES: Record<string, [mark: string, words: string]> = {
-  pinned: ["\u25a0", "fixed"],
-  leaning: ["\u25e7", "leaning"],
-  free: ["\u25a1", "free"],
-  given: ["\u00b7", "given by P(X)"],
-};
 const HOVER_MS = 120;
 /** Rows that the browser lays out, or skips, together. */
 const GROUP = 50;
@@ -53,32 +49,6 @@ function header(summary: Summary, layout: Layout): HTMLElement {
     cell("count", "How often it was sampled"),
     input,
   );
-}
-
-function stateKey(summary: Summary): HTMLElement | null {
-  const there = Object.entries(STATES).filter(([state]) => summary.fixed?.states.includes(state));
-  const parts = there.map(([state, [mark, words]]) => h("span", { class: `isn-state-key isn-state-${state}` }, h("span", { class: "isn-state-mark", "aria-hidden": "true" }, mark), ` ${words}`));
-  return parts.length ? h("span", { class: "isn-scale" }, ...parts) : null;
-}
-
-function focusOn(row: RowView, all: RowView[]): void {
-  for (const { toggle } of all) toggle.tabIndex = -1;
-  row.toggle.tabIndex = 0;
-  row.toggle.focus();
-}
-
-/** Moves between the rows with the arrow keys; one of them is in the tab order. */
-function rove(list: HTMLElement, rows: () => RowView[]): void {
-  list.addEventListener("keydown", (event) => {
-    const all = rows();
-    const here = all.findIndex(({ toggle }) => toggle === event.target);
-    const moves: Record<string, number> = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 };
-    const next = all[Math.max(0, Math.min(all.length - 1, moves[event.key] ?? -1))];
-    if (here < 0 || moves[event.key] === undefined || !next) return;
-    event.preventDefault();
-    event.stopPropagation();
-    focusOn(next, all);
-  });
 }
 
 function drawList(view: View): HTMLElement {
@@ -219,7 +189,7 @@ function drawList(view: View): HTMLElement {
     if (!page || !summary()?.verdict) return;
     const informed = page.rows.some((row) => row.info.some((value) => value != null));
     const now = style();
-    replace(key, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit, now.layout === "aligned" && stateKey(summary()));
+    replace(key, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit, now.layout === "aligned" && stateKey(summary().fixed?.states ?? []));
     asked += 1;
     loading = false;
     replace(tools.faults);

@@ -1,8 +1,9 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
 // bandwidth_range, bound, site_map, map_by, map_choices, map_values, status, stale, error, offer, code, model_name,
-// frozen, picker, gallery, panel, sweep.
+// frozen, picker, gallery, panel, sweep, pins, comparison.
 import { child } from "./lib/child.ts";
+import { codeBox } from "./lib/code.ts";
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
 import { save as saveFile } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
@@ -187,32 +188,6 @@ function staleNote(view: View): HTMLElement {
   return note;
 }
 
-function codeBox(view: View): HTMLElement {
-  const code = h("code");
-  const copy = h("button", { type: "button", class: "isn-button" }, "Copy");
-  const box = h("details", { class: "isn-code" }, h("summary", null, "Copy as Python"), h("div", { class: "isn-code-box" }, h("pre", { tabindex: "0" }, code), copy));
-  copy.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(code.textContent ?? "");
-      copy.textContent = "Copied";
-    } catch {
-      const range = document.createRange();
-      range.selectNodeContents(code);
-      getSelection()?.removeAllRanges();
-      getSelection()?.addRange(range);
-      copy.textContent = "Selected: press Ctrl+C";
-    }
-    setTimeout(() => {
-      copy.textContent = "Copy";
-    }, 2000);
-  });
-  view.follow(["code"], () => {
-    code.textContent = view.model.get("code") ?? "";
-    box.hidden = !code.textContent;
-  });
-  return box;
-}
-
 export function drawScope(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
@@ -235,6 +210,8 @@ export function drawScope(view: View): void {
   });
   const status = progressBar(view, "status", () => ask("stop"));
   const training = progressBar(view, "training", () => ask("stop training"));
+  const comparison = child(view, "comparison", "the comparison");
+  view.root.addEventListener("isn-compare", () => comparison.scrollIntoView({ block: "nearest" }));
   view.root.append(
     h("div", { class: "isn-head" }, h("h2", { class: "isn-brand" }, "InverseScope"), name, h("span", { class: "isn-spring" }), frozen ? null : save),
     h(
@@ -244,11 +221,12 @@ export function drawScope(view: View): void {
       h(
         "div",
         { class: "isn-main" },
-        section("Inputs the model cannot tell from it", faults, offerBox(view, ask), status, staleNote(view), child(view, "gallery", "the inputs")),
+        section("Inputs the model cannot tell from it", faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses")),
         sweep,
       ),
     ),
+    comparison,
     codeBox(view),
   );
 }

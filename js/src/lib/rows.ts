@@ -20,6 +20,10 @@ export interface Row {
   log_prior: number | null;
   relative_norm: number;
   cosine: number;
+  /** In a comparison: the distance to the other activation, whether it is inside that ball, and on which list. */
+  d_other?: number | null;
+  in_other?: boolean;
+  place?: "only" | "both" | "out";
 }
 
 export const SORTS = { distance: "nearest first", weight: "heaviest first", count: "most frequent first" };

@@ -58,6 +58,21 @@ function alignedTokens(row: Row, style: Style): HTMLElement[] {
   return cells;
 }
 
+const weightCell = (row: Row) => h("span", { class: "isn-cell-number", role: "cell" }, weightText(row.weight));
+
+function countCell(row: Row): HTMLElement {
+  return h("span", { class: "isn-cell-number isn-count", role: "cell" }, row.count > 1 ? `\u00d7${row.count}` : "", row.count > 1 ? null : h("span", { class: "isn-hidden" }, "1"));
+}
+
+/** The mark of an input that is inside the other's ball as well. */
+export const SHARED = "\u25d1";
+
+/** In a comparison: the distance to the other activation, marked where that is inside its ball. */
+function otherCell(row: Row): HTMLElement {
+  const mark = row.in_other ? [h("span", { class: "isn-shared-mark", "aria-hidden": "true" }, SHARED), h("span", { class: "isn-hidden" }, "inside the other ball: ")] : [];
+  return h("span", { class: `isn-cell-number${row.in_other ? " isn-shared" : ""}`, role: "cell" }, ...mark, number(row.d_other, 3));
+}
+
 export interface RowView {
   element: HTMLElement;
   toggle: HTMLButtonElement;
@@ -73,13 +88,13 @@ export function rowView(row: Row, style: Style, along: Along | null): RowView {
   const tokens = aligned ? alignedTokens(row, style) : row.tokens.map((_, index) => tokenView(row, index, style));
   const toggle = h("button", { type: "button", class: "isn-toggle", "aria-expanded": "false", "aria-label": `Details of input ${row.rank + 1}`, tabindex: "-1" });
   const text = h("span", { class: `isn-sample-text${aligned ? " isn-slots" : ""}`, role: "cell" }, ...tokens, ...badges);
+  const numbers = row.d_other === undefined ? [weightCell(row), countCell(row)] : [otherCell(row), weightCell(row)];
   const element = h(
     "div",
     { class: `isn-sample${row.in_ball ? "" : " isn-beyond"}${row.on_support ? "" : " isn-off"}`, role: "row" },
     h("span", { role: "cell" }, toggle),
     h("span", { class: "isn-cell-number", role: "cell" }, number(row.d, 3)),
-    h("span", { class: "isn-cell-number", role: "cell" }, weightText(row.weight)),
-    h("span", { class: "isn-cell-number isn-count", role: "cell" }, row.count > 1 ? `\u00d7${row.count}` : "", row.count > 1 ? null : h("span", { class: "isn-hidden" }, "1")),
+    ...numbers,
     text,
   );
   let detail: HTMLElement | null = null;

@@ -41,7 +41,7 @@ export interface Summary {
   histogram: Bins;
 }
 
-const TONE: Record<string, [tone: string, mark: string]> = {
+export const TONE: Record<string, [tone: string, mark: string]> = {
   RELIABLE: ["good", "\u2713"],
   LOW_ESS: ["warn", "!"],
   INVERTER_FAILED: ["bad", "\u2715"],
@@ -55,7 +55,8 @@ function figure(label: string, value: string, title: string): HTMLElement {
   return h("div", { class: "isn-figure", role: "listitem", title }, h("span", { class: "isn-figure-value" }, value), h("span", { class: "isn-figure-label" }, label));
 }
 
-function pictureOf(summary: Summary): HTMLElement {
+/** The histogram of distances, which can be saved. */
+export function distancesView(summary: Summary): HTMLElement {
   const picture = histogram(summary.histogram, summary.ball_edge);
   const figure = h("figure", { class: "isn-figure-box" }, picture);
   const fault = (error: unknown) => figure.append(h("p", { class: "isn-note" }, `This picture could not be saved: ${error}`));
@@ -63,7 +64,8 @@ function pictureOf(summary: Summary): HTMLElement {
   return figure;
 }
 
-export function summaryView(summary: Summary): HTMLElement {
+/** All of it; without the histogram where that has another place. */
+export function summaryView(summary: Summary, picture = true): HTMLElement {
   const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
@@ -91,6 +93,6 @@ export function summaryView(summary: Summary): HTMLElement {
     "div",
     { class: "isn-summary" },
     h("div", { class: "isn-summary-words" }, sentence, verdict, ...(summary.remarks ?? []).map((words) => h("p", { class: "isn-remark" }, words)), figures, reweighed, h("p", { class: "isn-note" }, prior)),
-    pictureOf(summary),
+    picture ? distancesView(summary) : null,
   );
 }
