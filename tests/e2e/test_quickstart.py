@@ -146,7 +146,7 @@ def test_the_saved_picture_follows_and_the_widget_beside_it_is_not_drawn_again(l
         lab.settle(before)
         token = lab("button.isn-token[aria-pressed=true]").inner_text()
         lab.page.wait_for_function(
-            """token => document.querySelector("[class^=isn-picture-] span[style*=outline]")
+            """token => document.querySelector("[class^=isn-picture-] [style*=outline]")
               .textContent.includes(token)""",
             arg=token,
         )
