@@ -9,7 +9,7 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .export import shown
+from ._static_table import TD, shown
 from .widgets.messages import IDLE
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _SIDE = "display:inline-block;vertical-align:top;width:48%;min-width:300px;margin-right:1%"
-_TD = "padding:2px 10px 2px 0;text-align:left;vertical-align:baseline;border-bottom:1px solid #8884"
 _STATE = ("words", "first", "second", "listed", "unit", "pages", "revision", "code")
 
 
@@ -40,8 +39,8 @@ def _side(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> str:
     for row in rows[:_SHOWN]:
         numbers = ["\u2013" if d is None else f"{d:.3f}" for d in (row["d"], row["d_other"])]
         cells = [*numbers, shown(row["text"]), "in both" if row["place"] == "both" else ""]
-        lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
-    head = "".join(f'<th style="{_TD}">{name}</th>' for name in ("d", "d to the other", "input", ""))
+        lines.append("<tr>" + "".join(f'<td style="{TD}">{cell}</td>' for cell in cells) + "</tr>")
+    head = "".join(f'<th style="{TD}">{name}</th>' for name in ("d", "d to the other", "input", ""))
     where = f"{html.escape(summary['site'])}, \u03b5 = {summary['bandwidth']:g}"
     return (
         f'<div style="{_SIDE}"><p><b>{summary["name"].capitalize()}</b> {where}</p><p>{_tokens(summary)}</p>{answer}'

@@ -12,59 +12,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._glyphs import visible
+from ._packed_rows import packed
+from ._static_table import SHOWN, TABLE, TD, prompt, samples, shown, token
 from .widgets.messages import IDLE, STATIC
 
 if TYPE_CHECKING:
     from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, SiteSweep, TokenPicker
 
-_SHOWN = 25
 _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "site_sweep", "comparison", "chart")
-_TABLE = "border-collapse:collapse;font-size:13px"
-_TD = "padding:2px 10px 2px 0;text-align:left;vertical-align:baseline;border-bottom:1px solid #8884"
-
-
-def shown(token: str) -> str:
-    """A token with glyphs for what would not be seen, escaped for HTML."""
-    return html.escape(visible(token))
-
-
-def _token(token: str, value: float | None, top: float, *, picked: bool = False) -> str:
-    share = 0.0 if value is None else max(-1.0, min(1.0, value / top))
-    colour = "31,111,196" if share >= 0 else "196,96,15"
-    style = "font-family:monospace;padding:0 3px;margin:0 1px;display:inline-block"
-    if abs(share) >= 0.02:
-        line = "solid" if share > 0 else "dashed"
-        tint = f"rgba({colour},{abs(share) * 0.38:.2f})"
-        style += f";background:{tint};border-bottom:{abs(share) * 4:.1f}px {line} rgb({colour})"
-    if picked:
-        style += ";outline:2px solid #2f81d6;font-weight:bold"
-    return f'<span style="{style}">{shown(token)}</span>'
-
-
-def _samples(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
-    lines = []
-    top = summary["info_max"]
-    beyond = False
-    for row in rows[:_SHOWN]:
-        if summary["ball_edge"] is not None and not row["in_ball"] and not beyond:
-            beyond = True
-            words = f"edge of the ball, d = {summary['ball_edge']:.3f}"
-            lines.append(f'<tr><td colspan="4" style="{_TD};border-bottom:2px dashed #888">{words}</td></tr>')
-        tokens = "".join(_token(t, v, top) for t, v in zip(row["tokens"], row["info"], strict=True))
-        tokens += "" if row["on_support"] else " <i>outside P(X)</i>"
-        cells = (
-            "\u2013" if row["d"] is None else f"{row['d']:.3f}",
-            f"{100 * row['weight']:.1f}\u202f%",
-            f"\u00d7{row['count']}",
-            tokens,
-        )
-        lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
-    head = "".join(f'<th style="{_TD}">{name}</th>' for name in ("d", "weight", "count", "input"))
-    rest = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
-    scale = "".join(_token(f"{v * top * 1.4427:+.1f}", v * top, top) for v in (-1, -0.5, 0.5, 1))
-    key = f"<p>Shading: given the activation, a token is likelier (+) or less likely (\u2212): {scale} bits</p>"
-    return f'{key}<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>{rest}'
 
 
 def _interval(rate: Mapping[str, Any], *, grey: bool) -> str:
@@ -94,13 +49,13 @@ def _hypotheses(panel: ConsistencyPanel) -> str:
             chance = "" if rate["chance"] is None else f", chance {rate['chance']:.2f}"
             numbers = f"{rate['fcr']:.2f} ({rate['low']:.2f}\u2013{rate['high']:.2f}){chance}"
             grey = bool(panel.doubt) and not row["across"]
-            words = f'<span style="color:#8b949e">{numbers}, {over}</span>' if grey else f"{numbers}, {over}"
+            words = f'<span style="color:#8b949e">{numbers}, {over}, in doubt</span>' if grey else f"{numbers}, {over}"
             cells = [shown(row["name"]), words, _interval(rate, grey=grey)]
-        lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
+        lines.append("<tr>" + "".join(f'<td style="{TD}">{cell}</td>' for cell in cells) + "</tr>")
     if not lines:
         return ""
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in (panel.doubt, panel.chance_note) if note)
-    return f'<p><b>Feature consistency</b></p><table style="{_TABLE}">{"".join(lines)}</table>{notes}'
+    return f'<p><b>Feature consistency</b></p><table style="{TABLE}">{"".join(lines)}</table>{notes}'
 
 
 def _page(*parts: str) -> str:
@@ -112,9 +67,9 @@ def picker_fragment(picker: TokenPicker) -> str:
     values = picker.values or [None] * len(picker.tokens)
     top = picker.values_max or max((abs(v) for v in values if v is not None), default=0.0) or 1.0
     shaded = zip(picker.tokens, values, strict=False)  # while a prompt is edited, its values are still the last one's
-    tokens = "".join(_token(t, v, top, picked=i == picker.index) for i, (t, v) in enumerate(shaded))
+    tokens = " ".join(token(t, v, top, picked=i == picker.index) for i, (t, v) in enumerate(shaded))
     steps = (-1, -0.5, 0.5, 1) if picker.diverging else (0.5, 1)
-    scale = "".join(_token(f"{v * top:{'+' if picker.diverging else ''}.2g}", v * top, top) for v in steps)
+    scale = " ".join(token(f"{v * top:{'+' if picker.diverging else ''}.2g}", v * top, top) for v in steps)
     words = f"{html.escape(picker.values_label)} {scale} {html.escape(picker.values_unit)}"
     return _page(f"<p>{tokens}</p>", f"<p>{words}</p>" if picker.values else "")
 
@@ -129,11 +84,17 @@ def _inputs(gallery: SampleGallery) -> str:
     fixed = summary["fixed"]
     answer = f"<p><b>{html.escape(fixed['sentence'])}</b></p>" if fixed else ""
     head = f"{answer}<p><b>{verdict}</b> {words}</p><p>{effective}{bits} \u00b7 relative to {prior}</p>"
-    return head + _samples(gallery.rows, summary)
+    return head + samples(gallery.rows, summary)
 
 
-def _where(site: str, bandwidth: float) -> str:
-    return f"<p>{html.escape(site)}, \u03b5 = {bandwidth:g}</p>"
+def _where(tokens: Sequence[str], picked: int, site: str, bandwidth: float, states: Sequence[str] = ()) -> str:
+    """The prompt, and in words where in it the activation is read."""
+    at = f"read at token {picked + 1} of {len(tokens)}, <b>{shown(tokens[picked])}</b>, " if tokens else ""
+    return prompt(tokens, picked, states) + f"<p>{at}{html.escape(site)}, \u03b5 = {bandwidth:g}</p>"
+
+
+def _states(summary: Mapping[str, Any]) -> Sequence[str]:
+    return summary["fixed"]["states"] if summary.get("fixed") else ()
 
 
 def gallery_fragment(gallery: SampleGallery) -> str:
@@ -141,10 +102,9 @@ def gallery_fragment(gallery: SampleGallery) -> str:
     summary = gallery.summary
     if not gallery.rows:
         return _page("<p>No inversion is shown yet.</p>")
-    tokens = "".join(
-        _token(t, None, 1.0, picked=i == len(summary["tokens"]) - 1) for i, t in enumerate(summary["tokens"])
-    )
-    return _page(f"<p>{tokens}</p>", _where(summary["site"], summary["bandwidth"]), _inputs(gallery))
+    tokens = summary["tokens"]
+    where = _where(tokens, len(tokens) - 1, summary["site"], summary["bandwidth"], _states(summary))
+    return _page(where, _inputs(gallery))
 
 
 def panel_fragment(panel: ConsistencyPanel) -> str:
@@ -158,25 +118,26 @@ def sweep_fragment(sweep: SiteSweep) -> str:
     if not rows:
         return _page("<p>No sweep was made yet.</p>")
     lines = []
-    for row in rows[:_SHOWN]:
+    for row in rows[:SHOWN]:
         numbers = [f"{row[k]:.2f}" if row.get(k) is not None else "\u2013" for k in ("fcr", "chance", "fcr_star")]
         cells = [shown(row["feature"]), html.escape(row["site"]), *numbers]
-        lines.append("<tr>" + "".join(f'<td style="{_TD}">{cell}</td>' for cell in cells) + "</tr>")
+        lines.append("<tr>" + "".join(f'<td style="{TD}">{cell}</td>' for cell in cells) + "</tr>")
     names = ("hypothesis", "site", "FCR", "chance", "FCR*")
-    head = "".join(f'<th style="{_TD}">{name}</th>' for name in names)
-    rest = f"<p>and {len(rows) - _SHOWN} more</p>" if len(rows) > _SHOWN else ""
+    head = "".join(f'<th style="{TD}">{name}</th>' for name in names)
+    rest = f"<p>and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
     words = f"<p><b>Across the model</b> {html.escape(sweep.where)}</p>"
-    return _page(words, f'<table style="{_TABLE}"><tr>{head}</tr>{"".join(lines)}</table>{rest}')
+    table = f'<table style="{TABLE}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    return _page(words, table, rest)
 
 
 def fragment(widget: InverseScopeWidget) -> str:
     """The state of the widget now, as plain HTML without scripts."""
     picker, gallery, summary = widget.picker, widget.gallery, widget.gallery.summary
-    shown = summary.get("tokens") or picker.tokens[: picker.index + 1]  # what the inputs below belong to
-    rest = picker.tokens[len(shown) :] if picker.tokens[: len(shown)] == shown else []
-    tokens = "".join(_token(t, None, 1.0, picked=i == len(shown) - 1) for i, t in enumerate([*shown, *rest]))
-    head = f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p><p>{tokens}</p>"
-    where = _where(summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth))
+    read = summary.get("tokens") or picker.tokens[: picker.index + 1]  # what the inputs below belong to
+    rest = picker.tokens[len(read) :] if picker.tokens[: len(read)] == read else []
+    site, bandwidth = summary.get("site", widget.site), summary.get("bandwidth", widget.bandwidth)
+    head = f"<p><b>InverseScope</b> {html.escape(widget.model_name)}</p>"
+    where = _where([*read, *rest], len(read) - 1, site, bandwidth, _states(summary))
     if gallery.rows:
         from .comparison_page import compared
 
@@ -227,7 +188,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         "gallery": {
             "module": "sample_gallery",
             "state": _state(gallery, ("summary", "first_page", "revision", "unit", "layout", "query")),
-            "rows": gallery.rows,
+            "rows": packed(gallery.rows),
         },
         "panel": {
             "module": "consistency_panel",

@@ -25,7 +25,11 @@ def find_browser() -> str | None:
 def missing_for_browser_tests() -> str:
     """What browser tests lack here, in words; empty if nothing."""
     lacks = [] if find_browser() else ["a Chromium (install it, or name it in ISN_CHROMIUM)"]
-    lacks += [f"the package {p}" for p in ("playwright", "jupyterlab") if importlib.util.find_spec(p) is None]
+    lacks += [
+        f"the package {p}"
+        for p in ("playwright", "jupyterlab", "notebook", "marimo")
+        if importlib.util.find_spec(p) is None
+    ]
     return " and ".join(lacks)
 
 

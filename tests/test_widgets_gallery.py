@@ -52,6 +52,15 @@ def test_what_a_query_wants(query, ranks):
     assert [found["rank"] for found in page_of(ROWS, 0, 50, Query(**query))["rows"]] == ranks
 
 
+def test_rows_are_sent_after_the_summary_that_they_are_drawn_by(gallery):
+    """A front end that takes one trait at a time (marimo's) would drop them as rows of samples that are gone."""
+    sent = []
+    gallery.send_state = lambda keys: sent.append(list(gallery.get_state(keys)))
+    gallery.show(None)
+    assert [name for name in sent[0] if name != "can_read"] == ["revision", "summary", "first_page"]
+    assert list(gallery.get_state())[-2:] == ["summary", "first_page"]
+
+
 def test_a_page_is_at_most_fifty_rows_of_five_thousand():
     rows = [row(i, f"input {i}") for i in range(5000)]
     page = page_of(rows, 4980, 10_000, Query())

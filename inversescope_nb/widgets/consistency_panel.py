@@ -22,6 +22,7 @@ from .jobs import Job, Progress, Worker
 from .messages import IDLE, STATIC, MessageWidget, as_json, guarded, handles, status_of
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
     from ..baselines import Neighbours
@@ -90,6 +91,8 @@ class ConsistencyPanel(MessageWidget):
         super().__init__(measure_label=measure_label if measure else "")
         self.use_worker(worker)
         self._background = background
+        if self.needs_parts_early:
+            self._draw_with(None)
         self.offer(features)
         if inversion is not None:
             self.show(inversion, prior=prior)
@@ -228,9 +231,13 @@ class ConsistencyPanel(MessageWidget):
             if self.chart is not None:
                 self.chart.chart = None
             return
-        from .chart import Chart, hypothesis_chart  # altair is not loaded before there is something to draw
+        from .chart import hypothesis_chart  # altair is not loaded before there is something to draw
 
-        chart = hypothesis_chart(self.rows, doubtful=bool(self.doubt))
+        self._draw_with(hypothesis_chart(self.rows, doubtful=bool(self.doubt)))
+
+    def _draw_with(self, chart: alt.LayerChart | None) -> None:
+        from .chart import Chart
+
         if self.chart is None:
             self.chart = Chart(chart)
         else:

@@ -169,6 +169,11 @@ class MessageWidget(Pictured):
         if worker is not None:
             self._worker, self._shares_worker = worker, True
 
+    @property
+    def needs_parts_early(self) -> bool:
+        """Whether the widgets in this one must be there from the start: marimo knows only those made while a cell ran."""
+        return getattr(self.comm, "kernel", None) == "marimo"
+
     def on_error(self, callback: Callable[[BaseException], Any], remove: bool = False) -> None:
         """Call ``callback(error)`` whenever something fails."""
         self._error_callbacks.register(callback, remove)

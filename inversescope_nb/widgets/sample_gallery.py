@@ -119,6 +119,11 @@ class SampleGallery(MessageWidget):
             self.first_page = page
         self._refresh_picture()
 
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """As ipywidgets, `first_page` last: marimo takes traits one by one, and rows are drawn by their summary."""
+        state = super().get_state(key, drop_defaults)
+        return dict(sorted(state.items(), key=lambda item: (item[0] == "first_page", item[0] == "summary")))
+
     def _picture(self) -> str:
         from ..export import gallery_fragment
 

@@ -18,6 +18,7 @@ from .jobs import Job, Worker
 from .messages import IDLE, STATIC, Callbacks, MessageWidget, as_json, checked, guarded, handles, status_of
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
     from ..inversion import Inversion
@@ -87,6 +88,8 @@ class SiteSweep(MessageWidget):
         self._sites = Callbacks(self)
         self._shows = Callbacks(self)
         self.use_worker(background)
+        if self.needs_parts_early:
+            self._draw_with(None)
         if frame is not None:
             self.show(frame, where=where)
 
@@ -119,15 +122,15 @@ class SiteSweep(MessageWidget):
         with self.hold_sync():
             self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
             self.where, self.note = where, ""
-        self._draw()
+        from ..charts import consistency_chart
+
+        self._draw_with(consistency_chart(frame, heatmap=True, select=True))
         self._shows(frame)
         self._refresh_picture()
 
-    def _draw(self) -> None:
-        from ..charts import consistency_chart
+    def _draw_with(self, chart: alt.TopLevelMixin | None) -> None:
         from .chart import Chart
 
-        chart = consistency_chart(self._frame, heatmap=True, select=True)
         if self.chart is None:
             self.chart = Chart(chart)
             self.chart.observe(self._clicked, names=["_vl_selections"])

@@ -91,7 +91,10 @@ class Chart {
   async setParams(): Promise<void> {
     const view = this.shown?.view;
     if (!view) return;
-    for (const [name, value] of Object.entries(this.model.get("_params") ?? {})) view.signal(name, value);
+    const text = (value: unknown) => JSON.stringify(plain(value));
+    const other = Object.entries(this.model.get("_params") ?? {}).filter(([name, value]) => text(view.signal(name)) !== text(value));
+    if (!other.length) return; // the chart's own change, which it is still at work on
+    for (const [name, value] of other) view.signal(name, value);
     await view.runAsync();
   }
 

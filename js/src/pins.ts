@@ -1,5 +1,5 @@
 // Pins: inversions that are kept, to go back to and to compare with the one shown. Traits: pins, shown, most.
-import { h, replace } from "./lib/dom.ts";
+import { focused, h, replace } from "./lib/dom.ts";
 import { spoken } from "./lib/glyphs.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
@@ -61,8 +61,9 @@ export function drawPins(view: View): void {
   view.follow(["pins", "shown"], () => {
     const pins: Pin[] = view.model.get("pins") ?? [];
     const shown: Pin | null = view.model.get("shown");
-    const pressed = document.activeElement === pin;
-    const held = document.activeElement instanceof HTMLElement && list.contains(document.activeElement) ? document.activeElement.closest("li")?.querySelector<HTMLElement>("[data-id]")?.dataset["id"] : null;
+    const here = focused(list);
+    const pressed = here === pin;
+    const held = here instanceof HTMLElement && list.contains(here) ? here.closest("li")?.querySelector<HTMLElement>("[data-id]")?.dataset["id"] : null;
     const full = pins.length >= (view.model.get("most") ?? 8);
     const pinned = shown?.id != null;
     pin.hidden = pinned;

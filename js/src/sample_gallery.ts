@@ -1,6 +1,6 @@
 // SampleGallery: the inputs that an inversion found, nearest first, with how far they are and how good the
 // answer is. Traits: summary (one dict), first_page, revision, unit, query, layout, can_read.
-import { attr, h, replace } from "./lib/dom.ts";
+import { attr, focused, h, replace } from "./lib/dom.ts";
 import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { widget } from "./lib/mount.ts";
@@ -120,7 +120,7 @@ function drawList(view: View): HTMLElement {
   const show = (page: Page, filtered = true) => {
     if (page.revision !== view.model.get("revision")) return; // an answer about samples that are gone
     if (page.start === 0) {
-      refocus ??= shown[views.findIndex(({ toggle }) => toggle === document.activeElement)]?.rank ?? null;
+      refocus ??= shown[views.findIndex(({ toggle }) => toggle === focused(list))]?.rank ?? null;
       [shown, views, listed] = [[], [], page.revision];
       const layout: Layout = style().layout;
       list.replaceChildren(h("div", { role: "rowgroup", class: "isn-samples-head" }, header(summary(), layout)));
@@ -200,7 +200,7 @@ function drawList(view: View): HTMLElement {
   view.follow(["first_page"], () => {
     // Nothing of the last pick stays under this one's summary, not even while a filter's answer is on its way.
     read.clear();
-    refocus = shown[views.findIndex(({ toggle }) => toggle === document.activeElement)]?.rank ?? null;
+    refocus = shown[views.findIndex(({ toggle }) => toggle === focused(list))]?.rank ?? null;
     [shown, views] = [[], []];
     list.replaceChildren();
     list.scrollTop = 0;

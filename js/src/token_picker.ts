@@ -1,7 +1,7 @@
 // TokenPicker: a prompt as its tokens, one of which is picked.
 // Traits: text, tokens, position, values, values_label, values_unit, values_max, diverging,
 // examples, tabs, tab, editable, error, quantity, quantities, shading.
-import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
+import { attr, debounce, focused, h, replace, uid } from "./lib/dom.ts";
 import { spoken } from "./lib/glyphs.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
@@ -74,7 +74,7 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
 
   view.follow(["tokens"], () => {
     const tokens: string[] = view.model.get("tokens") ?? [];
-    const hadFocus = list.contains(document.activeElement);
+    const hadFocus = list.contains(focused(list));
     // In a saved page nothing can be picked, so the tokens are no buttons there.
     buttons = tokens.map((token) =>
       frozen() ? h("span", { class: "isn-token" }, ...tokenText(token)) : h("button", { type: "button", class: "isn-token", tabindex: "-1" }, ...tokenText(token)),
@@ -229,7 +229,7 @@ function tabRow(view: View, rpc: Rpc, edit: () => void): { row: HTMLElement; add
   });
   view.follow(["tabs", "tab", "editable"], () => {
     const tabs: Tab[] = view.model.get("tabs") ?? [];
-    const hadFocus = list.contains(document.activeElement);
+    const hadFocus = list.contains(focused(list));
     const buttons = tabs.map(({ text }, index) =>
       h("button", { type: "button", class: "isn-tab", role: "tab", "aria-selected": index === shown() ? "true" : "false", tabindex: index === shown() ? 0 : -1, title: text }, ...tokenText(short(text))),
     );

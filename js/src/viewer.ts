@@ -2,13 +2,14 @@
 // computing works (paging, filtering, sorting, units) and the rest says that it does not.
 import { h } from "./lib/dom.ts";
 import type { Host, Model } from "./lib/model.ts";
+import { unpacked } from "./lib/packed.ts";
 import { type Row, select } from "./lib/rows.ts";
 
 type Listener = (...args: any[]) => void;
 
 interface Saved {
   root: string;
-  widgets: Record<string, { module: string; state: Record<string, any>; rows?: Row[] }>;
+  widgets: Record<string, { module: string; state: Record<string, any>; rows?: string }>;
   modules: Record<string, string>;
 }
 
@@ -72,7 +73,7 @@ const PREFIX = "anywidget:";
 
 export async function show(saved: Saved, el: HTMLElement): Promise<void> {
   const models = new Map<string, Model>();
-  for (const [id, { state, rows }] of Object.entries(saved.widgets)) models.set(id, new PageModel(state, rows));
+  for (const [id, { state, rows }] of Object.entries(saved.widgets)) models.set(id, new PageModel(state, rows === undefined ? undefined : await unpacked(rows)));
   const urls = new Map<string, string>();
   const load = (name: string) => {
     if (!urls.has(name)) urls.set(name, URL.createObjectURL(new Blob([saved.modules[name] ?? ""], { type: "text/javascript" })));

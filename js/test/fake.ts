@@ -42,6 +42,10 @@ export class FakeModel implements Model {
     Object.assign(this.state, changes);
     for (const key of Object.keys(changes)) this.emit(`change:${key}`);
   }
+  /** The same, taken one after the other, as marimo does. */
+  updateInTurn(changes: Record<string, unknown>): void {
+    for (const [key, value] of Object.entries(changes)) this.update({ [key]: value });
+  }
   last(method: string): any {
     return this.sent.filter((message) => message.method === method).at(-1);
   }

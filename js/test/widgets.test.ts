@@ -184,6 +184,12 @@ describe("SampleGallery", () => {
     expect(all(".isn-remark").map((remark) => remark.textContent)).toEqual(["One direction holds <b>91%</b> of this site's variance."]);
     expect(one(".isn-histogram")).not.toBeNull();
   });
+  it("lists the new inputs where traits come one after the other, in the order in which Python sends them", () => {
+    const { model, all } = mount(galleryModule, state());
+    model.updateInTurn({ revision: 2, summary: summary({ ball_edge: null }), first_page: { ...page([row(4), row(5)]), revision: 2 } });
+    expect(all(".isn-sample").length).toBe(3);
+    expect(all(".isn-edge").length).toBe(0);
+  });
   it("says the site's own bound on bits where a generator knows it", () => {
     const { model, one } = mount(galleryModule, state());
     expect(one(".isn-figure").title).toContain("On average an activation of this site can say at most 12.3 bits at \u03b5 = 0.1");

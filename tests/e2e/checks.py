@@ -9,8 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-_OUTSIDE = """selector => {
-  const root = document.querySelector(selector);
+_OUTSIDE = """root => {
   const edge = root.getBoundingClientRect().right + 1;
   const scrolls = (element) => {
     for (let e = element.parentElement; e && e !== root; e = e.parentElement)
@@ -36,4 +35,4 @@ def accessibility_faults(page: Page, selector: str) -> list[str]:
 
 def standing_out(page: Page, selector: str) -> list[str]:
     """Elements that reach beyond the right edge of one, and do not scroll."""
-    return page.evaluate(_OUTSIDE, selector)
+    return page.locator(selector).first.evaluate(_OUTSIDE)

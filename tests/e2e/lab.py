@@ -1,4 +1,4 @@
-"""A real JupyterLab and a real Chromium for the tests: started, watched for console errors, and ended.
+"""A real Jupyter and a real Chromium for the tests: started, watched for console errors, and ended.
 
 Nothing of the user's own Jupyter is read or written: configuration, settings, workspaces and run-time
 files all go to a folder of the test's.
@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,39 +33,58 @@ _SETTINGS = {
 }
 
 
-@contextmanager
-def jupyter_lab(folder: Path, scratch: Path) -> Iterator[str]:
+def jupyter_lab(folder: Path, scratch: Path) -> AbstractContextManager[str]:
     """A JupyterLab that serves ``folder`` on a free port; gives its address."""
-    config = scratch / "config"
+    own = ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
+    return _jupyter("jupyterlab", own, folder, scratch)
+
+
+def jupyter_notebook(folder: Path, scratch: Path) -> AbstractContextManager[str]:
+    """A Jupyter Notebook 7, likewise."""
+    return _jupyter("notebook", ["--JupyterNotebookApp.expose_app_in_browser=True"], folder, scratch)
+
+
+def _jupyter(module: str, own: list[str], folder: Path, scratch: Path) -> AbstractContextManager[str]:
+    config, port = scratch / "config", free_port()
     (config / "labconfig").mkdir(parents=True)
     (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(_SETTINGS))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     places = {
         "JUPYTER_CONFIG_DIR": config,
         "JUPYTER_RUNTIME_DIR": scratch / "runtime",
         "JUPYTERLAB_SETTINGS_DIR": scratch / "settings",
         "JUPYTERLAB_WORKSPACES_DIR": scratch / "workspaces",
         "IPYTHONDIR": scratch / "ipython",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
-        "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
-        "--ServerApp.disable_check_xsrf=True", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+        module, "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--ServerApp.disable_check_xsrf=True", *own,
     ]  # fmt: skip
-    url, log = f"http://127.0.0.1:{port}", scratch / "lab.log"
+    return serving(command, port, "api", folder, scratch, places)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(
+    command: list[str], port: int, probe: str, folder: Path, scratch: Path, places: Mapping[str, Path]
+) -> Iterator[str]:
+    """``python -m COMMAND`` in ``folder`` until the end of the block, from when its page ``probe`` answers."""
+    url, log = f"http://127.0.0.1:{port}", scratch / "server.log"
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with log.open("w") as out:
         server = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *command],
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, **{k: str(v) for k, v in places.items()}},
+            env={**os.environ, **{k: str(v) for k, v in places.items()}, "PYTHONPATH": path},
         )
     try:
-        _wait_for(url, server, log)
+        _wait_for(f"{url}/{probe}", server, log)
         yield url
     finally:
         server.terminate()
@@ -82,11 +101,11 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         if server.poll() is not None:
             break
         try:
-            urllib.request.urlopen(f"{url}/api", timeout=5).close()
+            urllib.request.urlopen(url, timeout=5).close()
             return
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"{url} did not answer:\n{log.read_text()[-3000:]}")
 
 
 @contextmanager
@@ -108,9 +127,9 @@ def browser_page(width: int, height: int) -> Iterator[tuple[Page, list[str]]]:
             browser.close()
 
 
-def open_notebook(page: Page, url: str, name: str) -> None:
+def open_notebook(page: Page, url: str, name: str, at: str = "lab/tree") -> None:
     """Opens a notebook and waits for its kernel."""
-    page.goto(f"{url}/lab/tree/{name}?reset")
+    page.goto(f"{url}/{at}/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function(
         "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 import struct
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from lab import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -25,6 +27,13 @@ _PIXELS = """async data => {
   for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
   return [image.width, image.height, btoa(text)];
 }"""
+
+
+def folder_for(scratch: Path) -> Path:
+    """Where pictures go: into ``notebooks/images`` with ``ISN_KEEP_SCREENSHOTS=1``, else into a temporary folder."""
+    folder = ROOT / "notebooks" / "images" if os.environ.get("ISN_KEEP_SCREENSHOTS") else scratch / "images"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def take(locator: Locator, path: Path) -> None:

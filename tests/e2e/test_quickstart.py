@@ -8,7 +8,6 @@ temporary folder.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from checks import accessibility_faults, standing_out
 from lab import ROOT, browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
-from pictures import take
+from pictures import folder_for, take
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -107,10 +106,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    kept = bool(os.environ.get("ISN_KEEP_SCREENSHOTS"))
-    folder = ROOT / "notebooks" / "images" if kept else tmp_path_factory.mktemp("images")
-    folder.mkdir(exist_ok=True)
-    return folder
+    return folder_for(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +142,7 @@ def test_the_saved_picture_follows_and_the_widget_beside_it_is_not_drawn_again(l
         lab.settle(before)
         token = lab("button.isn-token[aria-pressed=true]").inner_text()
         lab.page.wait_for_function(
-            """token => document.querySelector("[class^=isn-picture-] span[style*=outline]")
+            """token => document.querySelector("[class^=isn-picture-] [style*=outline]")
               .textContent.includes(token)""",
             arg=token,
         )

@@ -44,6 +44,19 @@ def test_the_second_block_runs_on_a_small_model(lm, tmp_path, monkeypatch):
     assert (tmp_path / "gpt2-resid-6" / "generator.json").is_file()
 
 
+def test_the_versions_of_viewers_are_those_that_are_tried():
+    table = README.split("## Where it works")[1].split("\n## ")[0]
+    named = dict(re.findall(r"^\| ([\w ]+?) \| (\d[\d.]*) \|", table, re.MULTILINE))
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    packages = {
+        "JupyterLab": "jupyterlab",
+        "Jupyter Notebook": "notebook",
+        "marimo": "marimo",
+        "nbconvert": "nbconvert",
+    }
+    assert named == {viewer: pins[package] for viewer, package in packages.items()}
+
+
 def test_files_that_are_linked_are_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("http"):

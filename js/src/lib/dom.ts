@@ -60,3 +60,8 @@ export function debounce(milliseconds: number, callback: () => void, signal: Abo
     timer = setTimeout(callback, milliseconds);
   };
 }
+
+/** The element with the focus, in the page or in the shadow tree (marimo's) that `near` stands in. */
+export function focused(near: Node): Element | null {
+  return (near.getRootNode() as Partial<DocumentOrShadowRoot>).activeElement ?? null;
+}

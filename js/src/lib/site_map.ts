@@ -1,6 +1,6 @@
 // The map of the model: one row a layer, one column a component, heads unfolded under their layer.
 // A grid with one tab stop: arrows move, Enter or a click chooses.
-import { attr, h } from "./dom.ts";
+import { attr, focused, h } from "./dom.ts";
 
 export interface SiteMap {
   n_layers: number;
@@ -75,7 +75,7 @@ export class SiteMapView {
   }
 
   private draw(): void {
-    const hadFocus = this.element.contains(document.activeElement);
+    const hadFocus = this.element.contains(focused(this.element));
     const scroll = this.element.scrollTop;
     this.cells = [];
     this.element.replaceChildren();

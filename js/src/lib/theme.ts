@@ -1,9 +1,20 @@
 // Light or dark is read off the page itself (the colour behind the widget), since JupyterLab, VS Code and
 // Colab each switch themes in a way of their own and need not agree with the operating system.
 
+/** Red, green, blue (0 to 255) and opacity of a colour; null where the browser cannot say. */
+function channels(colour: string): number[] | null {
+  if (colour.startsWith("rgb")) return colour.match(/[\d.]+/g)?.map(Number) ?? null;
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true }); // oklch(), color(): marimo's
+  if (!context) return null;
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  const [red, green, blue, alpha] = context.getImageData(0, 0, 1, 1).data;
+  return [red!, green!, blue!, alpha! / 255];
+}
+
 function behind(element: Element): [number, number, number] | null {
-  for (let node: Element | null = element; node; node = node.parentElement) {
-    const parts = getComputedStyle(node).backgroundColor.match(/[\d.]+/g)?.map(Number);
+  for (let node: Element | undefined = element; node; node = node.parentElement ?? (node.getRootNode() as Partial<ShadowRoot>).host) {
+    const parts = channels(getComputedStyle(node).backgroundColor);
     if (parts && parts.length >= 3 && (parts[3] ?? 1) > 0.5) return [parts[0]!, parts[1]!, parts[2]!];
   }
   return null;

@@ -1,5 +1,5 @@
 // Above the list of inputs: what is listed, in which order, layout and unit.
-import { attr, debounce, h, uid } from "./dom.ts";
+import { attr, debounce, focused, h, uid } from "./dom.ts";
 import type { View } from "./model.ts";
 import { EVERYTHING, type Page, type Query, SORTS, type Sort } from "./rows.ts";
 import type { Summary } from "./summary.ts";
@@ -41,7 +41,7 @@ export function toolbar(view: View): Toolbar {
   unit.addEventListener("change", () => view.write("unit", unit.value));
   view.follow(["query"], () => {
     const now = query();
-    if (filter.value !== now.text && document.activeElement !== filter) filter.value = now.text;
+    if (filter.value !== now.text && focused(filter) !== filter) filter.value = now.text;
     attr(regex, "aria-pressed", now.regex ? "true" : "false");
     inside.checked = now.inside;
     sort.value = now.sort;

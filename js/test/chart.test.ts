@@ -1,0 +1,82 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import chart from "../src/chart.ts";
+import { mount } from "./fake.ts";
+
+const SPEC = {
+  $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+  data: { values: [{ rate: 0.25, name: "first" }, { rate: 0.75, name: "second" }] },
+  mark: "bar",
+  encoding: { x: { field: "rate", type: "quantitative" }, y: { field: "name", type: "nominal" } },
+};
+const state = (extra: Record<string, unknown> = {}) => ({ spec: SPEC, embed_options: {}, _vl_selections: {}, _params: {}, debounce_wait: 0, ...extra });
+const drawn = (el: HTMLElement) => vi.waitFor(() => expect(el.querySelector(".isn-vega svg, .isn-error")).not.toBeNull(), 5000);
+const labels = (el: HTMLElement) => [...el.querySelectorAll(".isn-vega svg text")].map((text) => text.textContent);
+
+const complaints = vi.spyOn(console, "error");
+
+afterEach(() => {
+  expect(complaints).not.toHaveBeenCalled();
+  document.body.removeAttribute("style");
+  document.body.replaceChildren();
+});
+
+describe("a chart", () => {
+  it("is drawn as SVG, with buttons to save it and without Vega's own menu", async () => {
+    const { el, all } = mount(chart, state());
+    await drawn(el);
+    expect(labels(el)).toEqual(expect.arrayContaining(["first", "second", "rate"]));
+    expect(all(".isn-downloads button").map((button) => button.textContent)).toEqual(["SVG", "PNG"]);
+    expect(el.querySelector("details, .vega-actions")).toBeNull();
+  });
+  it("has the page's colours", async () => {
+    document.body.style.backgroundColor = "rgb(22, 25, 29)";
+    const { el } = mount(chart, state());
+    await drawn(el);
+    expect(el.querySelector(".isn-vega svg text")!.getAttribute("fill")).toBe("#e3e6ea");
+  });
+  it("is drawn anew when its specification changes, and is empty without one", async () => {
+    const { el, model } = mount(chart, state());
+    await drawn(el);
+    model.update({ spec: { ...SPEC, data: { values: [{ rate: 1, name: "third" }] } } });
+    await vi.waitFor(() => expect(labels(el)).toContain("third"), 5000);
+    expect(labels(el)).not.toContain("first");
+    model.update({ spec: null });
+    await vi.waitFor(() => expect(el.childElementCount).toBe(0), 5000);
+  });
+  it("shows the last of several specifications that come at once", async () => {
+    const { el, model } = mount(chart, state({ spec: null }));
+    for (const name of ["one", "two", "three"]) model.update({ spec: { ...SPEC, data: { values: [{ rate: 1, name }] } } });
+    await vi.waitFor(() => expect(labels(el)).toContain("three"), 5000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(el.querySelectorAll(".isn-vega").length).toBe(1);
+    expect(labels(el)).not.toContain("one");
+  });
+  it("says in place that it could not be drawn, and draws the next", async () => {
+    const { el, model } = mount(chart, state({ spec: { ...SPEC, mark: "no such mark" } }));
+    await drawn(el);
+    expect(el.querySelector("[role=alert]")!.textContent).toContain("This chart could not be drawn");
+    model.update({ spec: SPEC });
+    await vi.waitFor(() => expect(labels(el)).toContain("first"), 5000);
+    expect(el.querySelector(".isn-error")).toBeNull();
+  });
+  it("takes parameters from Python and tells it of them", async () => {
+    const params = [{ name: "limit", value: 1 }];
+    const { el, model } = mount(chart, state({ spec: { ...SPEC, params, transform: [{ filter: "datum.rate < limit" }] }, _params: { limit: 1 } }));
+    await drawn(el);
+    expect(labels(el)).toContain("second");
+    model.update({ _params: { limit: 0.5 } });
+    await vi.waitFor(() => expect(labels(el)).not.toContain("second"), 5000);
+    expect(labels(el)).toContain("first");
+    expect(model.saved.at(-1)).toEqual({ _params: { limit: 0.5 } });
+  });
+  it("leaves nothing behind: no listener, no drawing, not even one that was on its way", async () => {
+    const { el, model, close } = mount(chart, state());
+    await drawn(el);
+    expect(model.listening).toBeGreaterThan(0);
+    model.update({ spec: { ...SPEC, mark: "point" } });
+    close();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(model.listening).toBe(0);
+    expect(el.childElementCount).toBe(0);
+  });
+});

@@ -1,0 +1,97 @@
+"""What the widget looks like before there is a result, while one is on its way, and in a wide window.
+
+The pictures go where those of ``test_quickstart.py`` go: into ``notebooks/images`` with ``ISN_KEEP_SCREENSHOTS=1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+from checks import accessibility_faults, standing_out
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
+from pictures import folder_for, take
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SCOPE = ".isn-scope"
+ROWS = f"{SCOPE} .isn-sample:not(.isn-sample-head)"
+EMPTY = """import inversescope_nb as isn
+import torch
+
+lm = isn.load_model()
+with torch.no_grad():
+    lm.model.get_input_embeddings().weight.mul_(1.01)  # another model now: no generator was trained for it
+isn.InverseScopeWidget((lm.model, lm.tokenizer), prompt="4 3 7 + 5 6 8 =")"""
+RESULT = """import inversescope_nb as isn
+
+scope = isn.InverseScopeWidget(prompt="4 3 7 + 5 6 8 =", site="resid_post.1", bandwidth=0.3)
+scope.invert().wait()
+for name in ("first_digit", "hundreds", "ones"):
+    scope.add_hypothesis(isn.tasks.addition().features[name])
+scope"""
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return folder_for(tmp_path)
+
+
+def show(page: Page, url: str, folder: Path, name: str, cell: str) -> None:
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata=kernel), folder / name)
+    open_notebook(page, url, name)
+    run_all_cells(page)
+    page.wait_for_selector(f"{SCOPE} button.isn-token")
+
+
+def check(page: Page, picture: Path) -> None:
+    assert standing_out(page, SCOPE) == []
+    assert accessibility_faults(page, SCOPE) == []
+    assert picture.stat().st_size < 150_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab's address, and the folder that it serves."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    with jupyter_lab(folder, tmp_path_factory.mktemp("jupyter")) as url:
+        yield url, folder
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with browser_page(1440, 1900) as (page, errors):
+        yield page
+        assert errors == []
+
+
+def test_a_picture_of_the_widget_without_a_result(server: tuple[str, Path], page: Page, pictures: Path):
+    show(page, *server, "empty.ipynb", EMPTY)
+    page.wait_for_selector(f"{SCOPE} .isn-gallery .isn-empty")
+    page.mouse.move(0, 0)
+    take(page.locator(SCOPE), pictures / "empty.png")
+    check(page, pictures / "empty.png")
+
+
+def test_pictures_of_the_widget_at_work_and_in_a_wide_window(server: tuple[str, Path], page: Page, pictures: Path):
+    show(page, *server, "result.ipynb", RESULT)
+    page.wait_for_selector(ROWS)
+    page.wait_for_selector(f"{SCOPE} .isn-vega svg")
+    page.set_viewport_size({"width": 2400, "height": 1900})
+    page.wait_for_function("document.querySelector('.isn-scope').clientWidth > 1500")
+    page.wait_for_selector(f"{SCOPE} .isn-vega svg")
+    page.mouse.move(0, 0)
+    take(page.locator(SCOPE), pictures / "wide.png")
+    check(page, pictures / "wide.png")
+
+    page.set_viewport_size({"width": 1440, "height": 1900})
+    page.locator(f"{SCOPE} .isn-go select").select_option("4096")
+    page.wait_for_selector(f"{SCOPE} .isn-progress progress[max='4096']")
+    take(page.locator(SCOPE), pictures / "working.png")
+    assert (pictures / "working.png").stat().st_size < 150_000
