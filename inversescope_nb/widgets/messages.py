@@ -171,7 +171,7 @@ class MessageWidget(Pictured):
 
     @property
     def needs_parts_early(self) -> bool:
-        """Whether the widgets in this one must be there from the start: marimo knows only those made while a cell ran."""
+        """Whether what is shown in this one must be there from the start: marimo knows only what a cell made."""
         return getattr(self.comm, "kernel", None) == "marimo"
 
     def on_error(self, callback: Callable[[BaseException], Any], remove: bool = False) -> None:
