@@ -24,6 +24,7 @@ _HOMES = {
     "inversion": ("Inversion", "Verdict", "invert"),
     "rates": ("ConsistencyReport", "consistency", "consistency_of"),
     "fixing": ("Fixed", "fixed"),
+    "proposals": ("Proposal", "Proposals", "propose"),
     "exact": ("ExactPosterior", "exact_posterior"),
     "information": ("ChannelBits", "channel_bits", "token_information"),
     "along": ("distances_along",),
