@@ -23,6 +23,7 @@ _HOMES = {
     "generator": ("Generator", "TrainingConfig", "load_generator", "train_generator"),
     "inversion": ("Inversion", "Verdict", "invert"),
     "rates": ("ConsistencyReport", "consistency", "consistency_of"),
+    "bandwidths": ("across_bandwidths",),
     "fixing": ("Fixed", "fixed"),
     "proposals": ("Proposal", "Proposals", "propose"),
     "exact": ("ExactPosterior", "exact_posterior"),

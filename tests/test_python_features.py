@@ -36,7 +36,7 @@ def test_docstring_examples_run(module) -> None:
         ("re.search(r'[0-9]+', x).group()", "re.search(r'[0-9]+', x).group()", "12"),
         (
             "tuple(a for a in x.split() if len(a) > 0 < len(x))[1]",
-            "tuple(a for a in x.split() if len(a) > 0 < len(x))[…",
+            "tuple(a for a in x.split() if len(a) > 0 < len(…",
             "saw",
         ),
         ("def last_word(x):\n    return x.split()[-1]", "last word", "12"),
