@@ -81,21 +81,13 @@ def candidates_of(
     return found + [_both(a, b) for group in (present, at) for a, b in combinations(group, 2)]
 
 
-def agreement_of(
-    candidates: Sequence[Candidate], pick: InputText, texts: Sequence[InputText]
-) -> list[Bool[np.ndarray, " n"]]:
-    """For each candidate, which inputs have the picked input's label; an undefined one has not."""
-    known: dict[Candidate, Bool[np.ndarray, " n"]] = {}
-    rows = {text: i for i, text in enumerate(dict.fromkeys((t, t.token_ids) for t in texts))}
-    where = np.array([rows[t, t.token_ids] for t in texts], dtype=int)
-    for candidate in candidates:
-        if candidate.parts and not candidate.ordered:
-            known[candidate] = np.logical_and.reduce([known[part] for part in candidate.parts])
-        else:
-            label = candidate.feature(pick)
-            agrees = np.array([candidate.feature(text) == label for text, _ in rows], dtype=bool)
-            known[candidate] = agrees[where]
-    return [known[candidate] for candidate in candidates]
+def agreement_of(feature: Feature, pick: InputText, texts: Sequence[InputText]) -> Bool[np.ndarray, " n"]:
+    """Which inputs have the picked input's label; an undefined one has not."""
+    label, known = feature(pick), {}
+    for text in texts:
+        if (key := (str(text), text.token_ids)) not in known:
+            known[key] = feature(text) == label
+    return np.array([known[str(text), text.token_ids] for text in texts], dtype=bool)
 
 
 def _both(a: Candidate, b: Candidate) -> Candidate:

@@ -17,7 +17,8 @@ holds it in general is what `consistency` measures. Axis names: n (samples), m (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,8 +27,9 @@ import numpy as np
 from ._arguments import seed_number, whole_number
 from ._candidates import Candidate, agreement_of, candidates_of
 from ._fixed_states import LEAN
+from ._progress import Progress
 from ._statistics import effective_sample_size, fisher, normalise, truncate, wilson
-from .errors import InvalidArgument
+from .errors import Cancelled, InvalidArgument
 from .features import Feature, InputText, as_features
 from .fixing import check_nearby, doubt_on, frame_of
 from .verdicts import LEAST_ESS, Verdict
@@ -47,6 +49,7 @@ ALIKE = 0.95
 """Share of the inputs on which two candidates are alike that are taken for one."""
 _KNOWN = 3.0  # effective inputs of P(X) from which what goes with a candidate is estimated
 _ROUNDS = 50  # of proportional fitting; it is exact at once for what all samples agree with
+_AT_ONCE = 32  # candidates that are read between two looks at `cancel`
 _DIGITS = 12  # of shares, which are sums of weights
 _SCREEN = 0.05  # p-value on the first half up to which a candidate is tested on the other
 
@@ -163,6 +166,8 @@ def propose(
     limit: int = LIMIT,
     level: float = LEVEL,
     seed: int = 0,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> Proposals:
     """Hypotheses about what the activation of one inversion holds, each tested on samples it was not found on.
 
@@ -179,9 +184,12 @@ def propose(
         limit: proposals at most.
         level: chance that there is any where the activation holds nothing, at most.
         seed: of the halves.
+        on_progress: called with (done, total, message): candidates that were read.
+        cancel: looked at between candidates.
 
     Raises:
         InvalidArgument: something else than such a result, no input of P(X) to compare with.
+        Cancelled: `cancel` was set.
         FeatureError: a feature that raises on one of the inputs, or returns no label.
 
     >>> import inversescope_nb as isn
@@ -211,7 +219,7 @@ def propose(
         for rows, others in zip(_split(len(near), rng), _split(len(usual), rng), strict=True)
     ]
     candidates = candidates_of(pick, given, halves[0].usual, first=frame_of(inv))
-    folded = _screened(halves[0], candidates)
+    folded = _screened(halves[0], candidates, _watch(len(candidates), on_progress, cancel))
     found = _tested(halves[1], pick, folded, level)
     return Proposals(
         found=tuple(found[:limit]), n_candidates=len(candidates), n_tested=len(folded), ess=halves[1].ess,
@@ -255,6 +263,10 @@ def _split(n: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 # -- one half -----------------------------------------------------------------------------------------
+
+
+Agreement = dict[Candidate, tuple[np.ndarray, np.ndarray]]
+"""For each candidate, which samples [n] and which of P(X)'s inputs [m] agree with the picked input."""
 
 
 class _Evidence(NamedTuple):
@@ -301,12 +313,18 @@ class _Half:
         """Whether nearly all samples agree with both or neither of two candidates, and of P(X)'s inputs."""
         return float(self.weight @ (a[0] == b[0])) >= ALIKE and float((a[1] == b[1]).mean()) >= ALIKE
 
-    def agreement(self, candidates: Sequence[Candidate]) -> dict[Candidate, tuple[np.ndarray, np.ndarray]]:
-        """Which samples and which of P(X)'s inputs agree with each candidate."""
-        both = zip(*(agreement_of(candidates, self.pick, texts) for texts in (self.near, self.usual)), strict=True)
-        return dict(zip(candidates, both, strict=True))
+    def agreement(self, candidates: Sequence[Candidate], known: Agreement) -> Agreement:
+        """Which samples and which of P(X)'s inputs agree with each candidate, those known already among them."""
+        found = dict(known)
+        for candidate in candidates:
+            if candidate.parts and not candidate.ordered:
+                near, usual = (np.logical_and.reduce([found[part][k] for part in candidate.parts]) for k in (0, 1))
+            else:
+                near, usual = (agreement_of(candidate.feature, self.pick, texts) for texts in (self.near, self.usual))
+            found[candidate] = near, usual
+        return found
 
-    def evidence(self, candidate: Candidate, agreement: dict[Candidate, tuple[np.ndarray, np.ndarray]]) -> _Evidence:
+    def evidence(self, candidate: Candidate, agreement: Agreement) -> _Evidence:
         """How many agree here and there, and the largest p-value of all tests that the candidate must pass."""
         near, usual = agreement[candidate]
         share = float(np.clip(np.round(self.weight @ near, _DIGITS), 0, 1))
@@ -334,9 +352,24 @@ def _compared(near: Bool[np.ndarray, " n"], weight: np.ndarray, usual: Bool[np.n
     return fisher(float(normalise(weight) @ near), n, float(normalise(others) @ usual), m)
 
 
-def _screened(half: _Half, candidates: Sequence[Candidate]) -> dict[Candidate, list[str]]:
+def _watch(total: int, on_progress: Progress | None, cancel: threading.Event | None) -> Callable[[int], None]:
+    """What to call before each candidate is read."""
+
+    def look(done: int) -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        if on_progress is not None:
+            on_progress(done, total, "looking for hypotheses")
+
+    return look
+
+
+def _screened(half: _Half, candidates: Sequence[Candidate], look: Callable[[int], None]) -> dict[Candidate, list[str]]:
     """Candidates that are worth a test, the surest first, each with the names of those it explains."""
-    agreement = half.agreement(candidates)
+    agreement: Agreement = {}
+    for done in range(0, len(candidates), _AT_ONCE):
+        look(done)
+        agreement = half.agreement(candidates[done : done + _AT_ONCE], agreement)
     seen = {candidate: half.evidence(candidate, agreement) for candidate in candidates}
     rising = [c for c in candidates if seen[c].rises and seen[c].p_value <= _SCREEN]
     kept: dict[Candidate, list[str]] = {}
@@ -374,7 +407,7 @@ def _tilted(shares: Sequence[tuple[Bool[np.ndarray, " m"], float]], weight: np.n
 def _tested(half: _Half, pick: InputText, folded: dict[Candidate, list[str]], level: float) -> list[Proposal]:
     """Those that hold on this half, the surest first."""
     parts = [part for candidate in folded for part in candidate.parts]
-    agreement = half.agreement(list(dict.fromkeys([*parts, *folded])))
+    agreement = half.agreement(list(dict.fromkeys([*parts, *folded])), {})
     found = []
     for candidate, names in folded.items():
         seen = half.evidence(candidate, agreement)

@@ -2,6 +2,7 @@
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
 // bandwidth_range, bound, site_map, status, stale, error, offer, code, model_name, frozen, picker, gallery, panel.
 import { child } from "./lib/child.ts";
+import { codeBox } from "./lib/code_box.ts";
 import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
 import { save as saveFile } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
@@ -158,32 +159,6 @@ function staleNote(view: View): HTMLElement {
   return note;
 }
 
-function codeBox(view: View): HTMLElement {
-  const code = h("code");
-  const copy = h("button", { type: "button", class: "isn-button" }, "Copy");
-  const box = h("details", { class: "isn-code" }, h("summary", null, "Copy as Python"), h("div", { class: "isn-code-box" }, h("pre", { tabindex: "0" }, code), copy));
-  copy.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(code.textContent ?? "");
-      copy.textContent = "Copied";
-    } catch {
-      const range = document.createRange();
-      range.selectNodeContents(code);
-      getSelection()?.removeAllRanges();
-      getSelection()?.addRange(range);
-      copy.textContent = "Selected: press Ctrl+C";
-    }
-    setTimeout(() => {
-      copy.textContent = "Copy";
-    }, 2000);
-  });
-  view.follow(["code"], () => {
-    code.textContent = view.model.get("code") ?? "";
-    box.hidden = !code.textContent;
-  });
-  return box;
-}
-
 export function drawScope(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
@@ -215,7 +190,7 @@ export function drawScope(view: View): void {
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses")),
       ),
     ),
-    codeBox(view),
+    codeBox(view, "Copy as Python"),
   );
 }
 
