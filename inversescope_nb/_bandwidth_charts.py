@@ -34,14 +34,13 @@ def lines(frame: pd.DataFrame, width: int | str = WIDTH) -> alt.LayerChart:
     names = list(dict.fromkeys(frame["feature"]))[:MOST]
     frame = frame[frame["feature"].isin(names)]
     words = [alt.Tooltip("ess:Q", title="effective samples", format=".0f"), *tooltip(frame)]
-    single = len(names) == 1
-    legend = None if single else alt.Legend(title=None, orient="top", labelLimit=220, columns=2)
+    legend = alt.Legend(title=None, orient="top", labelLimit=220, columns=2, symbolOpacity=1)
     colour = alt.Color("feature:N", scale=alt.Scale(domain=names, range=_COLOURS[: len(names)]), legend=legend)
     shape = alt.Shape("feature:N", scale=alt.Scale(domain=names, range=_SHAPES[: len(names)]), legend=legend)
     y_title = "FCR (dashed: chance)"
     base = alt.Chart(frame).encode(
         x=alt.X(
-            "bandwidth:Q", scale=alt.Scale(type="log", nice=False), title="bandwidth",
+            "bandwidth:Q", scale=alt.Scale(type="log", nice=False, padding=12), title="bandwidth",
             axis=alt.Axis(values=sorted(set(frame["bandwidth"])), format="~g", grid=False, labelOverlap=True),
         ),
         color=colour,
@@ -57,8 +56,8 @@ def lines(frame: pd.DataFrame, width: int | str = WIDTH) -> alt.LayerChart:
     hollow = seen.transform_filter("datum.points === 'hollow'").mark_point(
         filled=False, size=60, opacity=1, strokeWidth=2
     )
-    title = alt.TitleParams(f"{names[0]}" if single else "", anchor="start", fontSize=12)
-    if any(doubtful):
-        title.subtitle = "Hollow: too few effective samples, or the generator missed; not to be relied on"
     chart = alt.layer(band, chance, line, filled, hollow).properties(width=width, height=190)
-    return chart.properties(title=title) if single or any(doubtful) else chart
+    if not any(doubtful):
+        return chart
+    note = "Hollow: not to be relied on"
+    return chart.properties(title=alt.TitleParams(note, anchor="start", fontSize=11, fontWeight="normal"))

@@ -102,7 +102,7 @@ def test_the_chart_draws_a_line_with_band_and_chance_and_hollow_points_where_it_
     assert [(row["bandwidth"], row["points"], row["level"]) for row in data[:2]] == [
         (0.1, "hollow", 0.3), (0.3, "filled", 0.3),
     ]  # fmt: skip
-    assert "Hollow" in spec["title"]["subtitle"]
+    assert spec["title"]["text"] == "Hollow: not to be relied on"
     sure = bandwidth_chart(frame[frame["bandwidth"] == 0.3]).to_dict()
     assert "title" not in sure
     assert bandwidth_chart(frame.assign(fcr=np.nan)).to_dict()["mark"]["type"] == "text"
