@@ -4,11 +4,13 @@ Pure numpy, deterministic for a given seed. Axis names: n (samples), m (picks), 
 
 Sources: truncated weights, Ionides 2008 (J. Comput. Graph. Stat. 17); effective sample size, Kong
 1992; k-hat, Vehtari et al. (arXiv 1507.02646) with the generalised Pareto fit of Zhang and Stephens
-2009 (Technometrics 51); Wilson 1927 (JASA 22); Benjamini and Hochberg 1995 (J. R. Stat. Soc. B 57).
+2009 (Technometrics 51); Wilson 1927 (JASA 22); Fisher's exact test, Fisher 1935 (J. R. Stat. Soc. 98);
+Benjamini and Hochberg 1995 (J. R. Stat. Soc. B 57).
 """
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 KHAT_UNRELIABLE = 0.7
 """Above this k-hat, importance-weighted averages are not to be trusted (Vehtari et al.)."""
 _TIE = 1e-12  # relative to the largest weight
+_ROUNDING = 1e-9  # of shares that are sums of weights
 
 
 # -- importance weights ----------------------------------------------------------------------------
@@ -126,6 +129,32 @@ def wilson(share: np.ndarray | float, n: np.ndarray | float, level: float = 0.95
     centre = share * n + z2 / 2
     half = np.sqrt(z2 * (n * share * (1 - share) + z2 / 4))
     return np.clip((centre - half) / (n + z2), 0, 1), np.clip((centre + half) / (n + z2), 0, 1)
+
+
+def fisher(share: float, n: float, other: float, m: float) -> float:
+    """p-value of Fisher's exact test of 'no larger than the other': at least this share of n, given both together.
+
+    n and m may be effective sample sizes: they are rounded down, and the counts so that they differ less.
+
+    >>> round(fisher(1.0, 3, 0.0, 3), 3), fisher(0.5, 8, 0.5, 8) > 0.5, fisher(1.0, 0.5, 0.0, 9)
+    (0.05, True, 1.0)
+    """
+    n, m = int(n + _ROUNDING), int(m + _ROUNDING)
+    if n < 1 or m < 1:
+        return 1.0
+    hits, others = math.floor(share * n + _ROUNDING), math.ceil(other * m - _ROUNDING)
+    k = np.arange(hits, min(n, hits + others) + 1)
+    log_ways = _log_choose(n, k) + _log_choose(m, hits + others - k) - _log_choose(n + m, np.array(hits + others))
+    return float(min(1.0, np.exp(log_ways).sum()))
+
+
+def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
+    """log of n over k; -inf where k is no number of n things."""
+    ways = [
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) if 0 <= i <= n else -math.inf
+        for i in np.atleast_1d(k)
+    ]
+    return np.array(ways)
 
 
 def benjamini_hochberg(p_values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .errors import Cancelled, NotEnumerable
+from .features import InputText
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -42,6 +44,11 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @cached_property
+    def texts(self) -> list[InputText]:
+        """The inputs as features see them."""
+        return [InputText.from_ids(ids, self.lm) for ids in self.inputs]
 
     def activations(
         self, site: str, *, on_progress: Progress | None = None, cancel: threading.Event | None = None

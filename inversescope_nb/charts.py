@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import _consistency_charts
+from . import _bandwidth_charts, _consistency_charts
 from ._consistency_charts import (
     BLUE,
     GREEN,
@@ -66,6 +66,28 @@ def consistency_chart(
         return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
     many = frame["site"].nunique() > MANY_SITES if heatmap is None else heatmap
     return _consistency_charts.heatmap(frame, select=select) if many else _consistency_charts.points(frame, width)
+
+
+def bandwidth_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
+    """Feature consistency over bandwidths: a line with its 95 % band for each hypothesis, dashed at its chance.
+
+    Points whose inversions have too few effective samples, or whose generator missed the activation, are hollow.
+
+    Args:
+        frame: of one site, as of :func:`across_bandwidths` or `consistency` with several bandwidths; the first six
+            features are drawn.
+        width: pixels, or ``"container"``.
+
+    >>> import pandas as pd
+    >>> bandwidth_chart(pd.DataFrame()).to_dict()["mark"]["type"]
+    'text'
+    """
+    if len(frame) == 0 or not {"bandwidth", "feature", "fcr"} <= set(frame.columns):
+        return message("No bandwidths to show yet: choose a feature and run it.")
+    known = frame[frame["fcr"].notna()]
+    if len(known) == 0:
+        return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
+    return _bandwidth_charts.lines(known, width)
 
 
 def distance_histogram(inversion: Inversion, *, bins: int = 40, width: int | str = WIDTH) -> alt.TopLevelMixin:

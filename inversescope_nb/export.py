@@ -194,9 +194,10 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             "module": "consistency_panel",
             "state": _state(
                 panel,
-                ("rows", "ready", "chance_note", "doubt", "measured", "where"),
+                ("rows", "ready", "chance_note", "doubt", "measured", "where", "proposals", "curves", "drawn", "code"),
                 features=[],
                 measure_label="",
+                bandwidths_label="",
                 frozen=True,
                 status=dict(IDLE),
                 chart="anywidget:chart of the panel" if "panel" in drawn else None,

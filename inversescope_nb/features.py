@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 
 from ._arguments import check_prompts, whole_number
 from ._patterns import read_pattern, search
-from .errors import FeatureError, InvalidArgument
+from .errors import Cancelled, FeatureError, InvalidArgument
 
 if TYPE_CHECKING:
     from .models import LanguageModel
     from .prompts import PromptDistribution
+    from .python_features import PythonFeature
 
 _NO_FEATURE = (
     "give a function of a text, Feature(name, function), a ready-made one such as features.contains('Paris'), or a "
@@ -84,6 +85,8 @@ class Feature:
     """The function; None means 'undefined for this input'."""
     description: str = ""
     """One sentence for people."""
+    code: str = field(default="", compare=False, repr=False)
+    """The Python that makes it, after ``import inversescope_nb as isn``; empty where that is not known."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -99,7 +102,7 @@ class Feature:
         given = text if isinstance(text, InputText) else InputText(text)
         try:
             label = self.fn(given)
-        except FeatureError:
+        except (FeatureError, Cancelled):
             raise
         except Exception as e:  # whatever a user's function raises becomes one kind of error
             raise FeatureError(
@@ -140,7 +143,8 @@ class Feature:
             a, b = self(text), other(text)
             return None if a is None or b is None else (a, b)
 
-        return Feature(f"{self.name} & {other.name}", pair, f"the pair of {self.name} and {other.name}")
+        code = f"{self.code} & {other.code}" if self.code and other.code else ""
+        return Feature(f"{self.name} & {other.name}", pair, f"the pair of {self.name} and {other.name}", code)
 
 
 def _quote(text: str) -> str:
@@ -219,10 +223,12 @@ def contains(string: str, *, whole_word: bool = False, ignore_case: bool = False
         raise InvalidArgument(f"contains({string!r})", hint="give a string that is not empty")
     edge = (r"(?<!\w)", r"(?!\w)") if whole_word else ("", "")
     pattern = re.compile(edge[0] + re.escape(string) + edge[1], re.IGNORECASE if ignore_case else 0)
+    options = f"{', whole_word=True' if whole_word else ''}{', ignore_case=True' if ignore_case else ''}"
     return Feature(
         f"contains {string!r}",
         lambda text: pattern.search(text) is not None,
         f"whether the text has {string!r}",
+        f"isn.features.contains({string!r}{options})",
     )
 
 
@@ -239,7 +245,18 @@ def token_at(position: int) -> Feature:
             raise ValueError("the text came without tokens; make it with InputText.from_ids(ids, lm)")
         return text.tokens[position] if -len(text.tokens) <= position < len(text.tokens) else None
 
-    return Feature(f"token at {position}", fn, f"the token at position {position}")
+    code = f"isn.features.token_at({position})"
+    return Feature(f"token at {position}", fn, f"the token at position {position}", code)
+
+
+def n_tokens() -> Feature:
+    """How many tokens the input has, BOS counted; undefined for an input that came without tokens.
+
+    >>> n_tokens()(InputText("a b", ("<bos>", "a", "b"), (1, 5, 6)))
+    3
+    """
+    words = "how many tokens there are, BOS counted"
+    return Feature("number of tokens", lambda text: len(text.tokens) or None, words, "isn.features.n_tokens()")
 
 
 def regex(pattern: str, group: int | str = 0) -> Feature:
@@ -258,7 +275,33 @@ def regex(pattern: str, group: int | str = 0) -> Feature:
         return match.group(group) if match else None
 
     name = f"regex {pattern}" + (f" [{group}]" if group else "")
-    return Feature(name, fn, f"group {group} of the first match of {pattern}")
+    code = f"isn.features.regex({pattern!r}{f', {group!r}' if group else ''})"
+    return Feature(name, fn, f"group {group} of the first match of {pattern}", code)
+
+
+def python(source: str, name: str | None = None) -> PythonFeature:
+    """A hypothesis written as Python text: an expression of ``x``, or a function (the last one defined).
+
+    ``x`` is the input, a str with ``.tokens`` and ``.token_ids``; ``re`` and ``math`` are at hand. Where the code
+    raises it is undefined, and :attr:`PythonFeature.faults` says what; it may take half a second an input. It is run
+    as a cell of the notebook would be, with nothing held back; a loop is ended in time, a call into C that never
+    comes back is not (``10 ** 10 ** 9``).
+
+    Args:
+        source: the code.
+        name: what tables call it; None: the function's name, or the expression.
+
+    Raises:
+        InvalidArgument: it is no Python, or neither an expression nor a function.
+        FeatureError: when called, if an input takes too long.
+
+    >>> first = python("x.split()[0]")
+    >>> first.name, first("John left"), first(""), first.faults
+    ('x.split()[0]', 'John', None, {'': 'IndexError: list index out of range (line 1)'})
+    """
+    from .python_features import python_feature
+
+    return python_feature(source, name)
 
 
 def slot(prompts: PromptDistribution, label: str, *, description: str = "") -> Feature:

@@ -160,15 +160,15 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
     >>> [token.state for token in found.tokens if token.token in "+="]
     ['pinned', 'pinned']
     """
-    _check(inv)
+    check_nearby(inv)
     unit_of_information(unit)
     picked = [int(t) for t in inv.prompt_ids]
-    drawn = _prior_of(inv, prior)
+    drawn = prior_of(inv, prior)
     drawn = [ids for ids in drawn if ids != picked] or drawn  # a P(X) of this one input gives all of it
     weight = truncate(inv.weight)
     others = normalise(np.where(inv.is_copy, 0.0, weight))
     ess, copies = float(effective_sample_size(others)), float(weight[inv.is_copy].sum())
-    samples, first, m = [[int(t) for t in ids] for ids in inv.samples], _frame(inv), len(drawn)
+    samples, first, m = [[int(t) for t in ids] for ids in inv.samples], frame_of(inv), len(drawn)
     places, here, anywhere = compare(picked, samples)
     _, *prior_hits = compare(picked, drawn)
     _, *random_hits = compare(picked, random_like(samples, drawn, first=first))
@@ -182,7 +182,7 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
     at, any_ = (shares(hits, others, ess) for hits in (here, anywhere))
     prior_at, prior_any = (shares(hits, np.full(m, 1 / m), m) for hits in prior_hits)
     random_at, random_any = (shares(hits, others, ess) for hits in random_hits)
-    doubt = _doubt(inv, ess, copies)
+    doubt = doubt_on(inv, ess, copies)
     bank_size = inv.bank_size if inv.verdict in ("NEIGHBOURS", "PRIOR") else None
     known = {"nothing": inv.verdict in (Verdict.CONSTANT, Verdict.NO_INFORMATION), "seen": bank_size is None}
     states = {t: "unknown" if doubt else state_of(at[t], prior_at[t], random_at[t], **known) for t in judged}
@@ -207,7 +207,7 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
     )  # fmt: skip
 
 
-def _check(inv: Any) -> None:
+def check_nearby(inv: Any) -> None:
     """Raises where this is no sample of a posterior."""
     from .baselines.neighbours import Neighbours, Prior
     from .baselines.rejection import Rejection
@@ -219,7 +219,7 @@ def _check(inv: Any) -> None:
         )
 
 
-def _prior_of(inv: Any, prior: Any) -> list[list[int]]:
+def prior_of(inv: Any, prior: Any) -> list[list[int]]:
     """The inputs of P(X) to compare with, as token ids."""
     hint = "give prior=, a list of inputs: prompts.draw(256, lm, seed=0)"
     if isinstance(prior, str) or not isinstance(prior, Iterable):
@@ -240,7 +240,7 @@ def _prior_of(inv: Any, prior: Any) -> list[list[int]]:
     return found
 
 
-def _frame(inv: Any) -> int:
+def frame_of(inv: Any) -> int:
     """How many tokens stand in front of the input's first, BOS or none; a search does not say, its text does."""
     if hasattr(inv, "frame"):
         return min(inv.frame, len(inv.tokens) - 1)
@@ -249,7 +249,7 @@ def _frame(inv: Any) -> int:
     return int(special and len(inv.tokens) > 1 and not str(inv.text).lstrip().startswith(first))
 
 
-def _doubt(inv: Any, ess: float, copies: float) -> str:
+def doubt_on(inv: Any, ess: float, copies: float) -> str:
     """Why nothing can be said of the tokens; empty where something can."""
     if inv.verdict in (Verdict.CONSTANT, Verdict.NO_INFORMATION):
         return ""

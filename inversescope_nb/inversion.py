@@ -282,8 +282,9 @@ def _compared(
     own = np.array([x == found.prompt_ids for x in bank.inputs])
     log_ratio, times = np.full(len(bank), math.nan), np.zeros(len(bank), dtype=int)
     with_bank = replace(
-        found, prior_d=d, prior_inputs=bank.inputs, bank_log_ratio=log_ratio, bank_marks=times, bank_own=own
-    )
+        found, prior_d=d, prior_inputs=bank.inputs, prior_texts=bank.texts, bank_log_ratio=log_ratio,
+        bank_marks=times, bank_own=own,
+    )  # fmt: skip
     share = with_bank.bank_share
     if share.sum() > _COUNTS:
         # evenly along the cumulated shares: each input as often as it stands for much of the posterior

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Bool, Float, Int
 
+    from .features import InputText
+
 _LN2 = math.log(2)
 
 
@@ -64,6 +66,8 @@ class Inversion(Nearby):
     """Distances of a bank of draws from P(X) itself."""
     prior_inputs: list[list[int]] = field(default_factory=list)
     """Token ids of those draws, which all inversions by one generator share; empty where none were kept."""
+    prior_texts: list[InputText] = field(default_factory=list)
+    """The same draws as texts that know their tokens."""
     bank_log_ratio: Float[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0))
     """log of P(x) / q(x | z_hat) of those of the bank's inputs that were scored, NaN for the others."""
     bank_marks: Int[np.ndarray, " m"] = field(default_factory=lambda: np.zeros(0, dtype=int))

@@ -129,7 +129,7 @@ def consistency(
             "channel": channel,
         }
     if prior_texts is None:
-        prior_texts = _prior_texts(lm, gen, seed)
+        prior_texts = prior_texts_of(lm, gen, seed)
     with reported(on_progress, progress, "consistency") as report_progress:
         cells = sample_cells(
             lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
@@ -261,7 +261,7 @@ def _identity(prompts: PromptDistribution) -> str:
         return f"{prompts.name}, cut at {prompts.cut}"
 
 
-def _prior_texts(lm: LanguageModel, gen: Generator, seed: int) -> list[InputText]:
+def prior_texts_of(lm: LanguageModel, gen: Generator, seed: int) -> list[InputText]:
     """Draws from the generator's P(X); of one that is known by name only, what was kept from its training."""
     try:
         drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed)

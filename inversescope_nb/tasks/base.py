@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
@@ -60,8 +60,9 @@ class Task:
         """Ready-made hypotheses: each reads one label off an input, None where the input does not show it."""
         from .. import features
 
-        source = self.prompts
-        return {name: features.slot(source, name, description=why) for name, why in self.feature_labels.items()}
+        made = {name: features.slot(self.prompts, name, description=why) for name, why in self.feature_labels.items()}
+        home = f"isn.tasks.{self.name}().features"
+        return {name: replace(feature, code=f"{home}[{name!r}]") for name, feature in made.items()}
 
     def sites_of_interest(self, lm: LanguageModel) -> list[str]:
         """Names of the sites where the task is usually looked for."""

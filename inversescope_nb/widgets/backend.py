@@ -18,7 +18,7 @@ from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText
 from ..kernels import BANDWIDTHS
 from ..verdicts import COARSE
-from .inputs import TARGETS, Inputs
+from .inputs import SAMPLES, TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf
 from .training import Trainings
@@ -44,7 +44,6 @@ LABELS = {
     "resid_post": "resid post",
 }
 BANK = 2000
-SAMPLES = 64
 SWEEP_SAMPLES = 32
 
 
@@ -257,6 +256,26 @@ class Backend:
             bandwidth=bandwidth,
             n_targets=TARGETS,
             n_samples=SAMPLES,
+            prior_texts=self.inputs.prior(generator.prompts, generator).texts,
+            on_progress=job.report,
+            cancel=job.cancel,
+        )
+        return report.to_frame()
+
+    def across_bandwidths(
+        self, generator: Generator, features: Sequence[Feature], inversion: Inversion, job: Job
+    ) -> pd.DataFrame:
+        """The rates of an inversion's input at several bandwidths, as the frame of their report."""
+        from ..bandwidths import across_bandwidths
+
+        # Not under the model's lock: every forward pass takes it by itself, and a pick need not wait for all of them.
+        report = across_bandwidths(
+            self.lm,
+            generator,
+            inversion.prompt_ids,
+            list(features),
+            site=inversion.site,
+            n=inversion.n,
             prior_texts=self.inputs.prior(generator.prompts, generator).texts,
             on_progress=job.report,
             cancel=job.cancel,

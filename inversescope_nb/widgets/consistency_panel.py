@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
-from ..errors import InvalidArgument, InverseScopeError, suggest
+from ..errors import FeatureError, InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText
+from ..python_features import AT_HAND
 from ..verdicts import doubt_of
-from .hypothesis_rows import row_of, written
+from .hypothesis_rows import fault_at, row_of, written
 from .jobs import Job, Progress, Worker
-from .messages import IDLE, STATIC, MessageWidget, as_json, guarded, handles, status_of
+from .messages import IDLE, STATIC, as_json, guarded, handles, status_of
+from .panel_jobs import Across, PanelJobs
 
 if TYPE_CHECKING:
     import altair as alt
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
 KEPT = 50
 """Measurements that are remembered."""
 Measure = Callable[[Sequence[Feature], "Inversion", Job], "pd.DataFrame"]
+Code = Callable[["ConsistencyPanel", "Inversion"], str]
 
 
-class ConsistencyPanel(MessageWidget):
+class ConsistencyPanel(PanelJobs):
     """Hypotheses and their consistency.
 
     Args:
@@ -43,6 +46,9 @@ class ConsistencyPanel(MessageWidget):
         measure: what "Measure across inputs" runs: ``measure(features, inversion, job)`` -> the frame of a
             `ConsistencyReport`, one row per feature, at the inversion's site. Without it that button is not there.
         measure_label: what is said of that measurement.
+        across: what "Across bandwidths" runs, in the same way: rates of the inversion's input at several bandwidths,
+            as :func:`inversescope_nb.across_bandwidths` gives them. Without it that button is not there.
+        code: the Python that gives what the panel shows: ``code(panel, inversion)``.
         worker: the thread on which hypotheses are tested.
         background: the thread on which is measured, so that hypotheses need not wait for it.
 
@@ -57,7 +63,6 @@ class ConsistencyPanel(MessageWidget):
     rows = t.List(t.Dict()).tag(sync=True)
     chart = anywidget.WidgetTrait().tag(sync=True)
     ready = t.Bool(False).tag(sync=True)
-    status = t.Dict(dict(IDLE)).tag(sync=True)
     measure_label = t.Unicode("").tag(sync=True)
     chance_note = t.Unicode("").tag(sync=True)
     measured = t.List(t.Dict()).tag(sync=True)
@@ -66,6 +71,8 @@ class ConsistencyPanel(MessageWidget):
     """What a measurement made now would be of: site, bandwidth, inputs."""
     doubt = t.Unicode("").tag(sync=True)
     """Why the rates for this input are grey; empty where they can be believed."""
+    code = t.Unicode("").tag(sync=True)
+    """The Python that gives what is shown."""
 
     def __init__(
         self,
@@ -75,6 +82,8 @@ class ConsistencyPanel(MessageWidget):
         prior: Sequence[InputText] = (),
         measure: Measure | None = None,
         measure_label: str = "over many inputs of P(X); takes a while",
+        across: Across | None = None,
+        code: Code | None = None,
         worker: Worker | None = None,
         background: Worker | None = None,
         **unknown: Any,
@@ -87,10 +96,9 @@ class ConsistencyPanel(MessageWidget):
         self._measured_for: dict[tuple[Any, Feature], dict[str, Any]] = {}
         self._rows_turn = threading.RLock()  # hypotheses go on the comm thread while others compute their rates
         self._prior: Sequence[InputText] = prior
-        self._measure = measure
-        super().__init__(measure_label=measure_label if measure else "")
+        self._measure, self._write_code = measure, code
+        super().__init__(across=across, background=background, measure_label=measure_label if measure else "")
         self.use_worker(worker)
-        self._background = background
         if self.needs_parts_early:
             self._draw_with(None)
         self.offer(features)
@@ -128,6 +136,7 @@ class ConsistencyPanel(MessageWidget):
         self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
         self.where = "" if inversion is None else where_of(inversion)
         self.ready = inversion is not None
+        self._forget_others()
         self._refresh()
 
     def add(self, feature: Feature) -> None:
@@ -138,15 +147,19 @@ class ConsistencyPanel(MessageWidget):
                 hint="remove it first, or name this one otherwise",
             )
         row = self._row(feature)  # raises FeatureError before anything is kept
+        if fault := fault_at(feature, self._pick):
+            raise FeatureError(f"{feature.name!r} raises {fault}, on the picked input", hint=AT_HAND)
         with self._rows_turn:
             self._hypotheses[feature.name] = feature
             self.rows = [*self.rows, row]
+        self._refresh_curves()
 
     def remove(self, name: str) -> None:
         """Take a hypothesis away."""
         with self._rows_turn:
             known = self._hypotheses.pop(name, None)
             self.rows = [row for row in self.rows if row["name"] != name]
+        self._refresh_curves()
         if known is None:
             raise InvalidArgument(
                 f"no hypothesis is named {name!r}.{suggest(name, self._hypotheses)}",
@@ -166,7 +179,7 @@ class ConsistencyPanel(MessageWidget):
             )
         self.clear_error()
         self.status = status_of(None, "waiting")
-        return (self._background or self.worker).submit(
+        return self.behind.submit(
             "measure",
             lambda job: run(features, inversion, job),
             on_progress=lambda job, progress: self._progress(progress),
@@ -223,25 +236,38 @@ class ConsistencyPanel(MessageWidget):
                     return
             # something else was picked, added or removed while these were computed: once more
 
-    @t.observe("rows", "doubt")
+    @t.observe("rows", "doubt", "curves", "drawn")
     @guarded
     def _draw(self, _change: dict[str, Any]) -> None:
+        curves = self.curves_frame() if self.drawn == "bandwidths" else None
         rates = [rate for row in self.rows for rate in (row["here"], row["across"]) if rate]
-        if not any(rate["fcr"] is not None for rate in rates):
+        if curves is None and not any(rate["fcr"] is not None for rate in rates):
             if self.chart is not None:
                 self.chart.chart = None
             return
-        from .chart import hypothesis_chart  # altair is not loaded before there is something to draw
+        # altair is not loaded before there is something to draw
+        if curves is None:
+            from .chart import hypothesis_chart
 
-        self._draw_with(hypothesis_chart(self.rows, doubtful=bool(self.doubt)))
+            self._draw_with(hypothesis_chart(self.rows, doubtful=bool(self.doubt)))
+        else:
+            from ..charts import bandwidth_chart
 
-    def _draw_with(self, chart: alt.LayerChart | None) -> None:
+            self._draw_with(bandwidth_chart(curves, width="container"))
+
+    def _draw_with(self, chart: alt.TopLevelMixin | None) -> None:
         from .chart import Chart
 
         if self.chart is None:
             self.chart = Chart(chart)
         else:
             self.chart.chart = chart
+
+    @t.observe("rows", "measured", "curves", "proposals", "where")
+    @guarded
+    def _rewrite(self, _change: dict[str, Any]) -> None:
+        shown = self._inversion
+        self.code = self._write_code(self, shown) if self._write_code and shown is not None else ""
 
     @t.observe("rows", "doubt", "chance_note")
     def _redraw_picture(self, _change: dict[str, Any]) -> None:
@@ -255,6 +281,11 @@ class ConsistencyPanel(MessageWidget):
     @handles("add")
     def _add(self, kind: str, name: str = "", value: str = "", position: int = -1) -> Job:
         self.clear_error()
+        if kind == "python":  # compiled on the worker: what stands around a function runs at once
+            ready = dict(self._ready_made)
+            return self.worker.submit(
+                f"hypothesis {value}", lambda job: self.add(written(kind, name, value, position, ready))
+            )
         feature = written(kind, name, value, position, self._ready_made)
         return self.worker.submit(f"hypothesis {feature.name}", lambda job: self.add(feature))
 
@@ -264,17 +295,7 @@ class ConsistencyPanel(MessageWidget):
 
     @handles("measure")
     def _start(self) -> Job:
-        try:
-            return self.measure()
-        except InverseScopeError as error:
-            self.fail(error)
-            raise
-
-    @handles("stop")
-    def stop(self) -> None:
-        """Stop the measurement."""
-        if (self._background or self.worker).stop("measure") and self.status["running"]:
-            self.status = {**self.status, "stopping": True}
+        return self._reported(self.measure)
 
 
 def _place(inversion: Inversion | Neighbours) -> tuple[Any, ...]:

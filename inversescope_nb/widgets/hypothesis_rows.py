@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import features as ready_made
 from ..errors import InvalidArgument, suggest
 from ..features import Feature, InputText
+from ..python_features import PythonFeature
 from .messages import as_json
 
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ def written(kind: str, name: str, value: str, position: int, ready: Mapping[str,
         return ready[name]
     if kind == "token_at":
         return ready_made.token_at(int(position))
+    if kind == "python":
+        return ready_made.python(value, name.strip() or None)
     if kind not in ("contains", "regex"):
-        raise InvalidArgument(f"no kind of hypothesis is named {kind!r}", hint="ready, contains, regex, token_at")
+        raise InvalidArgument(
+            f"no kind of hypothesis is named {kind!r}", hint="ready, contains, regex, token_at, python"
+        )
     if not value.strip():
         raise InvalidArgument("the hypothesis has no text", hint="type the text or pattern to look for")
     return ready_made.contains(value) if kind == "contains" else ready_made.regex(value)
@@ -71,14 +76,30 @@ def row_of(
     prior: Sequence[InputText],
     across: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """``{name, label, here, across, note}`` of one hypothesis; raises `FeatureError` as the feature does."""
+    """``{name, label, here, across, note, remark}`` of one hypothesis; raises `FeatureError` as the feature does."""
     row: dict[str, Any] = {"name": feature.name, "label": None, "here": None, "across": across, "note": None}
+    row["remark"] = None
     if inversion is not None and pick is not None:
         label, rate = rate_of_pick(inversion, pick, feature, prior)
         row["label"] = None if label is None else str(label)
         row["here"] = rate = as_json(rate)
         if rate is None:
-            row["note"] = "not defined for the picked input"
+            fault = fault_at(feature, pick)
+            row["note"] = "not defined for the picked input" + (f": it raises {fault}" if fault else "")
         elif rate["fcr"] is None:
             row["note"] = f"{label}: all samples are copies of the picked input, nothing is left to compare"
+        row["remark"] = _raised(feature, inversion.texts)
     return as_json(row)
+
+
+def fault_at(feature: Feature, text: InputText | None) -> str:
+    """What a hypothesis written as Python raised on a text, in words; empty where nothing."""
+    return feature.faults.get(str(text), "") if isinstance(feature, PythonFeature) and text is not None else ""
+
+
+def _raised(feature: Feature, texts: Sequence[InputText]) -> str | None:
+    """On how many of the samples a hypothesis written as Python raised, and what it raised first."""
+    faults = [fault for text in texts if (fault := fault_at(feature, text))]
+    if not faults:
+        return None
+    return f"raises on {len(faults)} of {len(texts)} samples, which count as not agreeing: {faults[0]}"

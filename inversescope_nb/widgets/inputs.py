@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = 4
 """Prompts to choose from, of each part of P(X)."""
 PRIOR_DRAWS = 512
-TARGETS = 32
+TARGETS, SAMPLES = 32, 64
 OWN_TOKENS = 64
 OWN_PRIOR = (
     "For this input, chance is taken over inputs that the generator writes by itself: its P(X) was not saved in a "
@@ -158,14 +158,41 @@ class Inputs:
             self._prior[id(prompts)] = Prior([InputText.from_ids(ids, self.lm) for ids in drawn], note)
         return self._prior[id(prompts)]
 
+    def prior_code(self, generator: Generator | None) -> list[str]:
+        """The Python that makes the texts of :meth:`prior`, of prompts that the code has at hand."""
+        read = "isn.features.InputText.from_ids(ids, lm)"
+        if generator is not None and self.prior(generator.prompts, generator).note:
+            return [
+                f"written = gen.sample(gen.no_condition(1), {PRIOR_DRAWS}, seed=0)  # its P(X) cannot be drawn from",
+                f"prior = [{read} for ids, ended in written if ended and ids]",
+            ]
+        prompts = "prompts" if generator is None else "gen.prompts"
+        return [f"prior = [{read} for ids in {prompts}.draw({PRIOR_DRAWS}, lm, seed=0)]"]
+
     def targets_for(self, pick: InputText, generator: Generator) -> list[list[int]]:
         """Inputs of P(X) to pick besides this one: those of its task that end with the same token, else those
         that end after as many tokens, else any."""
-        inputs = [list(text.token_ids) for text in self.prior(generator.prompts, generator).texts]
-        task = self._task_of(pick)
+        return self._targets(pick, generator)[0]
+
+    def targets_code(self, pick: InputText, generator: Generator) -> list[str]:
+        """The Python that makes :meth:`targets_for`, of ``lm``, ``inv`` and ``prior``."""
+        _, task, alike = self._targets(pick, generator)
+        drawn = "[list(text.token_ids) for text in prior]"
         if task is not None:
+            drawn = f"isn.tasks.get_prompts({task.name!r}).draw({PRIOR_DRAWS}, lm, seed=1)"
+        return [f"targets = {drawn}", f"targets = [ids for ids in targets{alike}][:{TARGETS}]"]
+
+    def _targets(self, pick: InputText, generator: Generator) -> tuple[list[list[int]], PromptDistribution | None, str]:
+        """The inputs, the task that they are drawn from, and in code which of its inputs they are."""
+        task = self._task_of(pick)
+        if task is None:
+            inputs = [list(text.token_ids) for text in self.prior(generator.prompts, generator).texts]
+        else:
             inputs = task[0].draw(PRIOR_DRAWS, self.lm, seed=1)
-        same_token = [ids for ids in inputs if ids[-1] == pick.token_ids[-1]]
-        same_length = [ids for ids in inputs if len(ids) == len(pick.token_ids)]
-        enough = (found for found in (same_token, same_length, inputs) if len(found) >= TARGETS // 2)
-        return next(enough, inputs)[:TARGETS]
+        groups = {
+            " if ids[-1] == inv.prompt_ids[-1]": [ids for ids in inputs if ids[-1] == pick.token_ids[-1]],
+            " if len(ids) == len(inv.prompt_ids)": [ids for ids in inputs if len(ids) == len(pick.token_ids)],
+            "": inputs,
+        }
+        alike = next((words for words, found in groups.items() if len(found) >= TARGETS // 2), "")
+        return groups[alike][:TARGETS], task[0] if task else None, alike

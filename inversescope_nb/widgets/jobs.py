@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .._limits import stoppable_by
 from ..errors import Cancelled
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ class Job:
             if self.cancel.is_set():
                 raise Cancelled
             self._started = time.monotonic()
-            self.result = self._work(self)
+            with stoppable_by(self.cancel):
+                self.result = self._work(self)
         except Exception as error:  # handed to whoever waits, and to on_done
             self.error = error
         finally:

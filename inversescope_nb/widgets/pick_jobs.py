@@ -22,7 +22,7 @@ from .jobs import Job, Worker
 from .messages import IDLE, Callbacks, MessageWidget, handles, status_of
 from .pinning import Pinning
 from .shading import Shading
-from .snippet import duration
+from .snippet import duration, panel_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..generator import Generator
     from ..inversion import Inversion
     from ..prompts import PromptDistribution
+    from .consistency_panel import ConsistencyPanel
 
 
 class Asked(NamedTuple):
@@ -218,6 +219,18 @@ class PickJobs(MessageWidget):
         return self._backend.sweep(
             generator, features, pick, bandwidth=inversion.bandwidth, n_targets=n_targets, job=job
         )
+
+    def _across(self, features: Sequence[Feature], inversion: Inversion, job: Job) -> pd.DataFrame:
+        generator = self._backend.shelf.find(str(inversion.site))
+        if generator is None:
+            raise InverseScopeError(
+                f"{inversion.site} has no generator, so nothing can be inverted at other bandwidths",
+                hint="train one first",
+            )
+        return self._backend.across_bandwidths(generator, features, inversion, job)
+
+    def _panel_code(self, panel: ConsistencyPanel, inversion: Inversion | Neighbours) -> str:
+        return "" if self._shown is None else panel_code(self._backend, self._shown, panel, inversion)
 
     @handles("search")
     def _search(self) -> None:

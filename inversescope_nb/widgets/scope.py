@@ -132,6 +132,8 @@ class InverseScopeWidget(PickJobs):
         self.panel = ConsistencyPanel(
             measure=self._measure,
             measure_label=f"the measurement proper: {TARGETS} inputs of P(X), {SAMPLES} samples each",
+            across=self._across,
+            code=self._panel_code,
             worker=self.worker,
             background=self.background,
         )

@@ -6,14 +6,21 @@ it was saved, and a comment says so. Everything else runs as it stands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..features import Feature, InputText
 from ..loading import PACKAGED_TARGET
+from .inputs import SAMPLES, TARGETS
 
 if TYPE_CHECKING:
+    from ..baselines import Neighbours
     from ..generator import Generator
+    from ..inversion import Inversion
     from .backend import Backend
+    from .consistency_panel import ConsistencyPanel
+    from .pick_jobs import Asked
     from .pins import Pin
 
 _YOURS = "path/to/your"
@@ -49,6 +56,42 @@ def comparison_code(backend: Backend, first: Pin, second: Pin) -> str:
         lines.append(f"{name} = isn.invert(lm, {gen}, {asked.prompt!r}, {where})")
     lines += [f"found = isn.contrast(lm, gen, first, second{more})", "print(found.summary())", "found.to_frame()"]
     return "\n".join(lines)
+
+
+def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversion: Inversion | Neighbours) -> str:
+    """The lines that give what the consistency panel shows: the rates, and what else was asked for there."""
+    generator = backend.shelf.find(asked.site)
+    pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
+    lines = python_code(backend, asked.prompt, asked.site, asked.position, asked.bandwidth, asked.n).split("\n")
+    lines = [line for line in lines if not line.endswith(".to_frame()") and not line.startswith("#")]
+    if generator is None:
+        lines.append("inv = found")
+    lines += ["", "# what was drawn from P(X), for chance", *backend.inputs.prior_code(generator)]
+    if panel.hypotheses:
+        lines += ["", *_features_code("features", panel.hypotheses)]
+        lines += ["isn.consistency_of(inv, features, prior_texts=prior, permutations=0).to_frame()"]
+    if panel.proposals is not None:
+        lines += ["", *_features_code("ready_made", backend.inputs.features_for(pick))]
+        lines += ["proposals = isn.propose(inv, ready_made, prior=prior)", "print(proposals)"]
+    if generator is None or not panel.hypotheses:
+        return "\n".join(lines)
+    if any(row["across"] for row in panel.rows):
+        how = f"bandwidth={asked.bandwidth:g}, n_targets={TARGETS}, n_samples={SAMPLES}, prior_texts=prior"
+        lines += ["", "# across inputs", *backend.inputs.targets_code(pick, generator)]
+        lines += [f"isn.consistency(lm, gen, targets, [{asked.site!r}], features, {how}).to_frame()"]
+    if panel.curves:
+        how = f"site={asked.site!r}, n={inversion.n}, prior_texts=prior"
+        lines += ["", f"curves = isn.across_bandwidths(lm, gen, inv.prompt_ids, features, {how}).to_frame()"]
+        lines += ["isn.charts.bandwidth_chart(curves)"]
+    return "\n".join(lines)
+
+
+def _features_code(name: str, features: Sequence[Feature]) -> list[str]:
+    """A list of features; one that was given as an object has no code, and a line says so."""
+    lines = [f"{name} = ["]
+    for feature in features:
+        lines.append(f"    {feature.code}," if feature.code else f"    # put your own feature {feature.name!r} here")
+    return [*lines, "]"] if features else [f"{name} = []"]
 
 
 def _model(backend: Backend) -> str:

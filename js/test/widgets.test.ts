@@ -408,7 +408,7 @@ describe("ConsistencyPanel", () => {
     const rows = [{ name: "a", label: "b", here: null, across: null, note: null }];
     const { one } = mount(panelModule, { ...state(), ready: false, rows, status: { ...IDLE, running: true }, measured: [{ name: "a", where: "there", ...estimate }] });
     expect(one(".isn-empty").hidden).toBe(false);
-    expect([one("form").parentElement!.hidden, one(".isn-rates").hidden, one(".isn-measure").hidden]).toEqual([true, true, true]);
+    expect([one(".isn-hypotheses").hidden, one(".isn-rates").hidden, one(".isn-measure").hidden]).toEqual([true, true, true]);
     expect([one(".isn-progress").hidden, one(".isn-history").hidden]).toEqual([false, false]);
   });
   it("offers the first ready-made hypothesis once there are some, and keeps what somebody chose", () => {
@@ -486,7 +486,7 @@ describe("ConsistencyPanel", () => {
     expect(files).toEqual([
       [
         "rates.csv",
-        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,p_value\r\n" +
+        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,p_value,bandwidth,verdict\r\n" +
           "'=evil,this input,blocks.1,\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,\r\n" +
           "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,0.01\r\n",
       ],

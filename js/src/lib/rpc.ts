@@ -3,6 +3,7 @@
 import type { View } from "./model.ts";
 
 interface Pending {
+  method: string;
   resolve(value: any): void;
   reject(error: unknown): void;
 }
@@ -40,7 +41,7 @@ export class Rpc {
     this.count += 1;
     const id = `${this.prefix}-${this.count}`;
     return new Promise<T>((resolve, reject) => {
-      this.pending.set(id, { resolve, reject });
+      this.pending.set(id, { method, resolve, reject });
       const message = { kind: "request", id, method, params };
       if (!this.view.line) this.view.model.send(message);
       else if (!this.view.line.send(message)) {
@@ -48,6 +49,11 @@ export class Rpc {
         reject(new RequestError("Closed", "the kernel is gone", null));
       }
     });
+  }
+
+  /** Ask Python to stop what was asked for under this name and has not been answered. */
+  cancel(method: string): void {
+    for (const [id, waiting] of this.pending) if (waiting.method === method) this.view.line?.send({ kind: "cancel", id });
   }
 
   private receive(message: any): void {

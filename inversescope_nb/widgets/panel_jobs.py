@@ -1,0 +1,198 @@
+"""What the consistency panel does behind picks besides measuring: proposing hypotheses, rates across bandwidths.
+
+`PanelJobs` is a base of `ConsistencyPanel`. A result belongs to what it was made for: proposals go when another
+inversion is shown, rates across bandwidths when another input or site is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import traitlets as t
+
+from .._bandwidth_charts import is_doubtful
+from ..errors import InvalidArgument, InverseScopeError
+from ..features import Feature, InputText
+from .jobs import Job, Worker
+from .messages import IDLE, MessageWidget, as_json, handles, status_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..baselines import Neighbours
+    from ..inversion import Inversion
+    from ..proposals import Proposals
+
+Across = Callable[[Sequence[Feature], "Inversion", Job], "pd.DataFrame"]
+BEHIND = ("measure", "propose", "bandwidths")
+"""Kinds of the panel's jobs that run behind."""
+
+
+class PanelJobs(MessageWidget):
+    """Base of `ConsistencyPanel`, which has the hypotheses and shows the inversion."""
+
+    status = t.Dict(dict(IDLE)).tag(sync=True)
+    proposals = t.Dict(default_value=None, allow_none=True).tag(sync=True)
+    """``{note, items: [{name, sentence, folded}]}`` of the inversion shown; None where none were asked for."""
+    curves = t.List(t.Dict()).tag(sync=True)
+    """Rates across bandwidths of the input shown: ``{name, bandwidth, fcr, low, high, chance, n, verdict, ...}``."""
+    bandwidths_label = t.Unicode("").tag(sync=True)
+    """What is said of rates across bandwidths; empty where there is no way to have them."""
+    drawn = t.Enum(["rates", "bandwidths"], default_value="rates").tag(sync=True)
+    """Which chart is drawn."""
+
+    def __init__(self, *, across: Across | None, background: Worker | None, **traits: Any) -> None:
+        self._across, self._background = across, background
+        self._proposed: Proposals | None = None
+        self._proposed_for: Inversion | Neighbours | None = None
+        self._frames: dict[tuple[Any, ...], tuple[list[Feature], pd.DataFrame]] = {}
+        label = "fresh samples of this input at six bandwidths" if across else ""
+        super().__init__(bandwidths_label=label, **traits)
+
+    @property
+    def behind(self) -> Worker:
+        """The thread of what takes long."""
+        return self._background or self.worker
+
+    def _start_behind(self, kind: str, words: str, work: Callable[[Job], Any], done: Callable[[Any], None]) -> Job:
+        def ended(job: Job) -> None:
+            if not job.superseded:
+                self.status = dict(IDLE)
+            if job.error is not None:
+                self.fail(job.error)
+            else:
+                done(job.result)
+
+        self.clear_error()
+        self.status = status_of(None, "waiting")
+        return self.behind.submit(
+            kind,
+            work,
+            on_progress=lambda job, progress: setattr(self, "status", status_of(progress, words)),
+            on_done=ended,
+        )
+
+    def _shown(self) -> Inversion | Neighbours:
+        if self._inversion is None:
+            raise InvalidArgument("nothing is inverted yet", hint="pick a token first")
+        return self._inversion
+
+    # -- proposals --------------------------------------------------------------------------------
+
+    def propose(self) -> Job:
+        """Start looking for hypotheses in the samples shown; ``.wait()`` on the job returns the `Proposals`."""
+        inversion, ready, prior = self._shown(), list(self._ready_made.values()), self._prior
+
+        def work(job: Job) -> Proposals:
+            from ..proposals import propose
+
+            return propose(inversion, ready, prior=_with_tokens(prior), on_progress=job.report, cancel=job.cancel)
+
+        return self._start_behind(
+            "propose", "looking for hypotheses", work, lambda found: self._offer(found, inversion)
+        )
+
+    def _offer(self, found: Proposals, inversion: Inversion | Neighbours) -> None:
+        if inversion is not self._inversion:
+            return  # something else is shown by now
+        self._proposed, self._proposed_for = found, inversion
+        items = [{"name": p.feature.name, "sentence": p.sentence, "folded": list(p.folded)} for p in found]
+        self.proposals = {"note": found.sentence, "items": items}
+
+    def _forget_others(self) -> None:
+        """Take away what belongs to another inversion, and bring back the rates across bandwidths of this input."""
+        if self._proposed_for is not self._inversion:
+            self._proposed = self._proposed_for = self.proposals = None
+        self._refresh_curves()
+
+    @handles("propose")
+    def _ask_propose(self) -> Job:
+        return self._reported(self.propose)
+
+    @handles("accept")
+    def _accept(self, name: str) -> Job:
+        known = {} if self._proposed is None else {feature.name: feature for feature in self._proposed.features}
+        if name not in known:
+            raise InvalidArgument(f"{name!r} is not among the proposals", hint="it belonged to another inversion")
+        return self.worker.submit(f"hypothesis {name}", lambda job: self.add(known[name]))
+
+    # -- across bandwidths ------------------------------------------------------------------------
+
+    def across_bandwidths(self) -> Job:
+        """Start the rates of all hypotheses at several bandwidths; ``.wait()`` on the job returns their frame."""
+        if self._across is None:
+            raise InvalidArgument("this panel cannot invert at other bandwidths", hint="make it with across=")
+        if not self.hypotheses:
+            raise InvalidArgument("there is no hypothesis to follow across bandwidths", hint="add one first")
+        run, features, inversion = self._across, self.hypotheses, self._shown()
+
+        def done(frame: pd.DataFrame) -> None:
+            self._frames = {**self._frames, _input_of(inversion): (features, frame)}
+            self._refresh_curves()
+            if self.curves:
+                self.drawn = "bandwidths"
+
+        return self._start_behind("bandwidths", "inverting", lambda job: run(features, inversion, job), done)
+
+    @handles("bandwidths")
+    def _ask_bandwidths(self) -> Job:
+        return self._reported(self.across_bandwidths)
+
+    def curves_frame(self) -> pd.DataFrame | None:
+        """The frame of the rates across bandwidths of what is shown, of the hypotheses that there are; or None."""
+        kept = None if self._inversion is None else self._frames.get(_input_of(self._inversion))
+        if kept is None:
+            return None
+        features, frame = kept
+        frame = frame[frame["feature"].isin([f.name for f in self.hypotheses if f in features])]
+        return frame if len(frame) else None
+
+    def _refresh_curves(self) -> None:
+        frame = self.curves_frame()
+        self.curves = [] if frame is None else [as_json(_point(row)) for row in frame.to_dict("records")]
+        if not self.curves:
+            self.drawn = "rates"
+
+    # -- both -------------------------------------------------------------------------------------
+
+    def _reported(self, start: Callable[[], Job]) -> Job:
+        """A job that was asked for by a button: what keeps it from starting stands in the panel."""
+        try:
+            return start()
+        except InverseScopeError as error:
+            self.fail(error)
+            raise
+
+    @handles("stop")
+    def stop(self) -> None:
+        """Stop what runs behind: a measurement, proposals, rates across bandwidths."""
+        stopped = [self.behind.stop(kind) for kind in BEHIND]
+        if any(stopped) and self.status["running"]:
+            self.status = {**self.status, "stopping": True}
+
+
+def _input_of(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
+    """What rates across bandwidths are of, apart from the hypotheses."""
+    return str(inversion.site), tuple(inversion.prompt_ids)
+
+
+def _with_tokens(prior: Sequence[InputText]) -> list[InputText]:
+    return [text for text in prior if getattr(text, "tokens", ())]
+
+
+def _point(row: dict[str, Any]) -> dict[str, Any]:
+    chance = row["chance_prior"]
+    return {
+        "name": row["feature"],
+        "bandwidth": row["bandwidth"],
+        "fcr": row["fcr"],
+        "low": row["fcr_low"],
+        "high": row["fcr_high"],
+        "chance": chance,
+        "plain": row["fcr_plain"],
+        "star": (row["fcr"] - chance) / (1 - chance) if chance < 1 else None,
+        "n": row["ess_median"],
+        "verdict": row["verdict_counts"].partition(":")[0],
+        "doubtful": is_doubtful(row["verdict_counts"]),
+    }

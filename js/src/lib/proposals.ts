@@ -1,0 +1,42 @@
+// Proposed hypotheses of the inversion shown: a sentence with its evidence each, and a button that tests it.
+// Traits: proposals, rows, frozen.
+import { h, replace } from "./dom.ts";
+import type { View } from "./model.ts";
+import { errorBox, errorText } from "./mount.ts";
+import { type Rpc, stopped } from "./rpc.ts";
+
+interface Proposals {
+  note: string;
+  items: Array<{ name: string; sentence: string; folded: string[] }>;
+}
+
+export function proposalsList(view: View, rpc: Rpc): HTMLElement {
+  const list = h("ul", { class: "isn-proposal-list" });
+  const note = h("p", { class: "isn-note", role: "status" });
+  const faults = h("div");
+  const element = h("section", { class: "isn-proposals", "aria-label": "Proposed hypotheses" }, list, faults, note);
+  const accept = (name: string) =>
+    rpc.request("accept", { name }).then(
+      () => replace(faults),
+      (error) => !stopped(error) && replace(faults, errorBox(errorText(error), () => replace(faults))),
+    );
+  view.follow(["proposals", "rows", "frozen"], () => {
+    const found: Proposals | null = view.model.get("proposals") ?? null;
+    element.hidden = !found;
+    list.hidden = !found?.items.length;
+    if (!found) replace(faults);
+    if (note.textContent !== (found?.note ?? "")) note.textContent = found?.note ?? "";
+    const tested = new Set(((view.model.get("rows") ?? []) as Array<{ name: string }>).map((row) => row.name));
+    replace(
+      list,
+      ...(found?.items ?? []).map(({ name, sentence, folded }) => {
+        const button = h("button", { type: "button", class: "isn-button", "aria-label": `Test it: ${name}`, on: { click: () => accept(name) } }, tested.has(name) ? "Added" : "Test it");
+        button.disabled = tested.has(name);
+        button.hidden = Boolean(view.model.get("frozen"));
+        const more = folded.length ? h("span", { class: "isn-beside" }, `explains ${folded.slice(0, 3).join(", ")}${folded.length > 3 ? ` and ${folded.length - 3} more` : ""}`) : null;
+        return h("li", { class: "isn-proposal" }, h("span", { class: "isn-proposal-words" }, sentence, more), button);
+      }),
+    );
+  });
+  return element;
+}

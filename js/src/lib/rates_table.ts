@@ -1,0 +1,127 @@
+// The rates of the hypotheses as a table, all measurements so far, and all of it as a CSV file.
+// Traits: rows, measured, curves, where, chance_note, doubt, frozen.
+import type { Point } from "./curves.ts";
+import { h, replace, uid } from "./dom.ts";
+import { csv, save } from "./download.ts";
+import type { View } from "./model.ts";
+import type { Rpc } from "./rpc.ts";
+import { number } from "./shade.ts";
+
+export interface Estimate {
+  fcr: number | null;
+  low: number | null;
+  high: number | null;
+  chance: number | null;
+  /** The share without weights, and how far the rate is above chance: 0 at chance, 1 at full agreement. */
+  plain: number | null;
+  star: number | null;
+  n: number;
+  p_value?: number | null;
+}
+
+export interface HypothesisRow {
+  name: string;
+  label: string | null;
+  here: Estimate | null;
+  across: Estimate | null;
+  note: string | null;
+  /** What else to know, such as where a hypothesis raises. */
+  remark?: string | null;
+}
+
+export function interval(estimate: Estimate | null): string {
+  if (!estimate || estimate.fcr == null) return "\u2013";
+  const range = estimate.low == null ? "" : ` (${number(estimate.low)}\u2013${number(estimate.high)})`;
+  return `${number(estimate.fcr)}${range}`;
+}
+
+/** What else is known of a rate, in a quiet line below it. */
+export function beside(estimate: Estimate | null): HTMLElement | null {
+  if (!estimate || estimate.fcr == null) return null;
+  return h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
+}
+
+const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "p_value", "bandwidth", "verdict"];
+
+/** All rates that the panel knows, as a file. */
+function ratesCsv(view: View): string {
+  const numbers = (rate: Estimate) => [rate.fcr, rate.low, rate.high, rate.chance, rate.star, rate.plain, rate.n, rate.p_value];
+  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", view.model.get("where") ?? "", row.label, ...numbers(row.here!)]);
+  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one)]);
+  const input = ((view.model.get("where") ?? "") as string).replace(/, \u03b5 = [^,]*/, "");
+  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", input, null, ...numbers(one), one.bandwidth, one.verdict]);
+  return csv(COLUMNS, [...here, ...across, ...curves]);
+}
+
+export function ratesTable(view: View, rpc: Rpc): HTMLElement {
+  const body = h("tbody");
+  const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", ""].map((text) => h("th", { scope: "col" }, text));
+  const id = uid("fcr");
+  const caption = h("p", { class: "isn-note", id });
+  view.follow(["chance_note"], () => {
+    const note: string = view.model.get("chance_note") ?? "";
+    const here = note ? "" : ", for this input draws from P(X)";
+    const words = `FCR: the share of inputs that agree with the picked one (95 % interval), copies of it left out. Chance: the same for unrelated inputs: across inputs those of the other picks${here}.`;
+    replace(caption, note ? `${words} ` : words, note && h("strong", { class: "isn-chance-note" }, note));
+  });
+  const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
+  const file = h("button", { type: "button", class: "isn-link", on: { click: () => save("rates.csv", "text/csv", ratesCsv(view)) } }, "Save the rates as CSV");
+  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box" }, sheet), h("div", { class: "isn-downloads" }, file), caption);
+  const doubt = h("p", { class: "isn-remark" });
+  element.prepend(doubt);
+  view.follow(["rows", "doubt"], () => {
+    doubt.textContent = view.model.get("doubt") ?? "";
+    doubt.hidden = !doubt.textContent;
+    const here = doubt.hidden ? "isn-cell-number" : "isn-cell-number isn-doubtful";
+    const rows: HypothesisRow[] = view.model.get("rows") ?? [];
+    element.hidden = rows.length === 0;
+    const lines = rows.map((row) => {
+      const remove = () => rpc.request("remove", { name: row.name }).catch((error) => view.fail(error));
+      const cells = row.note
+        ? [h("td", { colspan: 5, class: "isn-note" }, row.note)]
+        : [
+            h("td", { class: "isn-mono" }, row.label ?? "undefined"),
+            h("td", { class: here }, interval(row.here), beside(row.here)),
+            h("td", { class: "isn-cell-number isn-quiet" }, row.here ? number(row.here.chance) : "\u2013"),
+            h("td", { class: "isn-cell-number" }, interval(row.across), beside(row.across)),
+            h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
+          ];
+      const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");
+      return h("tr", null, h("th", { scope: "row" }, row.name, row.remark ? h("span", { class: "isn-beside isn-raises" }, row.remark) : null), ...cells, h("td", null, button));
+    });
+    body.replaceChildren(...lines);
+  });
+  return element;
+}
+
+export interface Measured extends Estimate {
+  name: string;
+  where: string;
+}
+
+/** Every measurement so far, of whatever was picked when it was made. */
+export function history(view: View): HTMLElement {
+  const title = h("summary");
+  const body = h("tbody");
+  const head = ["hypothesis", "measured at", "FCR", "chance", "p"].map((text) => h("th", { scope: "col" }, text));
+  const box = h("details", { class: "isn-history" }, title, h("div", { class: "isn-table-box", tabindex: "0", role: "region", "aria-label": "Measured so far" }, h("table", { class: "isn-table" }, h("thead", null, h("tr", null, ...head)), body)));
+  view.follow(["measured"], () => {
+    const measured: Measured[] = view.model.get("measured") ?? [];
+    box.hidden = measured.length === 0;
+    title.textContent = `Measured so far (${measured.length})`;
+    body.replaceChildren(
+      ...measured.map((one) =>
+        h(
+          "tr",
+          null,
+          h("th", { scope: "row" }, one.name),
+          h("td", null, one.where),
+          h("td", { class: "isn-cell-number" }, interval(one), beside(one)),
+          h("td", { class: "isn-cell-number isn-quiet" }, number(one.chance)),
+          h("td", { class: "isn-cell-number isn-quiet" }, number(one.p_value, 3)),
+        ),
+      ),
+    );
+  });
+  return box;
+}

@@ -1,0 +1,146 @@
+"""Hypotheses in a real JupyterLab: written in Python, proposed, tested, followed across bandwidths, saved as files.
+
+One story: every test goes on where the one before has left the widget. The page's console must stay free of errors.
+Pictures go to a temporary folder, or with ``ISN_KEEP_SCREENSHOTS`` set to a folder to that.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checks import accessibility_faults, standing_out
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
+from pictures import take
+from test_quickstart import ROWS, SCOPE, Lab
+
+pytestmark = pytest.mark.browser
+CODE = """import inversescope_nb as isn
+isn.InverseScopeWidget(prompt="4 3 7 + 5 6 8 =", site="resid_post.0", bandwidth=0.3, n=128)"""
+PANEL = f"{SCOPE} .isn-panel"
+TALLEST = 1900
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A notebook of one cell, opened and run."""
+    folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": CODE, "id": "one"}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "hypotheses.ipynb").write_text(json.dumps(notebook))
+    with jupyter_lab(folder, scratch) as url, browser_page(1440, TALLEST) as (page, errors):
+        open_notebook(page, url, "hypotheses.ipynb")
+        run_all_cells(page)
+        page.wait_for_selector(ROWS)
+        yield Lab(page, errors)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("ISN_KEEP_SCREENSHOTS") or tmp_path_factory.mktemp("images"))
+    return folder if folder.is_dir() else tmp_path_factory.mktemp("images")
+
+
+@pytest.fixture(autouse=True)
+def _no_console_errors(lab: Lab) -> Iterator[None]:
+    yield
+    seen, lab.errors[:] = list(lab.errors), []
+    assert seen == []
+
+
+def test_a_hypothesis_is_written_in_python(lab: Lab, pictures: Path):
+    form = lab(".isn-add")
+    form.locator("select").select_option("=python")
+    editor = form.locator("textarea")
+    editor.fill("x.split(")
+    form.get_by_text("Test it").click()
+    error = lab(".isn-panel .isn-error")
+    error.wait_for()
+    assert "line 1" in error.inner_text()
+    assert editor.input_value() == "x.split("
+    take(lab.page.locator(PANEL), pictures / "python-error.png")
+    editor.fill("")
+    editor.type("def first_digit(x):")
+    editor.press("Enter")
+    editor.type("    return x.split()[0]")
+    editor.press("Control+Enter")
+    row = lab(".isn-table-part tbody tr")
+    row.first.wait_for()
+    assert row.first.inner_text().startswith("first digit\t4")
+    error.wait_for(state="hidden")
+    editor.press("Tab")
+    assert form.locator("textarea:focus").count() == 0, "Tab goes on"
+
+
+def test_python_that_never_ends_is_ended_and_the_widget_goes_on(lab: Lab):
+    form = lab(".isn-add")
+    form.locator("textarea").fill("def f(x):\n    while True:\n        pass")
+    form.get_by_text("Test it").click()
+    lab(".isn-panel .isn-error").get_by_text("takes longer than").wait_for()
+    form.locator("textarea").fill("len(x.tokens)")
+    form.get_by_text("Test it").click()
+    lab(".isn-table-part tbody tr").nth(1).wait_for()
+
+
+def test_hypotheses_are_proposed_and_one_is_tested(lab: Lab):
+    lab(".isn-panel").get_by_role("button", name="Propose").click()
+    item = lab(".isn-proposal")
+    item.first.wait_for()
+    assert 1 <= item.count() <= 6
+    assert all("of the inputs near the activation" in words for words in item.all_inner_texts())
+    assert "tested on the other" in lab(".isn-proposals > .isn-note").inner_text()
+    before = lab(".isn-table-part tbody tr").count()
+    item.locator("button").first.click()
+    lab(".isn-table-part tbody tr").nth(before).wait_for()
+    item.get_by_text("Added").first.wait_for()
+
+
+def test_rates_are_followed_across_bandwidths(lab: Lab):
+    lab(".isn-measure").get_by_role("button", name="Across bandwidths").click()
+    lab(".isn-segments").wait_for()
+    lab(".isn-vega .mark-area path").first.wait_for(state="attached")
+    assert lab(".isn-curves tbody tr").count() == 6 * 3
+    lab(".isn-segments").get_by_text("At this bandwidth").click()
+    lab(".isn-vega .mark-tick path, .isn-vega .mark-rect path").first.wait_for(state="attached")
+    lab(".isn-segments").get_by_text("Across bandwidths").click()
+    lab(".isn-vega .mark-area path").first.wait_for(state="attached")
+
+
+def test_rates_and_picture_are_saved_as_files(lab: Lab, tmp_path: Path):
+    for button, name in (("Save the rates as CSV", "rates.csv"), ("SVG", "chart.svg"), ("PNG", "chart.png")):
+        with lab.page.expect_download() as download:
+            lab(".isn-rates").get_by_text(button, exact=True).click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+    rows = list(csv.DictReader((tmp_path / "rates.csv").read_text().splitlines()))
+    across = [row for row in rows if row["over"] == "this input, across bandwidths"]
+    assert len(across) == 6 * 3
+    assert len({row["bandwidth"] for row in across}) == 6
+    assert all(row["verdict"] for row in across)
+    assert (tmp_path / "chart.svg").read_text().startswith("<svg")
+    assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
+    lab(".isn-panel .isn-code summary").click()
+    code = lab(".isn-panel .isn-code code").inner_text()
+    assert "isn.across_bandwidths(" in code
+    assert "isn.propose(" in code
+    compile(code, "<code>", "exec")
+
+
+def test_it_can_be_read_in_light_and_dark_and_in_narrow_cells(lab: Lab, pictures: Path):
+    lab(".isn-curves summary").click()
+    for theme, width in (("Light", 1440), ("Dark", 1440), ("Light", 360)):
+        use_theme(lab.page, f"JupyterLab {theme}")
+        if width < 500:
+            lab.page.set_viewport_size({"width": 1440, "height": TALLEST})
+            lab.page.locator(SCOPE).evaluate(
+                "(root, width) => { root.parentElement.style.width = `${width}px`; }", width
+            )
+        lab.page.wait_for_timeout(1200)  # the chart is drawn again
+        assert accessibility_faults(lab.page, PANEL) == []
+        assert standing_out(lab.page, PANEL) == []
+        take(lab.page.locator(PANEL), pictures / f"panel-{theme.lower()}-{width}.png")

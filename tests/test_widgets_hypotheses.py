@@ -1,0 +1,314 @@
+"""The panel's hypotheses: proposed, written as Python, followed across bandwidths, and as code that can be run."""
+
+# ruff: noqa: F811 - fixtures are imported under the names by which tests ask for them
+
+from __future__ import annotations
+
+import threading
+
+import pandas as pd
+import pytest
+from test_widgets import PROMPT, SITE, _no_real_cache, ask, generator, prompts, scope, settle  # noqa: F401
+from test_widgets_background import wait_for
+
+import inversescope_nb as isn
+from inversescope_nb.errors import Cancelled, FeatureError, InvalidArgument
+from inversescope_nb.python_features import AT_HAND
+from inversescope_nb.widgets import ConsistencyPanel, InverseScopeWidget, panel_jobs
+
+JOHN = isn.features.contains("John")
+UNKNOWN_SITE = "blocks.1.hook_mlp_out"
+
+
+def numbers(rates: list[dict], key: str) -> list[float]:
+    """What the front end has, where None is what is no number."""
+    return [float("nan") if rate[key] is None else rate[key] for rate in rates]
+
+
+@pytest.fixture
+def shown(scope):
+    """A widget that shows an inversion."""
+    scope.bandwidth = 0.3
+    scope.n = 128
+    scope.invert().wait(60)
+    settle(scope, 60)
+    return scope
+
+
+# -- Python -----------------------------------------------------------------------------------------
+
+
+def test_a_hypothesis_is_written_as_python(shown):
+    panel = shown.panel
+    assert ask(panel, "add", kind="python", value="x.split()[0]")["kind"] == "result"
+    assert (
+        ask(panel, "add", kind="python", value="def f(x):\n    return len(x.tokens)", name="length")["kind"] == "result"
+    )
+    first, second = panel.rows
+    assert (first["name"], first["label"], first["remark"]) == ("x.split()[0]", "John", None)
+    assert (second["name"], second["label"]) == ("length", str(len(PROMPT.split()) + 1))
+    assert 0 <= first["here"]["low"] <= first["here"]["fcr"] <= first["here"]["high"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("x.split(", "line 1"),
+        ("x.split()[99]", "raises IndexError: list index out of range (line 1), on the picked input"),
+        ("def f(x):\n    while True:\n        pass", "takes longer than"),
+        ("x.split()", "no label"),
+        ("", "has no code"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_in_place_and_it_is_not_kept(shown, value, says):
+    answer = ask(shown.panel, "add", kind="python", value=value)
+    assert answer["kind"] == "error"
+    assert says in answer["message"]
+    assert answer["hint"]
+    assert shown.panel.rows == []
+    assert ask(shown.panel, "add", kind="python", value="x[0]")["kind"] == "result", "the worker goes on"
+
+
+def test_where_it_raises_on_some_samples_they_are_counted_and_told(lm, generator):
+    inversion = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=64)
+    others = sum("John" not in text for text in inversion.texts)
+    assert 0 < others < 64
+    panel = ConsistencyPanel(inversion)
+    panel.add(isn.features.python("x.index('John')"))
+    (row,) = panel.rows
+    told = "ValueError: substring not found (line 1)"
+    assert row["remark"] == f"raises on {others} of 64 samples, which count as not agreeing: {told}"
+    same = isn.consistency_of(inversion, JOHN, permutations=0).to_frame()["fcr"][0]
+    assert row["here"]["fcr"] == pytest.approx(same)
+    panel.show(isn.invert(lm, generator, "Mary gave the book to Paris", site=SITE, bandwidth=1.0, n=16))
+    assert panel.rows[0]["note"] == f"not defined for the picked input: it raises {told}"
+
+
+def test_code_that_takes_its_time_is_ended_by_its_own_cancel(shown, monkeypatch):
+    panel, sent = shown.panel, []
+    panel.send = sent.append
+    started = threading.Event()
+    slow = "def f(x):\n    while True:\n        started.set()"
+    from inversescope_nb import _limits, python_features
+
+    monkeypatch.setattr(python_features, "limited", lambda call, name: _limits.limited(call, name, limit_s=60))
+    real = python_features.re
+    monkeypatch.setattr(python_features, "re", type("Both", (), {"started": started, "compile": real.compile}))
+    content = {
+        "kind": "request",
+        "id": 7,
+        "method": "add",
+        "params": {"kind": "python", "value": slow.replace("started", "re.started")},
+    }
+    panel._receive(panel, content, [])
+    assert started.wait(20)
+    panel._receive(panel, {"kind": "cancel", "id": 7}, [])
+    wait_for(lambda: sent)
+    assert [(m["kind"], m["type"]) for m in sent] == [("error", "Cancelled")]
+    assert panel.error is None
+    assert panel.rows == []
+
+
+# -- proposals ----------------------------------------------------------------------------------------
+
+
+def test_proposals_are_listed_with_their_evidence_and_can_be_taken(shown):
+    panel = shown.panel
+    assert ask(panel, "propose")["kind"] == "result"
+    found = isn.propose(shown.inversion, prior=panel._prior)
+    assert [item["name"] for item in panel.proposals["items"]] == [p.feature.name for p in found]
+    assert [item["sentence"] for item in panel.proposals["items"]] == [p.sentence for p in found]
+    assert panel.proposals["note"] == found.sentence
+    assert len(found) > 0, found.sentence
+    name = found[0].feature.name
+    assert ask(panel, "accept", name=name)["kind"] == "result"
+    assert panel.hypotheses[0] == found[0].feature or panel.hypotheses[0].name == name
+    assert panel.rows[0]["here"]["fcr"] > panel.rows[0]["here"]["chance"]
+    assert not panel.status["running"]
+
+
+def test_where_nothing_is_found_a_sentence_says_so(lm, generator):
+    inversion = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=8)
+    panel = ConsistencyPanel(inversion, prior=inversion.prior_texts)
+    panel.propose().wait(30)
+    assert panel.proposals["items"] == []
+    assert panel.proposals["note"].startswith("Nothing ")
+
+
+def test_proposals_go_with_their_inversion(shown):
+    panel = shown.panel
+    panel.propose().wait(30)
+    name = panel.proposals["items"][0]["name"]
+    shown.position = 2
+    settle(shown)
+    assert panel.proposals is None
+    answer = ask(panel, "accept", name=name)
+    assert (answer["kind"], answer["hint"]) == ("error", "it belonged to another inversion")
+
+
+def test_proposals_that_come_too_late_are_not_shown(shown, monkeypatch):
+    gate, running = threading.Event(), threading.Event()
+    real = isn.propose
+
+    def later(*args, **kwargs):
+        running.set()
+        assert gate.wait(20)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("inversescope_nb.proposals.propose", later)
+    job = shown.panel.propose()
+    assert running.wait(10)
+    assert shown.panel.status["running"]
+    shown.position = 2
+    settle(shown)
+    gate.set()
+    job.wait(30)
+    assert shown.panel.proposals is None
+
+
+def test_proposing_can_be_stopped(shown, monkeypatch):
+    running = threading.Event()
+
+    def endless(*args, on_progress, cancel, **kwargs):
+        running.set()
+        cancel.wait(20)
+        raise Cancelled
+
+    monkeypatch.setattr("inversescope_nb.proposals.propose", endless)
+    job = shown.panel.propose()
+    assert running.wait(10)
+    ask(shown.panel, "stop")
+    with pytest.raises(Cancelled):
+        job.wait(5)
+    assert (shown.panel.error, shown.panel.status["running"]) == (None, False)
+
+
+# -- across bandwidths --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Three bandwidths instead of six."""
+    from inversescope_nb import bandwidths
+
+    monkeypatch.setattr(bandwidths.bandwidths_between, "__defaults__", (3,))
+
+
+def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quick):
+    panel = shown.panel
+    panel.add(JOHN)
+    assert panel.bandwidths_label
+    assert ask(panel, "bandwidths")["kind"] == "result"
+    low, high = shown.generator.config.bandwidths
+    assert [point["bandwidth"] for point in panel.curves][::2] == [low, high]
+    assert panel.drawn == "bandwidths"
+    assert [layer["mark"]["type"] for layer in panel.chart.spec["layer"]] == ["area", "line", "line", "point", "point"]
+    truth = isn.across_bandwidths(
+        shown.lm, shown.generator, PROMPT, JOHN, site=SITE, n=shown.n, prior_texts=panel._prior, progress=False
+    ).to_frame()
+    assert numbers(panel.curves, "fcr") == pytest.approx(truth["fcr"].tolist(), nan_ok=True)
+    assert [point["verdict"] for point in panel.curves] == [v.partition(":")[0] for v in truth["verdict_counts"]]
+    panel.drawn = "rates"
+    assert len(panel.chart.spec["layer"]) == 3
+    kept = panel.curves
+    shown.bandwidth = 0.5
+    settle(shown)
+    assert panel.curves == kept, "the same input at the same site"
+    shown.position = 2
+    settle(shown)
+    assert (panel.curves, panel.drawn) == ([], "rates")
+    shown.position = -1
+    settle(shown)
+    assert panel.curves == kept
+    panel.remove(JOHN.name)
+    assert panel.curves == []
+    panel.add(isn.Feature(JOHN.name, len))
+    assert panel.curves == [], "another one of that name"
+
+
+def test_what_there_is_not_is_said(lm, generator):
+    panel = ConsistencyPanel(isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=8))
+    assert panel.bandwidths_label == ""
+    with pytest.raises(InvalidArgument, match="cannot invert at other bandwidths"):
+        panel.across_bandwidths()
+    empty = ConsistencyPanel(across=lambda *_: pd.DataFrame())
+    with pytest.raises(InvalidArgument, match="no hypothesis"):
+        empty.across_bandwidths()
+    assert ask(empty, "propose")["message"] == "nothing is inverted yet"
+    assert empty.error["hint"] == "pick a token first"
+    assert set(panel_jobs.BEHIND) == {"measure", "propose", "bandwidths"}
+
+
+# -- copy as Python -----------------------------------------------------------------------------------
+
+
+def test_the_code_gives_what_is_shown(lm, generator, prompts, tmp_path, quick):
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    generator.save_pretrained(tmp_path / "kept")
+    widget = InverseScopeWidget(
+        str(tmp_path / "model"), generators=[tmp_path / "kept"], prompt=PROMPT, site=SITE, bandwidth=0.3, n=128
+    )
+    widget.invert().wait(60)
+    panel = widget.panel
+    panel.propose().wait(30)
+    ask(panel, "accept", name=panel.proposals["items"][0]["name"])
+    for kind, value in (
+        ("regex", r"the (\w+)"),
+        ("contains", 'it\'s "so"\\n'),
+        ("python", 'def last(x):\n    return x.split()[-1]  # \'quoted\' """twice""" and \\n'),
+        ("python", "x.split()[1]"),
+    ):
+        assert ask(panel, "add", kind=kind, value=value)["kind"] == "result"
+    assert ask(panel, "add", kind="token_at", position=-2)["kind"] == "result"
+    panel.across_bandwidths().wait(120)
+    panel.measure().wait(120)
+    space, shown = {}, panel.code
+    for call in ("isn.consistency_of(", "isn.consistency("):
+        shown = shown.replace(f"\n{call}", f"\n{'rates' if call.endswith('_of(') else 'across'} = {call}")
+    exec(shown, space)
+    assert len(panel.rows) == 6
+    assert [feature.name for feature in space["features"]] == [row["name"] for row in panel.rows]
+    rates, across = space["rates"], space["across"]
+    for column, key in (("fcr", "fcr"), ("fcr_low", "low"), ("fcr_high", "high"), ("chance_prior", "chance")):
+        mine = numbers([row["here"] for row in panel.rows], key)
+        assert mine == pytest.approx(rates[column].tolist(), abs=1e-5, nan_ok=True), column
+    for column, key in (("fcr", "fcr"), ("fcr_low", "low"), ("fcr_high", "high"), ("chance", "chance")):
+        assert numbers([row["across"] for row in panel.rows], key) == pytest.approx(
+            across[column].tolist(), abs=1e-5, nan_ok=True
+        ), column
+    assert numbers(panel.curves, "fcr") == pytest.approx(space["curves"]["fcr"].tolist(), abs=1e-5, nan_ok=True)
+    assert [p.sentence for p in space["proposals"]] == [item["sentence"] for item in panel.proposals["items"]]
+    widget.close()
+
+
+def test_a_feature_that_is_no_code_is_named_in_a_line(shown):
+    shown.add_hypothesis(isn.Feature("mine", len))
+    assert "    # put your own feature 'mine' here" in shown.panel.code
+    compile(shown.panel.code, "<code>", "exec")
+    shown.site = UNKNOWN_SITE
+    settle(shown)
+    assert shown.panel.code == ""
+
+
+def test_code_of_neighbours_reads_the_search(lm, prompts):
+    widget = InverseScopeWidget(lm, prompt=PROMPT, site=UNKNOWN_SITE, prompts=prompts, n=8)
+    ask(widget, "search")
+    settle(widget, 60)
+    widget.add_hypothesis(JOHN)
+    assert "\ninv = found\n" in widget.panel.code
+    assert (
+        ask(widget.panel, "bandwidths")["message"]
+        == f"{UNKNOWN_SITE} has no generator, so nothing can be inverted at other bandwidths"
+    )
+    compile(widget.panel.code, "<code>", "exec")
+    widget.close()
+
+
+def test_errors_of_python_name_what_is_at_hand():
+    panel = ConsistencyPanel()
+    with pytest.raises(InvalidArgument) as raised:
+        isn.features.python("x +")
+    assert AT_HAND in raised.value.hint
+    assert issubclass(FeatureError, Exception)
+    assert panel.rows == []
