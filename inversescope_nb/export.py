@@ -205,7 +205,9 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         },
     }
     if sweep.rows:
-        state = _state(sweep, ("rows", "where"), can_sweep=False, label="", note="", frozen=True, status=dict(IDLE))
+        state = _state(
+            sweep, ("rows", "where", "code"), can_sweep=False, label="", note="", frozen=True, status=dict(IDLE)
+        )
         chart = "anywidget:chart of the sweep" if "sweep" in drawn else None
         widgets["sweep"] = {"module": "site_sweep", "state": {**state, "chart": chart}}
     if widget.comparison.sides is not None:

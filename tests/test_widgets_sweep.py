@@ -245,3 +245,21 @@ def test_a_saved_page_and_the_picture_have_it(wide):
     html = wide.to_html()
     assert '"anywidget:sweep"' in html
     assert '"anywidget:chart of the sweep"' in html
+
+
+def test_the_code_gives_the_sweep(lm, two_sites, prompts, tmp_path):
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    two_sites.save_pretrained(tmp_path / "kept")
+    widget = InverseScopeWidget(
+        str(tmp_path / "model"), generators=[tmp_path / "kept"], prompt=PROMPT, site=SITE, bandwidth=1.0, n=32
+    )
+    widget.sweep.picks = 4
+    widget.invert().wait(30)
+    widget.add_hypothesis(JOHN)
+    shown = widget.sweep.sweep().wait(60)
+    space: dict = {}
+    exec(widget.sweep.code, space)
+    pd.testing.assert_frame_equal(space["report"].to_frame(), shown)
+    assert isinstance(eval(widget.sweep.code.splitlines()[-1], space), SiteSweep)
+    widget.close()

@@ -18,7 +18,7 @@ from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText
 from ..kernels import BANDWIDTHS
 from ..verdicts import COARSE
-from .inputs import SAMPLES, TARGETS, Inputs
+from .inputs import SAMPLES, SWEEP_SAMPLES, TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf
 from .training import Trainings
@@ -44,7 +44,6 @@ LABELS = {
     "resid_post": "resid post",
 }
 BANK = 2000
-SWEEP_SAMPLES = 32
 
 
 class Backend:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = 4
 """Prompts to choose from, of each part of P(X)."""
 PRIOR_DRAWS = 512
-TARGETS, SAMPLES = 32, 64
+TARGETS, SAMPLES, SWEEP_SAMPLES = 32, 64, 32
 OWN_TOKENS = 64
 OWN_PRIOR = (
     "For this input, chance is taken over inputs that the generator writes by itself: its P(X) was not saved in a "
@@ -174,13 +174,16 @@ class Inputs:
         that end after as many tokens, else any."""
         return self._targets(pick, generator)[0]
 
-    def targets_code(self, pick: InputText, generator: Generator) -> list[str]:
-        """The Python that makes :meth:`targets_for`, of ``lm``, ``inv`` and ``prior``."""
+    def targets_code(self, pick: InputText, generator: Generator, ids: str = "inv.prompt_ids") -> list[str]:
+        """The Python that makes :meth:`targets_for`, of ``lm``, ``prior`` and ``ids``, those of the picked input."""
         _, task, alike = self._targets(pick, generator)
         drawn = "[list(text.token_ids) for text in prior]"
         if task is not None:
             drawn = f"isn.tasks.get_prompts({task.name!r}).draw({PRIOR_DRAWS}, lm, seed=1)"
-        return [f"targets = {drawn}", f"targets = [ids for ids in targets{alike}][:{TARGETS}]"]
+        return [
+            f"targets = {drawn}",
+            f"targets = [ids for ids in targets{alike.replace('inv.prompt_ids', ids)}][:{TARGETS}]",
+        ]
 
     def _targets(self, pick: InputText, generator: Generator) -> tuple[list[list[int]], PromptDistribution | None, str]:
         """The inputs, the task that they are drawn from, and in code which of its inputs they are."""

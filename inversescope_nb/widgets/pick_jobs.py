@@ -22,7 +22,7 @@ from .jobs import Job, Worker
 from .messages import IDLE, Callbacks, MessageWidget, handles, status_of
 from .pinning import Pinning
 from .shading import Shading
-from .snippet import duration, panel_code
+from .snippet import duration, panel_code, sweep_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,6 +219,9 @@ class PickJobs(MessageWidget):
         return self._backend.sweep(
             generator, features, pick, bandwidth=inversion.bandwidth, n_targets=n_targets, job=job
         )
+
+    def _sweep_code(self, features: Sequence[Feature], inversion: Inversion, n_targets: int) -> str:
+        return sweep_code(self._backend, features, inversion, n_targets)
 
     def _across(self, features: Sequence[Feature], inversion: Inversion, job: Job) -> pd.DataFrame:
         generator = self._backend.shelf.find(str(inversion.site))

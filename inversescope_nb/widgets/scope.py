@@ -137,7 +137,7 @@ class InverseScopeWidget(PickJobs):
             worker=self.worker,
             background=self.background,
         )
-        self.sweep = SiteSweep(sweep=self._sweep, background=self.background)
+        self.sweep = SiteSweep(sweep=self._sweep, code=self._sweep_code, background=self.background)
         self.pinning = Pinning(self, backend)
         self.pins, self.comparison = self.pinning.pins, self.pinning.comparison
         self.shading = Shading(self, self.picker, backend)

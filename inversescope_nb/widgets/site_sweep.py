@@ -41,6 +41,7 @@ class SiteSweep(MessageWidget):
         where: what it was measured at, in words.
         sweep: what "Sweep all sites" runs: ``sweep(features, inversion, n_targets, job)`` -> such a frame.
             Without it that button is not there.
+        code: what writes the Python of a sweep: ``code(features, inversion, n_targets)``.
         background: the thread on which it runs; None for one of its own.
 
     >>> import pandas as pd
@@ -64,6 +65,8 @@ class SiteSweep(MessageWidget):
     choices = t.List(t.Int(), default_value=list(PICKS)).tag(sync=True)
     label = t.Unicode("").tag(sync=True)
     """What the next sweep would be of."""
+    code = t.Unicode("").tag(sync=True)
+    """The Python that gives the sweep shown, where that is known."""
     note = t.Unicode("").tag(sync=True)
     """What became of the last sweep, where it did not come to its end."""
 
@@ -73,11 +76,12 @@ class SiteSweep(MessageWidget):
         *,
         where: str = "",
         sweep: Sweep | None = None,
+        code: Callable[[Sequence[Feature], Inversion, int], str] | None = None,
         background: Worker | None = None,
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
-        self._sweep = sweep
+        self._sweep, self._write_code = sweep, code
         self._inversion: Inversion | None = None
         self._features: list[Feature] = []
         self._ready: list[Feature] = []
@@ -106,8 +110,8 @@ class SiteSweep(MessageWidget):
         """Call ``callback(frame)`` when another sweep is shown."""
         self._shows.register(callback, remove)
 
-    def show(self, frame: pd.DataFrame, *, where: str = "") -> None:
-        """Show the frame of a `ConsistencyReport`.
+    def show(self, frame: pd.DataFrame, *, where: str = "", code: str = "") -> None:
+        """Show the frame of a `ConsistencyReport`; ``code`` is what makes it.
 
         Raises:
             InvalidArgument: it is none.
@@ -121,7 +125,7 @@ class SiteSweep(MessageWidget):
         records = frame[[c for c in _COLUMNS if c in frame.columns]].astype(object).to_dict("records")
         with self.hold_sync():
             self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
-            self.where, self.note = where, ""
+            self.where, self.code, self.note = where, code, ""
         from ..charts import consistency_chart
 
         self._draw_with(consistency_chart(frame, heatmap=True, select=True))
@@ -203,10 +207,10 @@ class SiteSweep(MessageWidget):
             "sweep",
             lambda job: run(features, inversion, picks, job),
             on_progress=lambda job, progress: setattr(self, "status", status_of(progress, "sweeping")),
-            on_done=lambda job: self._swept(job, inversion, study),
+            on_done=lambda job: self._swept(job, features, inversion, study),
         )
 
-    def _swept(self, job: Job, inversion: Inversion, study: tuple[Any, ...] | None) -> None:
+    def _swept(self, job: Job, features: Sequence[Feature], inversion: Inversion, study: tuple[Any, ...]) -> None:
         if job.superseded:
             return
         try:
@@ -214,7 +218,9 @@ class SiteSweep(MessageWidget):
                 self._study = study
                 text = str(inversion.text)
                 like = text if len(text) < 50 else f"\u2026{text[-49:]}"
-                self.show(job.result, where=f"\u03b5 = {inversion.bandwidth:g}, {study[2]} inputs like {like!r}")
+                where = f"\u03b5 = {inversion.bandwidth:g}, {study[2]} inputs like {like!r}"
+                code = self._write_code(features, inversion, study[2]) if self._write_code else ""
+                self.show(job.result, where=where, code=code)
             elif job.cancel.is_set():
                 self.note = "Stopped. What was found is kept: the same sweep goes on from there."
             else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..features import Feature, InputText
 from ..loading import PACKAGED_TARGET
-from .inputs import SAMPLES, TARGETS
+from .inputs import SAMPLES, SWEEP_SAMPLES, TARGETS
 
 if TYPE_CHECKING:
     from ..baselines import Neighbours
@@ -83,6 +83,27 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
         how = f"site={asked.site!r}, n={inversion.n}, prior_texts=prior"
         lines += ["", f"curves = isn.across_bandwidths(lm, gen, inv.prompt_ids, features, {how}).to_frame()"]
         lines += ["isn.charts.bandwidth_chart(curves)"]
+    return "\n".join(lines)
+
+
+def sweep_code(backend: Backend, features: Sequence[Feature], inversion: Inversion, n_targets: int) -> str:
+    """The lines that give a sweep: its frame, and the heat maps."""
+    generator = backend.shelf.find(str(inversion.site))
+    pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
+    how = f"bandwidth={inversion.bandwidth:g}, n_samples={SWEEP_SAMPLES}, prior_texts=prior"
+    lines = [
+        "import inversescope_nb as isn",
+        "",
+        _model(backend),
+        _generator(backend, generator),
+        f"picked = {[int(i) for i in inversion.prompt_ids]}  # {str(inversion.text)!r}",
+        *backend.inputs.prior_code(generator),
+        *backend.inputs.targets_code(pick, generator, ids="picked"),
+        "",
+        *_features_code("features", features),
+        f"report = isn.consistency(lm, gen, targets[:{n_targets}], gen.sites, features, {how})",
+        "isn.SiteSweep(report.to_frame())",
+    ]
     return "\n".join(lines)
 
 

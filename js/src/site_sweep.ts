@@ -1,6 +1,7 @@
 // SiteSweep: hypotheses at all sites of a model, as heat maps and as a table; a click on a cell or a line goes to its
-// site. Traits: rows, where, chart, status, can_sweep, picks, choices, label, note, frozen, error.
+// site. Traits: rows, where, chart, status, can_sweep, picks, choices, label, note, code, frozen, error.
 import { child } from "./lib/child.ts";
+import { codeBox } from "./lib/code.ts";
 import { h, replace, uid } from "./lib/dom.ts";
 import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
@@ -109,7 +110,7 @@ export function drawSiteSweep(view: View): void {
   const where = h("p", { class: "isn-note" });
   const chart = child(view, "chart", "the heat maps");
   chart.classList.add("isn-chart", "isn-heat");
-  const result = h("div", { class: "isn-sweep-result" }, where, chart, table(view, rpc));
+  const result = h("div", { class: "isn-sweep-result" }, where, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
   view.root.append(starter(view, rpc), faults, progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error))), note, result);
   view.follow(["note"], () => {
     note.textContent = view.model.get("note") ?? "";
