@@ -80,6 +80,7 @@ def use(page: Page) -> None:
     assert shown.all_inner_texts() != first
     heads = page.locator(f"{SCOPE} .isn-sample-head .isn-slot-token").all_inner_texts()
     assert [text.strip() for text in heads] == tokens.all_inner_texts()[:5]
+    page.locator(f"{SCOPE} .isn-add select").select_option("=contains")
     page.locator(f"{SCOPE} .isn-add input[type=text]").fill("+")
     page.get_by_text("Test it").click()
     page.wait_for_selector(f"{SCOPE} .isn-panel .isn-child .isn-vega svg")  # a widget in a widget in a widget
