@@ -15,7 +15,7 @@ from checks import accessibility_faults, standing_out
 from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
 from test_quickstart import ROWS, SCOPE, Lab
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SOURCE = """import inversescope_nb as isn
 w = isn.InverseScopeWidget(prompt="6 0 7 + 8 7 9 =", site="resid_post.3", n=128)
 w"""

@@ -18,7 +18,7 @@ from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_the
 from pictures import take
 from test_quickstart import ROWS, SCOPE, Lab
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CODE = """import inversescope_nb as isn
 isn.InverseScopeWidget(prompt="4 3 7 + 5 6 8 =", site="resid_post.0", bandwidth=0.3, n=128)"""
 PANEL = f"{SCOPE} .isn-panel"

@@ -13,7 +13,7 @@ from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCOPE = ".isn-scope"
 HEAT = f"{SCOPE} .isn-heat .mark-rect.role-mark path"
 CODE = """import inversescope_nb as isn
