@@ -66,7 +66,8 @@ def candidates_of(
     found = []
     for feature in features:
         if (label := feature(pick)) is not None:
-            found.append(Candidate(feature, f"same {feature.name}: {_shown(label)}"))
+            about = f" ({feature.description})" if feature.description else ""
+            found.append(Candidate(feature, f"same {feature.name}{about}: {_shown(label)}"))
     places = range(max(first, len(pick.tokens) - PLACES), len(pick.tokens))
     words = list(dict.fromkeys(word for t in places if (word := pick.tokens[t].strip()) and word in pick))
     present = [Candidate(contains(word), f"has {quoted(word)}") for word in words]

@@ -8,6 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from .reports import UNRELIABLE
+
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 """Okabe and Ito's palette."""
 GREY = "#767676"
@@ -108,10 +110,10 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     return panels.facet(facet, columns=2 if len(features) == 4 else 3).properties(title=heading)
 
 
-def heatmap(frame: pd.DataFrame, *, select: bool = False) -> alt.TopLevelMixin:
+def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> alt.TopLevelMixin:
     """Layers against components and heads, coloured by the corrected rate; a dot marks q <= 0.05.
 
-    With ``select`` a click on a cell selects its site, in all panels.
+    With ``select`` a click on a cell selects its site, in all panels; ``chosen`` is selected at first.
     """
     frame = frame.assign(component=components_of(frame))
     components = sorted(frame["component"].unique(), key=component_order)
@@ -125,17 +127,20 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False) -> alt.TopLevelMixin:
         )
     )
     if select:
-        chosen = alt.selection_point(name="site", fields=["site"], toggle=False)
+        first = {"value": [{"site": chosen}]} if chosen else {}
+        picked = alt.selection_point(name="site", fields=["site"], toggle=False, **first)
         cells = cells.encode(
-            stroke=alt.when(chosen, empty=False).then(alt.value(VERMILION)).otherwise(alt.value("white")),
-            strokeWidth=alt.when(chosen, empty=False).then(alt.value(2.5)).otherwise(alt.value(0.5)),
-        ).add_params(chosen)
+            stroke=alt.when(picked, empty=False).then(alt.value(VERMILION)).otherwise(alt.value("white")),
+            strokeWidth=alt.when(picked, empty=False).then(alt.value(2.5)).otherwise(alt.value(0.5)),
+        ).add_params(picked)
         cells.mark.cursor = "pointer"
     layers = [cells]
     if "q_value" in frame.columns:
-        dots = base.transform_filter("datum.q_value !== null && datum.q_value <= 0.05")
-        dots = dots.mark_point(
-            aria=False, filled=True, size=14, color="white", stroke="black", strokeWidth=0.8, opacity=1
+        dots = base.transform_filter("datum.q_value !== null && datum.q_value <= 0.05").transform_calculate(
+            weak=f"indexof(datum.notes || '', '{UNRELIABLE}') === 0"
+        )
+        dots = dots.mark_point(aria=False, size=14, stroke="black", strokeWidth=0.8, opacity=1).encode(
+            fill=alt.when("datum.weak").then(alt.value("transparent")).otherwise(alt.value("white"))
         )
         if select:
             dots.mark.cursor = "pointer"
@@ -143,7 +148,10 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False) -> alt.TopLevelMixin:
     layered = alt.layer(*layers).properties(width=alt.Step(20), height=alt.Step(20))
     title = alt.TitleParams(
         "Feature consistency, corrected for chance",
-        subtitle="0 %: as by chance, 100 %: every sample agrees; a dot: told from chance at q ≤ 0.05",
+        subtitle=[
+            "0 %: as by chance, 100 %: every sample agrees; a dot: told from chance at q ≤ 0.05",
+            "an empty dot: told from chance too, but most inversions there are not to be relied on",
+        ],
         anchor="start",
     )
     split = [c for c in ("feature", "bandwidth") if c in frame.columns and frame[c].nunique() > 1]
@@ -165,11 +173,11 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False) -> alt.TopLevelMixin:
 
 
 def grid(frame: pd.DataFrame, components: list[str]) -> alt.Chart:
-    """Layers against components, the deepest layer above."""
+    """Layers against components, the first layer above, as on the map of the model."""
     component = alt.X(
         "component:N", sort=components, title="component (heads by number)", axis=alt.Axis(labelAngle=-60)
     )
-    layer = alt.Y("layer:O", sort="descending", title="layer", axis=alt.Axis(format="d"))
+    layer = alt.Y("layer:O", title="layer", axis=alt.Axis(format="d"))
     return alt.Chart(frame).encode(x=component, y=layer, tooltip=tooltip(frame))
 
 

@@ -14,7 +14,7 @@ from ._agreement import Sampled, agreement, effective_groups, effective_samples,
 from ._permutation import Exchange, permutation_test
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
-from .reports import ConsistencyReport
+from .reports import UNRELIABLE, ConsistencyReport
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def _doubtful(cell: Cell) -> str:
     if counts.total() < MANY * len(cell.picks):
         return ""
     named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    return f"Not to be relied on: {named} of {len(cell.picks)} inversions."
+    return f"{UNRELIABLE}: {named} of {len(cell.picks)} inversions."
 
 
 def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: float) -> str:

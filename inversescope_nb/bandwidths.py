@@ -103,5 +103,7 @@ def across_bandwidths(
             how = {"site": place, "position": position, "bandwidth": eps, "n": n, "seed": seed}
             inversion = invert(lm, gen, prompt, **how, progress=False, cancel=cancel)
             inversions.append(inversion)
+        if report is not None:
+            report(len(widths), len(widths), "labelling")
     texts = prior_texts_of(lm, gen, seed) if prior_texts is None else prior_texts
     return consistency_of(inversions, found, prior_texts=texts, permutations=0, seed=seed)

@@ -41,7 +41,12 @@ _LN2 = np.log(2)
 
 
 def consistency_chart(
-    frame: pd.DataFrame, *, heatmap: bool | None = None, width: int | str = WIDTH, select: bool = False
+    frame: pd.DataFrame,
+    *,
+    heatmap: bool | None = None,
+    width: int | str = WIDTH,
+    select: bool = False,
+    chosen: str = "",
 ) -> alt.TopLevelMixin:
     """Feature consistency rates with their 95 % intervals and chance levels.
 
@@ -54,6 +59,7 @@ def consistency_chart(
         width: pixels of a panel, or ``"container"`` (charts without panels side by side only).
         select: whether a click on a cell of the heat map selects its site, which `inversescope_nb.Chart` (or
             altair's own ``JupyterChart``) then has in its selection ``site``.
+        chosen: the site that is selected at first.
 
     >>> import pandas as pd
     >>> consistency_chart(pd.DataFrame()).to_dict()["mark"]["type"]
@@ -65,7 +71,11 @@ def consistency_chart(
     if frame["fcr"].isna().all():
         return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
     many = frame["site"].nunique() > MANY_SITES if heatmap is None else heatmap
-    return _consistency_charts.heatmap(frame, select=select) if many else _consistency_charts.points(frame, width)
+    return (
+        _consistency_charts.heatmap(frame, select=select, chosen=chosen)
+        if many
+        else _consistency_charts.points(frame, width)
+    )
 
 
 def bandwidth_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:

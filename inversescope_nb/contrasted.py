@@ -181,9 +181,11 @@ class Contrast:
         if self.doubt:
             return f"How far they overlap is not known: {self.doubt}."
         one, two = self.first, self.second
+        widths = [side.inversion.bandwidth for side in (one, two)]
+        unlike = f" The first was inverted at bandwidth {widths[0]:g}, the second at {widths[1]:g}."
         return (
             f"Of the inputs near the first, {_percent(one)} are near the second too; "
-            f"of those near the second, {_percent(two)} are near the first."
+            f"of those near the second, {_percent(two)} are near the first.{unlike if widths[0] != widths[1] else ''}"
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -74,6 +74,8 @@ PICK_COLUMNS = {
 
 _TEXT = {"site", "kind", "feature", "verdict_counts", "notes", "label", "verdict"}
 _WHOLE = {"layer", "head", "n_targets", "n_groups", "n_undefined", "n_dropped", "pick", "group"}
+UNRELIABLE = "Not to be relied on"
+"""How a note begins that says that many inversions behind a row are not to be believed."""
 SIGNIFICANT = 0.05
 """The false discovery rate that `ConsistencyReport.summary` speaks of."""
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 COARSE = 0.5
 """Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
+FEW_BITS = 12.0
+"""Bits that pass on average, at most, where it is; where more do, it is fine enough for the others too."""
 STARVED = 10
 """How many times too rarely q proposes what it starves."""
 LEAST_ESS = 5.0
@@ -105,11 +107,12 @@ def remarks_on(inv: Inversion) -> list[str]:
     if inv.is_constant:
         return []
     found = []
-    if inv.top_share > COARSE and inv.law.metric == "scaled" and inv.bandwidth == inv.proposal_bandwidth:
+    coarse = inv.top_share > COARSE and inv.bits_bound < FEW_BITS and inv.law.metric == "scaled"
+    if coarse and inv.bandwidth == inv.proposal_bandwidth:
         found.append(
             f"One direction holds {inv.top_share:.0%} of this site's variance (a few giant activations), so the "
-            f"bandwidth is coarse for all others: on average at most {inv.bits_bound:.1f} bits pass. A generator "
-            "trained with metric='whitened' weighs all directions alike."
+            f"bandwidth is coarse for all others: on average at most {inv.bits_bound:.1f} bits pass. At a smaller one "
+            "more do; a generator trained with metric='whitened' weighs all directions alike."
         )
     if inv.bandwidth > inv.proposal_bandwidth:
         found.append(

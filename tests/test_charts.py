@@ -125,7 +125,7 @@ def test_many_sites_are_a_heat_map_in_the_order_of_the_forward_pass() -> None:
     order = rect["encoding"]["x"]["sort"]
     assert order == ["resid_pre", *[f"z {h}" for h in range(11)], "attn_out", "resid_post"]
     assert "0.05" in dots["transform"][0]["filter"]
-    assert rect["encoding"]["y"]["sort"] == "descending", "deep layers above"
+    assert "sort" not in rect["encoding"]["y"], "the first layer above, as on the widget's map"
 
 
 def test_heat_maps_split_by_feature_and_bandwidth() -> None:

@@ -222,7 +222,9 @@ def test_a_rate_below_chance_is_drawn_at_none_and_a_missing_one_is_no_number():
     assert values[0]["value"] == 0.0
     assert values[0]["words"].startswith("FCR 0.10")
     assert values[1] == {"value": None, "words": "no estimate undefined for all picks", "doubtful": False}
-    rates.loc[0, "notes"] = "Not to be relied on."
+    rates.loc[0, "notes"] = "Only 8 groups of picks: the interval is rough."
+    assert not map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["doubtful"]
+    rates.loc[0, "notes"] = "Not to be relied on: 5 LOW_ESS of 8 inversions."
     assert map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["doubtful"]
 
 

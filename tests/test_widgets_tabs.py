@@ -100,3 +100,13 @@ def test_the_scope_inverts_what_a_tab_shows(scope):
     assert scope.prompt == PROMPT
     assert scope.inversion.text.endswith(PROMPT)
     assert scope.stale == ""
+
+
+def test_going_to_a_prompt_leaves_other_tabs_as_they_are():
+    shown = picker("a b", position=0)
+    shown.show_prompt("a b")  # is shown
+    assert len(shown.tabs) == 1
+    shown.show_prompt("c d")
+    assert [kept["text"] for kept in shown.tabs] == ["a b", "c d"]
+    shown.show_prompt("a b")
+    assert (shown.tab, shown.text, shown.position, len(shown.tabs)) == (0, "a b", 0, 2)

@@ -264,8 +264,8 @@ class Backend:
     def across_bandwidths(
         self, generator: Generator, features: Sequence[Feature], inversion: Inversion, job: Job
     ) -> pd.DataFrame:
-        """The rates of an inversion's input at several bandwidths, as the frame of their report."""
-        from ..bandwidths import across_bandwidths
+        """The rates of an inversion's input at its own bandwidth and six others, as the frame of their report."""
+        from ..bandwidths import across_bandwidths, bandwidths_between
 
         # Not under the model's lock: every forward pass takes it by itself, and a pick need not wait for all of them.
         report = across_bandwidths(
@@ -274,6 +274,7 @@ class Backend:
             inversion.prompt_ids,
             list(features),
             site=inversion.site,
+            bandwidths=sorted({*bandwidths_between(*generator.config.bandwidths), inversion.bandwidth}),
             n=inversion.n,
             prior_texts=self.inputs.prior(generator.prompts, generator).texts,
             on_progress=job.report,
@@ -310,7 +311,7 @@ class Backend:
             n_samples=SWEEP_SAMPLES,
             prior_texts=prior,
             run_dir=Path(self._sweeps.name) / study,
-            on_progress=job.report,
+            on_progress=lambda done, total, _site: job.report(done, total, "inverting"),  # one phase, one time left
             cancel=job.cancel,
         )
         return report.to_frame()

@@ -117,6 +117,7 @@ class Comparison(MessageWidget):
 
         def run(job: Job) -> Contrast:
             found = work(job)
+            self.listed = "all"
             self.show(found, code)
             return found
 

@@ -87,9 +87,10 @@ def words_of(found: Contrast, shown: tuple[Shown, Shown]) -> dict[str, Any]:
             if pair[name] is not None and pair["which"] in _SAID:
                 marks[pair[name]] = _SAID[pair["which"]][index]
         one.summary["differs"] = marks
+    overlap = any(one.summary["counts"]["both"] for one in shown)
     return as_json(
         {
-            "sentence": found.sentence,
+            "sentence": found.sentence if overlap or found.doubt else f"No input is near both. {found.sentence}",
             "overlap": found.overlap,
             "doubt": found.doubt,
             "pairs": pairs,

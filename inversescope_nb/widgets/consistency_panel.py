@@ -46,8 +46,8 @@ class ConsistencyPanel(PanelJobs):
         measure: what "Measure across inputs" runs: ``measure(features, inversion, job)`` -> the frame of a
             `ConsistencyReport`, one row per feature, at the inversion's site. Without it that button is not there.
         measure_label: what is said of that measurement.
-        across: what "Across bandwidths" runs, in the same way: rates of the inversion's input at several bandwidths,
-            as :func:`inversescope_nb.across_bandwidths` gives them. Without it that button is not there.
+        across: what "Measure across bandwidths" runs, in the same way: rates of the inversion's input at several
+            bandwidths, as :func:`inversescope_nb.across_bandwidths` gives them. Without it that button is not there.
         code: the Python that gives what the panel shows: ``code(panel, inversion)``.
         worker: the thread on which hypotheses are tested.
         background: the thread on which is measured, so that hypotheses need not wait for it.

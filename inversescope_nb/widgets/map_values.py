@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ..reports import UNRELIABLE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,8 +30,8 @@ def map_choices(frame: pd.DataFrame | None) -> list[dict[str, str]]:
 def map_values(frame: pd.DataFrame | None, choice: str) -> dict[str, Any]:
     """``{label, unit, max, values: {site: {value, words, doubtful}}}``; empty where the choice is of nothing.
 
-    Rates are those corrected for chance (0 at chance, 1 where all agree), cut off at 0; a site whose rate has
-    a note is doubtful, and its words end with it.
+    Rates are those corrected for chance (0 at chance, 1 where all agree), cut off at 0; a site most of
+    whose inversions are not to be believed is doubtful; the words end with what a rate's notes say.
     """
     label = next((entry["label"] for entry in map_choices(frame) if entry["name"] == choice), "")
     if frame is None or not choice or not label:
@@ -59,4 +61,4 @@ def _rate(row: dict[str, Any]) -> dict[str, Any]:
     words = f"FCR {row['fcr']:.2f} ({row['fcr_low']:.2f}\u2013{row['fcr_high']:.2f}), chance {row['chance']:.2f}"
     q = row.get("q_value", math.nan)
     words += "" if math.isnan(q) else f", q = {q:.2g}"
-    return _entry(star, f"{words}. {note}".strip(), doubtful=bool(note))
+    return _entry(star, f"{words}. {note}".strip(), doubtful=note.startswith(UNRELIABLE))

@@ -48,7 +48,7 @@ class Pinning:
         """Pick what was pinned, in the order in which each choice allows the next, and invert once."""
         scope, asked = self._scope, pin.asked
         with scope.held_back():
-            scope.prompt = asked.prompt
+            scope.picker.show_prompt(asked.prompt)
             scope.position = asked.position
             scope.site = asked.site
             scope.bandwidth = asked.bandwidth

@@ -131,7 +131,7 @@ class InverseScopeWidget(PickJobs):
         self.gallery = SampleGallery(read=backend.distances, worker=self.worker)
         self.panel = ConsistencyPanel(
             measure=self._measure,
-            measure_label=f"the measurement proper: {TARGETS} inputs of P(X), {SAMPLES} samples each",
+            measure_label=f"the measurement proper: {TARGETS} inputs of P(X) like this one, {SAMPLES} samples each",
             across=self._across,
             code=self._panel_code,
             worker=self.worker,
@@ -155,7 +155,9 @@ class InverseScopeWidget(PickJobs):
             part.on_error(self._part_failed)
         self.panel.observe(self._refresh_picture, names=["rows"])
         self.panel.observe(lambda _change: self.sweep.test(self.panel.hypotheses), names=["rows"])
+        self.sweep.site = self.site
         self.sweep.on_site(lambda site: setattr(self, "site", site))
+        self.observe(lambda change: setattr(self.sweep, "site", change["new"]), names=["site"])
         self.sweep.on_show(self._swept)
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 

@@ -56,6 +56,8 @@ class SiteSweep(MessageWidget):
     rows = t.List(t.Dict()).tag(sync=True)
     """One per site and hypothesis, with the columns of `ConsistencyReport.to_frame` that are shown."""
     where = t.Unicode("").tag(sync=True)
+    site = t.Unicode("").tag(sync=True)
+    """The site that is framed: the last one chosen, or whatever it is set to."""
     chart = anywidget.WidgetTrait().tag(sync=True)
     status = t.Dict(dict(IDLE)).tag(sync=True)
     can_sweep = t.Bool(False).tag(sync=True)
@@ -126,11 +128,21 @@ class SiteSweep(MessageWidget):
         with self.hold_sync():
             self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
             self.where, self.code, self.note = where, code, ""
-        from ..charts import consistency_chart
-
-        self._draw_with(consistency_chart(frame, heatmap=True, select=True))
+        self._draw()
         self._shows(frame)
         self._refresh_picture()
+
+    @t.observe("site")
+    @guarded
+    def _mark(self, _change: dict[str, Any]) -> None:
+        if self._frame is not None:
+            self._draw()
+
+    def _draw(self) -> None:
+        """The heat maps, the site that is chosen framed."""
+        from ..charts import consistency_chart
+
+        self._draw_with(consistency_chart(self._frame, heatmap=True, select=True, chosen=self.site))
 
     def _draw_with(self, chart: alt.TopLevelMixin | None) -> None:
         from .chart import Chart
@@ -145,7 +157,7 @@ class SiteSweep(MessageWidget):
     def _clicked(self, change: dict[str, Any]) -> None:
         chosen = (change["new"].get("site") or {}).get("value") or {}
         sites = chosen.get("site") if isinstance(chosen, dict) else None
-        if sites:
+        if sites and str(sites[0]) != self.site:
             self._go(str(sites[0]))
 
     # -- sweeping ------------------------------------------------------------------------------------
@@ -253,6 +265,7 @@ class SiteSweep(MessageWidget):
     def _go(self, site: str) -> None:
         if not any(row["site"] == site for row in self.rows):
             raise InvalidArgument(f"the sweep has no site {site!r}")
+        self.site = site
         self._sites(site)
 
     def close(self) -> None:

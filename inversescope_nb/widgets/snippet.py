@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .pins import Pin
 
 _YOURS = "path/to/your"
+_SHOWN = ["feature", "fcr", "fcr_low", "fcr_high", "fcr_plain"]
 
 
 def python_code(backend: Backend, prompt: str, site: str, position: int, bandwidth: float, n: int) -> str:
@@ -64,12 +65,16 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
     pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
     lines = python_code(backend, asked.prompt, asked.site, asked.position, asked.bandwidth, asked.n).split("\n")
     lines = [line for line in lines if not line.endswith(".to_frame()") and not line.startswith("#")]
+    lines.insert(1, "from IPython.display import display")
     if generator is None:
         lines.append("inv = found")
     lines += ["", "# what was drawn from P(X), for chance", *backend.inputs.prior_code(generator)]
     if panel.hypotheses:
         lines += ["", *_features_code("features", panel.hypotheses)]
-        lines += ["isn.consistency_of(inv, features, prior_texts=prior, permutations=0).to_frame()"]
+        lines += [
+            "rates = isn.consistency_of(inv, features, prior_texts=prior, permutations=0).to_frame()",
+            f"display(rates[{[*_SHOWN, 'chance_prior']}])",
+        ]
     if panel.proposals is not None:
         lines += ["", *_features_code("ready_made", backend.inputs.features_for(pick))]
         lines += ["proposals = isn.propose(inv, ready_made, prior=prior)", "print(proposals)"]
@@ -78,11 +83,13 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
     if any(row["across"] for row in panel.rows):
         how = f"bandwidth={asked.bandwidth:g}, n_targets={TARGETS}, n_samples={SAMPLES}, prior_texts=prior"
         lines += ["", "# across inputs", *backend.inputs.targets_code(pick, generator)]
-        lines += [f"isn.consistency(lm, gen, targets, [{asked.site!r}], features, {how}).to_frame()"]
+        lines += [f"across = isn.consistency(lm, gen, targets, [{asked.site!r}], features, {how}).to_frame()"]
+        lines += [f"display(across[{[*_SHOWN, 'chance', 'fcr_star', 'p_value']}])"]
     if panel.curves:
-        how = f"site={asked.site!r}, n={inversion.n}, prior_texts=prior"
+        widths = sorted({row["bandwidth"] for row in panel.curves})
+        how = f"site={asked.site!r}, n={inversion.n}, bandwidths={widths}, prior_texts=prior"
         lines += ["", f"curves = isn.across_bandwidths(lm, gen, inv.prompt_ids, features, {how}).to_frame()"]
-        lines += ["isn.charts.bandwidth_chart(curves)"]
+        lines += ["display(isn.Chart(isn.charts.bandwidth_chart(curves)))"]
     return "\n".join(lines)
 
 

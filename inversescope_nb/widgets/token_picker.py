@@ -150,6 +150,16 @@ class TokenPicker(MessageWidget):
         self.tabs = [*self.tabs, {"text": text, "position": position}]
         self.tab = len(self.tabs) - 1
 
+    def show_prompt(self, text: str) -> None:
+        """Go to the tab of a prompt, or open one: what is being worked on in another tab stays as it is."""
+        if text == self._accepted:
+            return
+        known = next((i for i, kept in enumerate(self.tabs) if kept["text"] == text), None)
+        if known is None:
+            self.open_tab(text)
+        else:
+            self.tab = known
+
     def close_tab(self, tab: int) -> None:
         """Forget the prompt of a tab; the last one stays."""
         if not 0 <= tab < len(self.tabs):

@@ -27,7 +27,7 @@ export function drawConsistencyPanel(view: View): void {
   const job = (method: string, label: string) => h("button", { type: "button", class: "isn-button", on: { click: () => rpc.request(method).catch(() => undefined) } }, label);
   const propose = job("propose", "Propose");
   propose.title = "Look for hypotheses in one half of these samples, and test them on the other";
-  const bandwidths = job("bandwidths", "Across bandwidths");
+  const bandwidths = job("bandwidths", "Measure across bandwidths");
   const bandwidthsId = uid("bandwidths");
   const bandwidthsNote = h("span", { class: "isn-note", id: bandwidthsId });
   bandwidths.setAttribute("aria-describedby", bandwidthsId);

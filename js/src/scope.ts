@@ -99,8 +99,8 @@ function bandwidthSection(view: View): HTMLElement {
     value.textContent = `\u03b5 = ${bandwidth}`;
     attr(slider, "aria-valuetext", `epsilon ${bandwidth}`);
     const bits = bound.bandwidth === bandwidth ? bound.bits : null; // while the slider moves, the bound is of another
-    const most = bits == null ? "" : ` On average an activation of this site can say at most ${number(bits, bits < 10 ? 1 : 0)} bits then.`;
-    note.textContent = `Inputs nearer than about \u03b5 count as the same.${most}`;
+    const most = bits == null ? "" : ` On average an activation of this site can say at most ${number(bits, bits < 10 ? 1 : 0)} bits then (a single one may say more).`;
+    note.textContent = `The nearer an input, the more it counts: at distance \u03b5 a good half of one that is right there, at 3\u202f\u03b5 hardly anything.${most}`;
   };
   const send = debounce(
     80,

@@ -19,6 +19,9 @@ interface Rate {
   [column: string]: Value;
 }
 
+/** Whether most inversions behind a rate are not to be believed, in the words of `reports.UNRELIABLE`. */
+const weak = (row: Rate): boolean => String(row["notes"] ?? "").startsWith("Not to be relied on");
+
 /** Lines of the table; the file has all. */
 const SHOWN = 60;
 
@@ -42,13 +45,14 @@ function starter(view: View, rpc: Rpc): HTMLElement {
     replace(picks, ...choices.map((choice) => h("option", { value: choice }, choice)));
     picks.value = String(now);
   });
-  view.follow(["can_sweep", "label", "rows", "status"], () => {
+  view.follow(["can_sweep", "label", "rows", "status", "note"], () => {
     const can = Boolean(view.model.get("can_sweep"));
     const frozen = Boolean(view.model.get("frozen"));
     row.hidden = !can || frozen;
     empty.hidden = can || frozen || ((view.model.get("rows") ?? []) as Rate[]).length > 0;
     start.disabled = Boolean(view.model.get("status")?.running);
     words.textContent = view.model.get("label") ?? "";
+    start.textContent = view.model.get("note") ? "Go on with the sweep" : "Sweep all sites";
   });
   return h("div", null, row, empty);
 }
@@ -80,7 +84,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
     const rows = ranked(view.model.get("rows") ?? []);
     title.textContent = `The same as a table (${rows.length})`;
     const some = rows.length > SHOWN ? `The ${SHOWN} highest above chance; the file has all. ` : "";
-    const doubt = rows.some((row) => row["notes"]) ? "\u2020 Not to be relied on: point at the line for why." : "";
+    const doubt = rows.some(weak) ? "\u2020 Not to be relied on: point at the line for why." : "";
     rest.textContent = some + doubt;
     rest.hidden = !rest.textContent;
     const frozen = Boolean(view.model.get("frozen"));
@@ -94,7 +98,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
         row["notes"] ? { title: row["notes"] } : null,
         h("th", { scope: "row", class: "isn-mono" }, site),
         h("td", null, row.feature),
-        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${row["notes"] ? "\u2009\u2020" : ""}`),
+        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${weak(row) ? "\u2009\u2020" : ""}`),
         ...[digits(row["chance"]), digits(row["fcr_star"]), digits(row["q_value"], 3), digits(row["bits"], 1), digits(row["ess_ratio"])],
       );
     });

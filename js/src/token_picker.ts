@@ -206,7 +206,7 @@ function short(text: string): string {
  * button for another. */
 function tabRow(view: View, rpc: Rpc, edit: () => void): { row: HTMLElement; add: HTMLElement } {
   const list = h("div", { class: "isn-tabs", role: "tablist", "aria-label": "Prompts" });
-  const add = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Keep this prompt and open another tab", title: "Keep this prompt and open another tab" }, "+ tab");
+  const add = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Keep this prompt and open another tab", title: "Keep this prompt and open another tab (where to read and \u03b5 stay as they are)" }, "+ tab");
   const close = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Close this tab", title: "Close this tab" }, "\u2715");
   const row = h("div", { class: "isn-tab-row" }, list, close);
   const shut = (tab: number) => rpc.request("close tab", { tab }).catch((error) => view.fail(error));

@@ -117,7 +117,7 @@ describe("rates across bandwidths", () => {
   it("are asked for by a button that waits while something runs", () => {
     const { model, all } = mount(panelModule, { ...state(), rows: [row] });
     const button = all(".isn-measure button")[1] as HTMLButtonElement;
-    expect(button.textContent).toBe("Across bandwidths");
+    expect(button.textContent).toBe("Measure across bandwidths");
     button.click();
     expect(model.last("bandwidths")).toBeDefined();
     model.update({ status: { ...IDLE, running: true } });

@@ -101,7 +101,7 @@ def test_hypotheses_are_proposed_and_one_is_tested(lab: Lab):
 
 
 def test_rates_are_followed_across_bandwidths(lab: Lab):
-    lab(".isn-measure").get_by_role("button", name="Across bandwidths").click()
+    lab(".isn-measure").get_by_role("button", name="Measure across bandwidths").click()
     lab(".isn-segments").wait_for()
     lab(".isn-vega .mark-area path").first.wait_for(state="attached")
     assert lab(".isn-curves tbody tr").count() == 6 * 3

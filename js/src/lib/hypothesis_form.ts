@@ -41,8 +41,10 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
     if (touched && [...ready.options].some((option) => option.value === chosen)) ready.value = chosen;
     update();
   });
+  view.follow(["where"], () => replace(faults)); // it is about other inputs now
   ready.addEventListener("change", () => {
     touched = true;
+    replace(faults);
     update();
   });
   for (const input of [value, position, name, editor]) {
@@ -73,7 +75,9 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
     rpc.request("add", params).then(
       () => {
         done();
-        if (text.value === params.value) text.value = name.value = ""; // else the next one is being typed
+        // What is written in Python is often refined; of the rest the next one may be being typed already.
+        if (kind !== "=python" && text.value === params.value) text.value = "";
+        name.value = "";
         replace(faults);
       },
       (error) => {
