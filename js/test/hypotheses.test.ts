@@ -36,7 +36,7 @@ describe("a hypothesis in Python", () => {
     one("form").dispatchEvent(new Event("submit", { cancelable: true }));
     expect(model.sent.filter((message) => message.method === "add").length).toBe(1);
   });
-  it("takes a name, can be stopped by its own id, and is cleared once it is in", async () => {
+  it("takes a name, can be stopped by its own id, and stays to be refined once it is in", async () => {
     const { model, editor, one, all } = open();
     editor.value = "x[0]";
     (one("input[aria-label^=Name]") as HTMLInputElement).value = "first";
@@ -48,7 +48,7 @@ describe("a hypothesis in Python", () => {
     stop.click();
     expect(model.sent.at(-1)).toEqual({ kind: "cancel", id: asked.id });
     await model.answer(asked, null);
-    expect([editor.value, stop.hidden]).toEqual(["", true]);
+    expect([editor.value, stop.hidden]).toEqual(["x[0]", true]);
   });
   it("keeps what was written when it is wrong, and shows line and hint", async () => {
     const { model, editor, one } = open();
