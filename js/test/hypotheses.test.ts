@@ -150,7 +150,7 @@ describe("rates across bandwidths", () => {
     const files = watchDownloads();
     const { all } = mount(panelModule, { ...state(), rows: [row], curves: curves.slice(0, 1) });
     all(".isn-table-part .isn-link")[0]!.click();
-    expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",\"blocks.1, inputs like 'a'\",,0.5,0.4,0.6,0.1,0.44,0.45,20,,0.02,LOW_ESS");
+    expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",\"blocks.1, inputs like 'a'\",,0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.02,LOW_ESS");
   });
 });
 

@@ -481,14 +481,14 @@ describe("ConsistencyPanel", () => {
   it("saves all rates as one file", () => {
     const files = watchDownloads();
     const row = { name: "=evil", label: "a, b", here: estimate, across: null, note: null };
-    const { all } = mount(panelModule, { ...state(), where: "blocks.1", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "blocks.0", ...estimate, p_value: 0.01 }] });
+    const { all } = mount(panelModule, { ...state(), where: "blocks.1, \u03b5 = 0.3", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "blocks.0", ...estimate, p_value: 0.01 }] });
     all(".isn-table-part .isn-link")[0]!.click();
     expect(files).toEqual([
       [
         "rates.csv",
-        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,p_value,bandwidth,verdict\r\n" +
-          "'=evil,this input,blocks.1,\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,\r\n" +
-          "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,0.01\r\n",
+        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,n_counts,p_value,bandwidth,verdict\r\n" +
+          "'=evil,this input,\"blocks.1, \u03b5 = 0.3\",\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.3,\r\n" +
+          "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,inputs,0.01,,\r\n",
       ],
     ]);
   });

@@ -41,15 +41,17 @@ export function beside(estimate: Estimate | null): HTMLElement | null {
   return h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
 }
 
-const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "p_value", "bandwidth", "verdict"];
+const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "bandwidth", "verdict"];
 
 /** All rates that the panel knows, as a file. */
 function ratesCsv(view: View): string {
-  const numbers = (rate: Estimate) => [rate.fcr, rate.low, rate.high, rate.chance, rate.star, rate.plain, rate.n, rate.p_value];
-  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", view.model.get("where") ?? "", row.label, ...numbers(row.here!)]);
-  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one)]);
-  const input = ((view.model.get("where") ?? "") as string).replace(/, \u03b5 = [^,]*/, "");
-  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", input, null, ...numbers(one), one.bandwidth, one.verdict]);
+  const numbers = (rate: Estimate, counts: string) => [rate.fcr, rate.low, rate.high, rate.chance, rate.star, rate.plain, rate.n, counts, rate.p_value];
+  const bandwidthIn = (where: string) => where.match(/\u03b5 = ([\d.e-]+)/)?.[1] ?? null;
+  const there: string = view.model.get("where") ?? "";
+  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", there, row.label, ...numbers(row.here!, "effective samples"), bandwidthIn(there), null]);
+  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one, "inputs"), bandwidthIn(one.where), null]);
+  const input = there.replace(/, \u03b5 = [^,]*/, "");
+  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", input, null, ...numbers(one, "effective samples"), one.bandwidth, one.verdict]);
   return csv(COLUMNS, [...here, ...across, ...curves]);
 }
 
