@@ -62,7 +62,7 @@ function mapSection(view: View): HTMLElement {
     view.write("site", site);
   });
   const name = h("p", { class: "isn-site-name isn-mono" });
-  const by = h("select", { class: "isn-input isn-shaded-by", "aria-label": "Colour the map by" });
+  const by = h("select", { class: "isn-input isn-map-by", "aria-label": "Colour the map by" });
   by.addEventListener("change", () => view.write("map_by", by.value));
   const row = h("label", { class: "isn-row isn-note" }, "coloured by ", by);
   view.follow(["map_choices", "map_by"], () => {
