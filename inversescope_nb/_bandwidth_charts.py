@@ -6,27 +6,26 @@ import altair as alt
 import pandas as pd
 
 from ._consistency_charts import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, WIDTH, prepared, tooltip
+from .reports import UNRELIABLE
 
-DOUBTFUL = ("LOW_ESS", "INVERTER_FAILED")
-"""Verdicts of inversions whose points are hollow."""
 _COLOURS = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
 MOST = len(_COLOURS)
 """Hypotheses that are drawn, the first ones."""
 
 
-def is_doubtful(verdict_counts: str) -> bool:
-    """Whether most of a row's inversions are not to be relied on.
+def is_doubtful(notes: str) -> bool:
+    """Whether the notes of a row say that its inversions are not to be relied on.
 
-    >>> is_doubtful("LOW_ESS: 1"), is_doubtful("RELIABLE: 3, LOW_ESS: 1")
+    >>> is_doubtful("Not to be relied on: 1 LOW_ESS of 1 inversions."), is_doubtful("")
     (True, False)
     """
-    return verdict_counts.startswith(DOUBTFUL)
+    return notes.startswith(UNRELIABLE)
 
 
 def lines(frame: pd.DataFrame, width: int | str = WIDTH) -> alt.LayerChart:
     """The chart of a frame with rates; see `charts.bandwidth_chart`."""
-    doubtful = [is_doubtful(verdict) for verdict in frame["verdict_counts"]]
+    doubtful = [is_doubtful(str(notes or "")) for notes in frame["notes"]]
     level = frame["chance"].fillna(frame["chance_prior"])
     ess = frame["ess_median"]
     frame = prepared(frame).drop(columns="row")

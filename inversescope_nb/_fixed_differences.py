@@ -40,14 +40,19 @@ class TokenPair:
 def _judged(first: FixedToken | None, second: FixedToken | None, a: Fixed, b: Fixed) -> TokenPair:
     """A pair with what can be said of it; a token that stands alone may still be held, elsewhere, by the other."""
     one, two = _held(first), _held(second)
-    if first is None:
+    unlike = first is not None and second is not None and first.token_id != second.token_id
+    if first is None or (unlike and two and not one):  # what the second holds here the first may hold at another place
         one = two and _anywhere(second, a)
-    if second is None:
+    elif second is None or (unlike and one and not two):
         two = one and _anywhere(first, b)
+    elif unlike and one and two:  # two tokens at one place, unless each holds both, at no fixed place
+        unlike = not (_anywhere(first, b) and _anywhere(second, a))
+    else:
+        unlike = False
     if one is None or two is None:
         which = "unknown"
     elif one and two:
-        which = "apart" if first and second and first.token_id != second.token_id else "both"
+        which = "apart" if unlike and _held(first) and _held(second) else "both"
     else:
         which = "first" if one else "second" if two else "neither"
     return TokenPair(first=first, second=second, which=which)

@@ -68,7 +68,7 @@ def across_bandwidths(
         features: one or several; see :mod:`inversescope_nb.features`.
         bandwidths: within what the generator was trained at; None: six at equal ratios over all of that.
         prior_texts: inputs for the prior's chance; None: drawn from the generator's prompts.
-        on_progress: called with (samples done, of, message).
+        on_progress: called with (bandwidths done, of, message).
         progress: whether to show a bar when nothing else listens (only for work of more than a second).
         cancel: looked at before every token.
 

@@ -9,6 +9,7 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._packed_rows import packed
 from ._static_table import TD, shown
 from .widgets.messages import IDLE
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _SIDE = "display:inline-block;vertical-align:top;width:48%;min-width:300px;margin-right:1%"
-_STATE = ("words", "first", "second", "listed", "unit", "pages", "revision", "code")
+_STATE = ("words", "first", "second", "listed", "unit", "revision", "code")
 
 
 def _tokens(summary: Mapping[str, Any]) -> str:
@@ -78,7 +79,8 @@ def pins_fragment(pins: Pins) -> str:
 
 
 def saved(comparison: Comparison) -> dict[str, Any]:
-    """The state of a comparison in a saved page, with all of its rows: there is nobody to ask for more."""
+    """A comparison in a saved page, with all of its rows: there is nobody to ask for more."""
     state = {name: getattr(comparison, name) for name in _STATE}
-    rows = [] if comparison.sides is None else [side.rows for side in comparison.sides]
-    return {**state, "all_rows": rows, "status": dict(IDLE), "frozen": True, "error": None, "frozen_traits": []}
+    state |= {"status": dict(IDLE), "frozen": True, "error": None, "frozen_traits": []}
+    rows = [] if comparison.sides is None else [packed(side.rows) for side in comparison.sides]
+    return {"module": "comparison", "state": state, "packed": {"all_rows": rows}}

@@ -117,8 +117,10 @@ class OneSide:
 
     @property
     def shared_by_chance(self) -> float:
-        """Share of a bank of P(X)'s inputs inside the other's ball; NaN without a bank."""
-        d = self.other.prior_d[~self.other.bank_own] if len(self.other.bank_own) else self.other.prior_d
+        """Share of a bank of P(X)'s inputs inside the other's ball, the picked input left out as in `shared`; NaN
+        without a bank."""
+        d, own = self.other.prior_d, self.inversion.bank_own
+        d = d[~own] if len(own) == len(d) else d
         return float((d <= edge_of(self.other)).mean()) if len(d) else math.nan
 
     @property

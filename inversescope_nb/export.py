@@ -214,7 +214,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         from .comparison_page import saved
 
         scope["comparison"] = "anywidget:comparison"
-        widgets["comparison"] = {"module": "comparison", "state": saved(widget.comparison)}
+        widgets["comparison"] = saved(widget.comparison)
     for name, chart in drawn.items():
         state = {key: getattr(chart, key) for key in ("spec", "embed_options", "_vl_selections", "_params")}
         widgets[f"chart of the {name}"] = {"module": "chart", "state": state}

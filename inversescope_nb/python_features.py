@@ -60,7 +60,7 @@ def python_feature(source: str, name: str | None = None) -> PythonFeature:
             ) from None
         except Cancelled:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # exit() ends the code, not the kernel
             if len(faults) < _FAULTS:
                 faults[str(text)] = _told(error, filename)
             return None
@@ -92,7 +92,7 @@ def _compiled(source: str, filename: str) -> tuple[Callable[[InputText], Any], s
         return (lambda text: eval(expression, {**space, "x": text})), _one_line(source)
     except TooLong:
         raise InvalidArgument(f"the code takes longer than {LIMIT_S:g} s before any input", hint=_HINT) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidArgument(f"the code raises {_told(error, filename)}", hint=_HINT) from error
 
 
@@ -102,7 +102,7 @@ def _no_python(error: SyntaxError) -> InvalidArgument:
     return InvalidArgument(f"this is no Python, {at}", hint=_HINT)
 
 
-def _told(error: Exception, filename: str) -> str:
+def _told(error: BaseException, filename: str) -> str:
     """``IndexError: list index out of range (line 2)``."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == filename]
     return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")

@@ -299,6 +299,27 @@ def test_a_token_that_stands_alone_may_be_held_elsewhere_by_the_other() -> None:
     assert words == "Only the first holds “a”."
 
 
+def test_two_tokens_that_both_hold_at_no_fixed_place_are_no_difference() -> None:
+    held = [p for p in PRIOR if p[0] == "a" and p[2] == "b"] * 16
+    found = fixed(written("a b c .", held, PRIOR))
+    a, b, *rest = found.tokens
+
+    def judged(mine, theirs, *, by_first, by_second):
+        one, two = (replace(found, tokens=(*held, *rest)) for held in (by_first, by_second))
+        return _fixed_differences._judged(mine, theirs, one, two).which
+
+    pinned = (replace(a, state="pinned"), replace(b, state="pinned"))
+    anywhere = tuple(replace(token, state="free", elsewhere=True) for token in (a, b))
+    free = (replace(a, state="free"), replace(b, state="free"))
+    both = {"by_first": anywhere, "by_second": anywhere[::-1]}
+    assert judged(anywhere[0], anywhere[1], **both) == judged(anywhere[1], anywhere[0], **both) == "both"
+    assert judged(pinned[0], pinned[1], by_first=pinned[:1], by_second=pinned[1:]) == "apart"
+    assert judged(pinned[0], free[1], by_first=pinned, by_second=(free[1], pinned[0])) == "both", "at another place"
+    assert judged(pinned[0], free[1], by_first=pinned, by_second=free[::-1]) == "first"
+    assert judged(free[0], pinned[1], by_first=free, by_second=pinned[::-1]) == "second"
+    assert judged(free[0], free[1], by_first=free, by_second=free) == "neither"
+
+
 def test_many_tokens_are_counted_rather_than_named(middle) -> None:
     known = copying_target("all of 8", 8, 2, [Copy(i) for i in range(8)], (EPS,), None)
     gen = oracle(known)

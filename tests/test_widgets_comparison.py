@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -281,9 +283,10 @@ def test_the_whole_widgets_picture_and_saved_page_have_the_comparison(pinned):
     page = scope.to_html()
     start = page.index('id="isn-saved">') + len('id="isn-saved">')
     saved = json.loads(page[start : page.index("</script>", start)])
-    state = saved["widgets"]["comparison"]["state"]
+    state, packed = (saved["widgets"]["comparison"][name] for name in ("state", "packed"))
     assert saved["widgets"]["scope"]["state"]["comparison"] == "anywidget:comparison"
-    assert [len(rows) for rows in state["all_rows"]] == [len(side.rows) for side in scope.comparison.sides]
+    lists = [json.loads(zlib.decompress(base64.b64decode(rows))) for rows in packed["all_rows"]]
+    assert [columns["text"] for columns in lists] == [[r["text"] for r in s.rows] for s in scope.comparison.sides]
     assert state["words"] == json.loads(json.dumps(scope.comparison.words))
     assert "comparison" in saved["modules"]
 
@@ -327,3 +330,24 @@ def test_the_code_runs_as_it_is_and_makes_the_same_comparison():
         assert names["found"].sentence == scope.comparison.words["sentence"]
     finally:
         scope.close()
+
+
+def test_a_comparison_that_was_closed_while_it_was_computed_stays_closed(pinned):
+    scope, _, _ = pinned
+    ask(scope.pins, "compare", id=scope.pins.pins[0]["id"])
+    found = scope.comparison.contrast
+    computing, closed = threading.Event(), threading.Event()
+
+    def work(_job):
+        computing.set()
+        closed.wait(20)
+        return found
+
+    job = scope.comparison.compare(work)
+    assert computing.wait(20)
+    ask(scope.comparison, "close comparison")
+    closed.set()
+    with pytest.raises(Cancelled):
+        job.wait(20)
+    assert scope.comparison.contrast is None
+    assert scope.comparison.error is None

@@ -200,7 +200,9 @@ def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quic
     assert panel.bandwidths_label
     assert ask(panel, "bandwidths")["kind"] == "result"
     low, high = shown.generator.config.bandwidths
-    assert [point["bandwidth"] for point in panel.curves][::2] == [low, high]
+    widths = [point["bandwidth"] for point in panel.curves]
+    assert widths == sorted(widths)
+    assert {low, high, shown.bandwidth} <= set(widths)
     assert panel.drawn == "bandwidths"
     assert [layer["mark"]["type"] for layer in panel.chart.spec["layer"]] == ["area", "line", "line", "point", "point"]
     truth = isn.across_bandwidths(
@@ -310,3 +312,40 @@ def test_errors_of_python_name_what_is_at_hand():
     assert AT_HAND in raised.value.hint
     assert issubclass(FeatureError, Exception)
     assert panel.rows == []
+
+
+@pytest.mark.parametrize("code", ["exit()", "raise SystemExit", "def f(x):\n    raise SystemExit(3)"])
+def test_code_that_exits_is_a_mistake_in_place_and_the_widget_goes_on(shown, code):
+    answer = ask(shown.panel, "add", kind="python", value=code)
+    assert answer["kind"] == "error"
+    assert ask(shown.panel, "add", kind="contains", value="John")["kind"] == "result"
+    shown.invert().wait(20)
+
+
+def test_a_label_that_equals_only_itself_is_refused(shown):
+    answer = ask(shown.panel, "add", kind="python", value='re.search("a", x)')
+    assert "another label each time" in answer["message"]
+    assert "is not None" in answer["hint"]
+    assert shown.panel.rows == []
+
+
+def test_a_hypothesis_that_is_added_while_another_input_comes_gets_its_rate_there(shown, monkeypatch):
+    panel, first = shown.panel, shown.inversion
+    shown.position = 2
+    settle(shown)
+    second = shown.inversion
+    panel.show(first)
+    real, seen = panel._row, []
+
+    def late(feature):
+        row = real(feature)
+        if not seen:
+            seen.append(row)
+            panel.show(second)  # between the rate and the row
+        return row
+
+    monkeypatch.setattr(panel, "_row", late)
+    panel.add(JOHN)
+    monkeypatch.undo()
+    (row,) = panel.rows
+    assert row["here"]["fcr"] == isn.consistency_of(second, JOHN, permutations=0).to_frame()["fcr"][0]

@@ -43,6 +43,17 @@ def test_an_error_reaches_wait_and_on_done(worker):
     assert seen == [job]
 
 
+@pytest.mark.parametrize("exit", [SystemExit, KeyboardInterrupt])
+def test_work_that_exits_is_an_error_and_the_thread_goes_on(worker, exit):
+    def work(_job):
+        raise exit("enough")
+
+    with pytest.raises(exit):
+        worker.submit("typed", work).wait(5)
+    assert worker.submit("next", lambda job: 7).wait(5) == 7
+    assert not worker.busy
+
+
 def test_stop_ends_a_running_job_within_half_a_second(worker):
     started = threading.Event()
     job = worker.submit("a", until_stopped(started))

@@ -80,7 +80,7 @@ def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(
         wide.sweep.sweep()
     wide.add_hypothesis(JOHN)
     assert wide.sweep.can_sweep
-    assert wide.sweep.label == "1 hypothesis at 2 sites: 16 inversions"
+    assert wide.sweep.label == "1 hypothesis at 2 sites: up to 16 inversions"
     found = wide.sweep.sweep().wait(60)
     pick = isn.features.InputText.from_ids(wide.inversion.prompt_ids, lm)
     inputs = wide._backend.inputs.targets_for(pick, two_sites)[:8]
@@ -103,6 +103,7 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     by_site = rates.set_index("site")["fcr_star"]
     for site, entry in wide.map_values["values"].items():
         assert entry["value"] == pytest.approx(max(by_site[site], 0), abs=1e-4)
+    assert wide.map_values["where"] == wide.sweep.where
     wide.map_by = "bits"
     assert wide.map_values["unit"] == "bits"
     assert set(wide.map_values["values"]) == {SITE, OTHER}
@@ -131,6 +132,21 @@ def test_another_hypothesis_is_measured_from_the_same_samples(wide, monkeypatch)
     assert again.to_dict() == first.set_index("site")["fcr"].to_dict()
     wide.panel.remove(MARY.name)  # that takes none
     assert set(wide.sweep.frame["feature"]) == {JOHN.name, MARY.name}
+
+
+def test_another_hypothesis_of_the_same_name_is_measured_too(wide):
+    wide.invert().wait(30)
+    first, second = (isn.features.python(code, name="h") for code in ("x.split()[0]", "len(x)"))
+    wide.add_hypothesis(first)
+    before = wide.sweep.sweep().wait(60)["fcr"].tolist()
+    ended = threading.Event()
+    wide.sweep.on_show(lambda _frame: ended.set())
+    wide.panel.remove("h")
+    assert not ended.is_set()
+    wide.add_hypothesis(second)
+    assert ended.wait(30)
+    assert wide.sweep.frame["fcr"].tolist() != before
+    assert "len(x)" in wide.sweep.code
 
 
 def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
@@ -185,11 +201,11 @@ def test_without_a_generator_there_is_nothing_to_sweep(scope):
     assert not scope.sweep.can_sweep
 
 
-@pytest.mark.parametrize("picks", [0, 1, -4])
-def test_too_few_inputs_are_refused(picks):
+@pytest.mark.parametrize(("picks", "words"), [(0, "too few"), (1, "too few"), (-4, "too few"), (64, "at most 32")])
+def test_too_few_and_too_many_inputs_are_refused(picks, words):
     sweep = SiteSweep()
     sweep.set_state({"picks": picks})
-    assert "too few" in sweep.error["message"]
+    assert words in sweep.error["message"] + sweep.error["hint"]
     assert sweep.picks == 16
 
 
@@ -211,6 +227,18 @@ def test_what_the_map_can_be_coloured_by():
     assert map_values(rates, "bits")["max"] == 3
     assert map_values(rates, "effective samples")["values"] == {}  # they are not known
     assert map_values(rates, "feature moon") == map_values(rates, "") == map_values(None, "bits") == {}
+
+
+def test_sites_whose_inversions_failed_are_in_doubt_and_do_not_set_the_scale():
+    rates = frame(3, ["resid_post"], ["subject"])
+    rates["bits"] = [4.2, 41.0, 3.0]
+    rates.loc[1, "notes"] = "Not to be relied on: 3 INVERTER_FAILED of 3 inversions."
+    found = map_values(rates, "bits")
+    assert found["max"] == 5
+    assert [entry["doubtful"] for entry in found["values"].values()] == [False, True, False]
+    assert "INVERTER_FAILED" in found["values"]["blocks.1.hook_resid_post"]["words"]
+    rates["notes"] = rates.loc[1, "notes"]
+    assert map_values(rates, "bits")["max"] == 41  # there is nothing else
 
 
 def test_a_rate_below_chance_is_drawn_at_none_and_a_missing_one_is_no_number():

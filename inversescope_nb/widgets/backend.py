@@ -277,7 +277,7 @@ class Backend:
             bandwidths=sorted({*bandwidths_between(*generator.config.bandwidths), inversion.bandwidth}),
             n=inversion.n,
             prior_texts=self.inputs.prior(generator.prompts, generator).texts,
-            on_progress=job.report,
+            on_progress=lambda done, total, _bandwidth: job.report(done, total, "inverting"),
             cancel=job.cancel,
         )
         return report.to_frame()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..errors import InvalidArgument
+from ..errors import Cancelled, InvalidArgument
 from .comparison_rows import Shown, check_list, page_of, shown_of, words_of
 from .jobs import Job
 from .messages import IDLE, STATIC, MessageWidget, checked, handles, status_of
@@ -117,6 +117,8 @@ class Comparison(MessageWidget):
 
         def run(job: Job) -> Contrast:
             found = work(job)
+            if job.cancel.is_set():  # closed meanwhile
+                raise Cancelled
             self.listed = "all"
             self.show(found, code)
             return found

@@ -7,7 +7,6 @@ picked inputs (`inversescope_nb.consistency`): a job with progress that can be s
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,9 @@ from ..features import Feature, InputText
 from ..python_features import AT_HAND
 from ..verdicts import doubt_of
 from .hypothesis_rows import fault_at, row_of, written
-from .jobs import Job, Progress, Worker
-from .messages import IDLE, STATIC, as_json, guarded, handles, status_of
-from .panel_jobs import Across, PanelJobs
+from .jobs import Job, Worker
+from .messages import STATIC, as_json, guarded, handles
+from .panel_jobs import KEPT, Across, PanelJobs
 
 if TYPE_CHECKING:
     import altair as alt
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from ..baselines import Neighbours
     from ..inversion import Inversion
 
-KEPT = 50
-"""Measurements that are remembered."""
 Measure = Callable[[Sequence[Feature], "Inversion", Job], "pd.DataFrame"]
 Code = Callable[["ConsistencyPanel", "Inversion"], str]
 
@@ -94,7 +91,6 @@ class ConsistencyPanel(PanelJobs):
         self._ready_made: dict[str, Feature] = {}
         self._hypotheses: dict[str, Feature] = {}
         self._measured_for: dict[tuple[Any, Feature], dict[str, Any]] = {}
-        self._rows_turn = threading.RLock()  # hypotheses go on the comm thread while others compute their rates
         self._prior: Sequence[InputText] = prior
         self._measure, self._write_code = measure, code
         super().__init__(across=across, background=background, measure_label=measure_label if measure else "")
@@ -130,13 +126,14 @@ class ConsistencyPanel(PanelJobs):
         given = None
         if inversion is not None:
             given = pick or InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
-        self._pick, self._prior, self._inversion = given, prior, inversion
-        self.chance_note = chance_note
-        reason = "" if inversion is None else doubt_of(inversion)
-        self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
-        self.where = "" if inversion is None else where_of(inversion)
-        self.ready = inversion is not None
-        self._forget_others()
+        with self._rows_turn:
+            self._pick, self._prior, self._inversion = given, prior, inversion
+            self.chance_note = chance_note
+            reason = "" if inversion is None else doubt_of(inversion)
+            self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
+            self.where = "" if inversion is None else where_of(inversion)
+            self.ready = inversion is not None
+            self._forget_others()
         self._refresh()
 
     def add(self, feature: Feature) -> None:
@@ -146,12 +143,21 @@ class ConsistencyPanel(PanelJobs):
                 f"there is already a hypothesis named {feature.name!r}",
                 hint="remove it first, or name this one otherwise",
             )
-        row = self._row(feature)  # raises FeatureError before anything is kept
-        if fault := fault_at(feature, self._pick):
-            raise FeatureError(f"{feature.name!r} raises {fault}, on the picked input", hint=AT_HAND)
-        with self._rows_turn:
-            self._hypotheses[feature.name] = feature
-            self.rows = [*self.rows, row]
+        while True:
+            shown, pick = self._inversion, self._pick
+            row = self._row(feature)  # raises FeatureError before anything is kept
+            if fault := fault_at(feature, pick):
+                raise FeatureError(f"{feature.name!r} raises {fault}, on the picked input", hint=AT_HAND)
+            if pick is not None and feature(pick) != feature(pick):
+                raise FeatureError(
+                    f"{feature.name!r} gives another label each time, on the same input",
+                    hint="return a str, int or bool: for a match, m is not None or m.group()",
+                )
+            with self._rows_turn:
+                if shown is self._inversion:  # else its rate is of what was shown before: once more
+                    self._hypotheses[feature.name] = feature
+                    self.rows = [*self.rows, row]
+                    break
         self._refresh_curves()
 
     def remove(self, name: str) -> None:
@@ -177,25 +183,15 @@ class ConsistencyPanel(PanelJobs):
             raise InvalidArgument(
                 "nothing is inverted yet, so there is no site to measure at", hint="pick a token first"
             )
-        self.clear_error()
-        self.status = status_of(None, "waiting")
-        return self.behind.submit(
+        return self._start_behind(
             "measure",
+            "measuring",
             lambda job: run(features, inversion, job),
-            on_progress=lambda job, progress: self._progress(progress),
-            on_done=lambda job: self._measured(job, inversion, features),
+            lambda frame: self._measured(frame, inversion, features),
         )
 
-    def _progress(self, progress: Progress) -> None:
-        self.status = status_of(progress, "measuring")
-
-    def _measured(self, job: Job, inversion: Inversion | Neighbours, features: Sequence[Feature]) -> None:
-        if not job.superseded:
-            self.status = dict(IDLE)
-        if job.error is not None:
-            self.fail(job.error)
-            return
-        records = {record["feature"]: record for record in job.result.to_dict("records")}
+    def _measured(self, frame: pd.DataFrame, inversion: Inversion | Neighbours, features: Sequence[Feature]) -> None:
+        records = {record["feature"]: record for record in frame.to_dict("records")}
         kept = [*self._measured_for.items()]
         for feature in features:
             record = records[feature.name]

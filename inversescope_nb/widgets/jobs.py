@@ -153,7 +153,7 @@ class Job:
             self._started = time.monotonic()
             with stoppable_by(self.cancel):
                 self.result = self._work(self)
-        except Exception as error:  # handed to whoever waits, and to on_done
+        except BaseException as error:  # handed to whoever waits, and to on_done; typed code may even exit()
             self.error = error
         finally:
             self.finish()
@@ -261,9 +261,11 @@ class Worker:
                     return
                 _, job = self._waiting.popitem(last=False)
                 self._running = job
-            job.run()
-            with self._condition:
-                self._running = None
+            try:
+                job.run()
+            finally:
+                with self._condition:
+                    self._running = None
             del job  # an idle worker keeps nothing of what it computed
 
 

@@ -42,16 +42,21 @@ def map_values(frame: pd.DataFrame | None, choice: str) -> dict[str, Any]:
         return {"label": label, "unit": "FCR*", "max": 1.0, "values": values}
     column, unit = ("bits", "bits") if choice == BITS else ("ess_ratio", "of the samples")
     part = frame.drop_duplicates("site")
-    values = {
-        row["site"]: _entry(row[column], f"{row[column]:.2f} {unit}") for row in part.to_dict("records")
-        if math.isfinite(row[column])
-    }  # fmt: skip
-    top = max((entry["value"] for entry in values.values()), default=0.0)
+    values = {row["site"]: _plain(row, column, unit) for row in part.to_dict("records") if math.isfinite(row[column])}
+    known = [entry["value"] for entry in values.values() if not entry["doubtful"]]  # failed inversions find many bits
+    top = max(known or [entry["value"] for entry in values.values()], default=0.0)
     return {"label": label, "unit": unit, "max": 1.0 if choice == ESS else max(math.ceil(top), 1), "values": values}
 
 
 def _entry(value: float, words: str, *, doubtful: bool = False) -> dict[str, Any]:
     return {"value": round(max(float(value), 0.0), 4), "words": words, "doubtful": doubtful}
+
+
+def _plain(row: dict[str, Any], column: str, unit: str) -> dict[str, Any]:
+    note = str(row.get("notes") or "")
+    doubtful = note.startswith(UNRELIABLE)
+    words = f"{row[column]:.2f} {unit}" + (f". {note}" if doubtful else "")
+    return _entry(row[column], words, doubtful=doubtful)
 
 
 def _rate(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ inversion is shown, rates across bandwidths when another input or site is.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ..proposals import Proposals
 
 Across = Callable[[Sequence[Feature], "Inversion", Job], "pd.DataFrame"]
+KEPT = 50
+"""Measurements that are remembered, of each kind."""
 BEHIND = ("measure", "propose", "bandwidths")
 """Kinds of the panel's jobs that run behind."""
 
@@ -44,6 +47,8 @@ class PanelJobs(MessageWidget):
 
     def __init__(self, *, across: Across | None, background: Worker | None, **traits: Any) -> None:
         self._across, self._background = across, background
+        self._rows_turn = threading.RLock()  # what is shown, and what is shown of it, change together
+        self._behind_now: set[Job] = set()
         self._proposed: Proposals | None = None
         self._proposed_for: Inversion | Neighbours | None = None
         self._frames: dict[tuple[Any, ...], tuple[list[Feature], pd.DataFrame]] = {}
@@ -57,21 +62,27 @@ class PanelJobs(MessageWidget):
 
     def _start_behind(self, kind: str, words: str, work: Callable[[Job], Any], done: Callable[[Any], None]) -> Job:
         def ended(job: Job) -> None:
-            if not job.superseded:
-                self.status = dict(IDLE)
+            with self._rows_turn:
+                self._behind_now.discard(job)
+                if not self._behind_now:
+                    self.status = dict(IDLE)
             if job.error is not None:
                 self.fail(job.error)
-            else:
+                return
+            try:
                 done(job.result)
+            except Exception as error:
+                self.fail(error)
 
         self.clear_error()
-        self.status = status_of(None, "waiting")
-        return self.behind.submit(
-            kind,
-            work,
-            on_progress=lambda job, progress: setattr(self, "status", status_of(progress, words)),
-            on_done=ended,
-        )
+        with self._rows_turn:
+            self.status = status_of(None, "waiting")
+            job = self.behind.submit(
+                kind, work, on_progress=lambda job, progress: setattr(self, "status", status_of(progress, words))
+            )
+            self._behind_now.add(job)
+        job.when_done(ended)
+        return job
 
     def _shown(self) -> Inversion | Neighbours:
         if self._inversion is None:
@@ -94,11 +105,12 @@ class PanelJobs(MessageWidget):
         )
 
     def _offer(self, found: Proposals, inversion: Inversion | Neighbours) -> None:
-        if inversion is not self._inversion:
-            return  # something else is shown by now
-        self._proposed, self._proposed_for = found, inversion
         items = [{"name": p.feature.name, "sentence": p.sentence, "folded": list(p.folded)} for p in found]
-        self.proposals = {"note": found.sentence, "items": items}
+        with self._rows_turn:
+            if inversion is not self._inversion:
+                return  # something else is shown by now
+            self._proposed, self._proposed_for = found, inversion
+            self.proposals = {"note": found.sentence, "items": items}
 
     def _forget_others(self) -> None:
         """Take away what belongs to another inversion, and bring back the rates across bandwidths of this input."""
@@ -128,7 +140,8 @@ class PanelJobs(MessageWidget):
         run, features, inversion = self._across, self.hypotheses, self._shown()
 
         def done(frame: pd.DataFrame) -> None:
-            self._frames = {**self._frames, _input_of(inversion): (features, frame)}
+            kept = {**self._frames, _input_of(inversion): (features, frame)}
+            self._frames = dict([*kept.items()][-KEPT:])
             self._refresh_curves()
             if self.curves:
                 self.drawn = "bandwidths"
@@ -149,10 +162,11 @@ class PanelJobs(MessageWidget):
         return frame if len(frame) else None
 
     def _refresh_curves(self) -> None:
-        frame = self.curves_frame()
-        self.curves = [] if frame is None else [as_json(_point(row)) for row in frame.to_dict("records")]
-        if not self.curves:
-            self.drawn = "rates"
+        with self._rows_turn:
+            frame = self.curves_frame()
+            self.curves = [] if frame is None else [as_json(_point(row)) for row in frame.to_dict("records")]
+            if not self.curves:
+                self.drawn = "rates"
 
     # -- both -------------------------------------------------------------------------------------
 
@@ -174,7 +188,7 @@ class PanelJobs(MessageWidget):
 
 def _input_of(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
     """What rates across bandwidths are of, apart from the hypotheses."""
-    return str(inversion.site), tuple(inversion.prompt_ids)
+    return str(inversion.site), tuple(inversion.prompt_ids), inversion.n if hasattr(inversion, "n") else None
 
 
 def _with_tokens(prior: Sequence[InputText]) -> list[InputText]:
@@ -194,5 +208,5 @@ def _point(row: dict[str, Any]) -> dict[str, Any]:
         "star": (row["fcr"] - chance) / (1 - chance) if chance < 1 else None,
         "n": row["ess_median"],
         "verdict": row["verdict_counts"].partition(":")[0],
-        "doubtful": is_doubtful(row["verdict_counts"]),
+        "doubtful": is_doubtful(str(row["notes"] or "")),
     }

@@ -163,7 +163,7 @@ class PickJobs(MessageWidget):
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         features = self._backend.inputs.features_for(pick)
         self.panel.offer(features)
-        self.sweep.offer(inversion if generator else None, len(generator.sites) if generator else 0, features)
+        self.sweep.offer(inversion if generator else None, generator.sites if generator else (), features)
         prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)
         self._refresh_picture()
@@ -176,7 +176,7 @@ class PickJobs(MessageWidget):
         self.shading.clear()
         self.gallery.show(None)
         self.panel.show(None)
-        self.sweep.offer(None, 0)
+        self.sweep.offer(None)
         self.pinning.pins.offer(None)
         self._inversion = self._shown = None
         self._refresh_stale()

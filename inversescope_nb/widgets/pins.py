@@ -86,7 +86,8 @@ class Pins(MessageWidget):
 
     def find(self, asked: Asked, generator: Generator) -> Inversion | None:
         """The pinned inversion with these arguments by this generator, if there is one."""
-        pins = [p for p in self._kept.values() if p.asked == asked and p.generator is generator]
+        with self._turn:
+            pins = [p for p in self._kept.values() if p.asked == asked and p.generator is generator]
         return pins[0].inversion if pins else None
 
     @handles("pin")

@@ -131,7 +131,7 @@ class InverseScopeWidget(PickJobs):
         self.gallery = SampleGallery(read=backend.distances, worker=self.worker)
         self.panel = ConsistencyPanel(
             measure=self._measure,
-            measure_label=f"the measurement proper: {TARGETS} inputs of P(X) like this one, {SAMPLES} samples each",
+            measure_label=f"the measurement proper: up to {TARGETS} inputs like this one, {SAMPLES} samples each",
             across=self._across,
             code=self._panel_code,
             worker=self.worker,
@@ -274,7 +274,11 @@ class InverseScopeWidget(PickJobs):
     @t.observe("map_by")
     @guarded
     def _colour_map(self, _change: dict[str, Any]) -> None:
-        self.map_values = map_values(self.sweep.frame, self.map_by)
+        self._colour(self.sweep.frame, self.map_by)
+
+    def _colour(self, frame: pd.DataFrame | None, by: str) -> None:
+        found = map_values(frame, by)
+        self.map_values = found and {**found, "where": self.sweep.where}
 
     @t.validate("n")
     @checked
@@ -312,7 +316,7 @@ class InverseScopeWidget(PickJobs):
         by = self.map_by if self.map_by in names[1:] else names[1]
         with self.hold_sync():
             self.map_choices, self.map_by = choices, by
-            self.map_values = map_values(frame, by)
+            self._colour(frame, by)
 
     def _refresh_site(self) -> None:
         """What follows from the site and its generator: the bandwidths there are, the bound on bits, the code."""

@@ -6,7 +6,7 @@ progress that can be stopped, and colours the map of the model by what came out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -14,6 +14,7 @@ import traitlets as t
 
 from ..errors import InvalidArgument
 from ..features import Feature
+from .inputs import TARGETS
 from .jobs import Job, Worker
 from .messages import IDLE, STATIC, Callbacks, MessageWidget, as_json, checked, guarded, handles, status_of
 
@@ -89,6 +90,8 @@ class SiteSweep(MessageWidget):
         self._ready: list[Feature] = []
         self._frame: pd.DataFrame | None = None
         self._study: tuple[Any, ...] | None = None
+        self._swept_of: set[Feature] = set()
+        self._of: Hashable = None
         self._n_sites = 0
         super().__init__()
         self._sites = Callbacks(self)
@@ -162,24 +165,26 @@ class SiteSweep(MessageWidget):
 
     # -- sweeping ------------------------------------------------------------------------------------
 
-    def offer(self, inversion: Inversion | None, n_sites: int, ready: Sequence[Feature] = ()) -> None:
-        """What the next sweep is of: inputs like an inversion's, so many sites; ``ready``: hypotheses where none is
-        under test."""
-        self._inversion, self._n_sites, self._ready = inversion, n_sites, list(ready)
+    def offer(self, inversion: Inversion | None, sites: Iterable[str] = (), ready: Sequence[Feature] = ()) -> None:
+        """What the next sweep is of: inputs like an inversion's, at these sites, those of one generator; ``ready``:
+        hypotheses where none is under test."""
+        self._inversion, self._ready, self._of = inversion, list(ready), tuple(sites)
+        self._n_sites = len(self._of)
         self._describe()
 
     def test(self, features: Sequence[Feature]) -> None:
         """The hypotheses of the next sweep; one that is shown is made of them anew, which takes no new samples."""
         self._features = list(features)
         self._describe()
-        same = self._study is not None and self._study == self._now()
-        if same and not {f.name for f in features} <= set(self._frame["feature"]):
+        if self._study is not None and self._study == self._now() and not set(features) <= self._swept_of:
             self.sweep()
 
     def _now(self) -> tuple[Any, ...] | None:
         """What a sweep is of, apart from the hypotheses."""
         inversion = self._inversion
-        return None if inversion is None else (tuple(inversion.prompt_ids), inversion.bandwidth, self.picks)
+        if inversion is None:
+            return None
+        return tuple(inversion.prompt_ids), inversion.bandwidth, self.picks, self._of
 
     @t.observe("picks")
     def _describe(self, _change: Any = None) -> None:
@@ -188,7 +193,7 @@ class SiteSweep(MessageWidget):
         if self.can_sweep:
             what = f"{len(features)} hypothes{'i' if len(features) == 1 else 'e'}s"
             ready = "" if self._features else " (ready-made ones, since none is under test)"
-            self.label = f"{what}{ready} at {self._n_sites} sites: {self.picks * self._n_sites:,} inversions"
+            self.label = f"{what}{ready} at {self._n_sites} sites: up to {self.picks * self._n_sites:,} inversions"
         else:
             self.label = ""
 
@@ -197,6 +202,11 @@ class SiteSweep(MessageWidget):
     def _valid_picks(self, proposal: dict[str, Any]) -> int:
         if proposal["value"] < 2:
             raise InvalidArgument(f"{proposal['value']} picked inputs are too few", hint=f"usual are {PICKS}")
+        if proposal["value"] > TARGETS:
+            raise InvalidArgument(
+                f"{proposal['value']} picked inputs are more than this widget takes",
+                hint=f"at most {TARGETS}; isn.consistency takes any number",
+            )
         return proposal["value"]
 
     def sweep(self) -> Job:
@@ -227,10 +237,11 @@ class SiteSweep(MessageWidget):
             return
         try:
             if job.error is None:
-                self._study = study
+                self._study, self._swept_of = study, set(features)
                 text = str(inversion.text)
                 like = text if len(text) < 50 else f"\u2026{text[-49:]}"
-                where = f"\u03b5 = {inversion.bandwidth:g}, {study[2]} inputs like {like!r}"
+                n = int(job.result["n_targets"].max())  # there may be fewer like it than were asked for
+                where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}"
                 code = self._write_code(features, inversion, study[2]) if self._write_code else ""
                 self.show(job.result, where=where, code=code)
             elif job.cancel.is_set():

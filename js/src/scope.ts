@@ -41,7 +41,7 @@ function mapLegend(view: View): HTMLElement {
   const sample = (look: string) => h("span", { class: `isn-map-cell isn-map-sample ${look}`, "aria-hidden": "true" });
   const legend = h("p", { class: "isn-note isn-map-legend" });
   view.follow(["map_values"], () => {
-    const { values, max = 1, unit = "" }: MapValues = view.model.get("map_values") ?? {};
+    const { values, max = 1, unit = "", where = "" }: MapValues = view.model.get("map_values") ?? {};
     if (!values) {
       replace(legend, sample(""), " generator at hand ", sample("isn-map-unknown"), " none yet");
       return;
@@ -52,7 +52,7 @@ function mapLegend(view: View): HTMLElement {
       return h("span", { class: "isn-map-step" }, cell, ` ${number(step * max, max > 2 ? 0 : 1)}`);
     });
     const doubt = Object.values(values).some((value) => value.doubtful) ? h("span", { class: "isn-map-step" }, sample("isn-map-valued isn-map-doubt"), " in doubt") : null;
-    replace(legend, ...steps, h("span", null, unit), doubt);
+    replace(legend, ...steps, h("span", null, unit), doubt, where && h("span", null, `measured at ${where}`));
   });
   return legend;
 }

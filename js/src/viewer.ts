@@ -9,7 +9,8 @@ type Listener = (...args: any[]) => void;
 
 interface Saved {
   root: string;
-  widgets: Record<string, { module: string; state: Record<string, any>; rows?: string }>;
+  /** `rows` are those of a gallery; `packed`: traits that are several such lists. */
+  widgets: Record<string, { module: string; state: Record<string, any>; rows?: string; packed?: Record<string, string[]> }>;
   modules: Record<string, string>;
 }
 
@@ -73,7 +74,10 @@ const PREFIX = "anywidget:";
 
 export async function show(saved: Saved, el: HTMLElement): Promise<void> {
   const models = new Map<string, Model>();
-  for (const [id, { state, rows }] of Object.entries(saved.widgets)) models.set(id, new PageModel(state, rows === undefined ? undefined : await unpacked(rows)));
+  for (const [id, { state, rows, packed }] of Object.entries(saved.widgets)) {
+    for (const [trait, lists] of Object.entries(packed ?? {})) state[trait] = await Promise.all(lists.map(unpacked));
+    models.set(id, new PageModel(state, rows === undefined ? undefined : await unpacked(rows)));
+  }
   const urls = new Map<string, string>();
   const load = (name: string) => {
     if (!urls.has(name)) urls.set(name, URL.createObjectURL(new Blob([saved.modules[name] ?? ""], { type: "text/javascript" })));

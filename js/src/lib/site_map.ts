@@ -17,6 +17,8 @@ export interface MapValues {
   label?: string;
   unit?: string;
   max?: number;
+  /** What they were measured at, in words. */
+  where?: string;
   values?: Record<string, { value: number | null; words: string; doubtful: boolean }>;
 }
 
