@@ -206,8 +206,9 @@ def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quic
     assert panel.drawn == "bandwidths"
     assert [layer["mark"]["type"] for layer in panel.chart.spec["layer"]] == ["area", "line", "line", "point", "point"]
     truth = isn.across_bandwidths(
-        shown.lm, shown.generator, PROMPT, JOHN, site=SITE, n=shown.n, prior_texts=panel._prior, progress=False
-    ).to_frame()
+        shown.lm, shown.generator, PROMPT, JOHN, site=SITE, bandwidths=widths, n=shown.n, prior_texts=panel._prior,
+        progress=False,
+    ).to_frame()  # fmt: skip
     assert numbers(panel.curves, "fcr") == pytest.approx(truth["fcr"].tolist(), nan_ok=True)
     assert [point["verdict"] for point in panel.curves] == [v.partition(":")[0] for v in truth["verdict_counts"]]
     panel.drawn = "rates"
