@@ -205,7 +205,7 @@ function short(text: string): string {
 /** The prompts that are kept, a tab each where there are several, with a button that closes the one shown; and the
  * button for another. */
 function tabRow(view: View, rpc: Rpc, edit: () => void): { row: HTMLElement; add: HTMLElement } {
-  const list = h("div", { class: "isn-tabs", role: "tablist", "aria-label": "Prompts" });
+  const list = h("div", { class: "isn-prompt-tabs", role: "tablist", "aria-label": "Prompts" });
   const add = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Keep this prompt and open another tab", title: "Keep this prompt and open another tab (where to read and \u03b5 stay as they are)" }, "+ tab");
   const close = h("button", { type: "button", class: "isn-icon-button", "aria-label": "Close this tab", title: "Close this tab" }, "\u2715");
   const row = h("div", { class: "isn-tab-row" }, list, close);
@@ -231,7 +231,7 @@ function tabRow(view: View, rpc: Rpc, edit: () => void): { row: HTMLElement; add
     const tabs: Tab[] = view.model.get("tabs") ?? [];
     const hadFocus = list.contains(focused(list));
     const buttons = tabs.map(({ text }, index) =>
-      h("button", { type: "button", class: "isn-tab", role: "tab", "aria-selected": index === shown() ? "true" : "false", tabindex: index === shown() ? 0 : -1, title: text }, ...tokenText(short(text))),
+      h("button", { type: "button", class: "isn-prompt-tab", role: "tab", "aria-selected": index === shown() ? "true" : "false", tabindex: index === shown() ? 0 : -1, title: text }, ...tokenText(short(text))),
     );
     list.replaceChildren(...buttons);
     row.hidden = tabs.length < 2 || view.model.get("editable") === false;
