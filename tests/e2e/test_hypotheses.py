@@ -104,7 +104,7 @@ def test_rates_are_followed_across_bandwidths(lab: Lab):
     lab(".isn-measure").get_by_role("button", name="Measure across bandwidths").click()
     lab(".isn-segments").wait_for()
     lab(".isn-vega .mark-area path").first.wait_for(state="attached")
-    assert lab(".isn-curves tbody tr").count() == 6 * 3
+    assert lab(".isn-curves tbody tr").count() == 7 * 3  # six, and the one that is shown
     lab(".isn-segments").get_by_text("At this bandwidth").click()
     lab(".isn-vega .mark-tick path, .isn-vega .mark-rect path").first.wait_for(state="attached")
     lab(".isn-segments").get_by_text("Across bandwidths").click()
@@ -119,8 +119,8 @@ def test_rates_and_picture_are_saved_as_files(lab: Lab, tmp_path: Path):
         download.value.save_as(tmp_path / name)
     rows = list(csv.DictReader((tmp_path / "rates.csv").read_text().splitlines()))
     across = [row for row in rows if row["over"] == "this input, across bandwidths"]
-    assert len(across) == 6 * 3
-    assert len({row["bandwidth"] for row in across}) == 6
+    assert len(across) == 7 * 3  # six, and the one that is shown
+    assert len({row["bandwidth"] for row in across}) == 7
     assert all(row["verdict"] for row in across)
     assert (tmp_path / "chart.svg").read_text().startswith("<svg")
     assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"

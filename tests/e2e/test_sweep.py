@@ -58,7 +58,7 @@ def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
     page.wait_for_function("site => document.querySelector('.isn-scope .isn-site-name').textContent === site", arg=site)
     page.wait_for_function("() => !document.querySelector('.isn-scope').hasAttribute('data-isn-stale')")
 
-    page.locator(f"{SCOPE} .isn-sweep summary").click()
+    page.locator(f"{SCOPE} .isn-sweep-table summary").click()
     line = page.locator(f"{SCOPE} .isn-sweep tbody button").first
     line.click()
     name = line.inner_text()
