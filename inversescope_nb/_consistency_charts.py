@@ -113,7 +113,8 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
 def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> alt.TopLevelMixin:
     """Layers against components and heads, coloured by the corrected rate; a dot marks q <= 0.05.
 
-    With ``select`` a click on a cell selects its site, in all panels; ``chosen`` is selected at first.
+    With ``select`` a click on a cell selects its site, and the cells of the site in the parameter ``chosen`` are
+    framed, in all panels.
     """
     frame = frame.assign(component=components_of(frame))
     components = sorted(frame["component"].unique(), key=component_order)
@@ -127,12 +128,13 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
         )
     )
     if select:
-        first = {"value": [{"site": chosen}]} if chosen else {}
-        picked = alt.selection_point(name="site", fields=["site"], toggle=False, **first)
+        here = "datum.site === chosen"
         cells = cells.encode(
-            stroke=alt.when(picked, empty=False).then(alt.value(VERMILION)).otherwise(alt.value("white")),
-            strokeWidth=alt.when(picked, empty=False).then(alt.value(2.5)).otherwise(alt.value(0.5)),
-        ).add_params(picked)
+            stroke=alt.when(here).then(alt.value(VERMILION)).otherwise(alt.value("white")),
+            strokeWidth=alt.when(here).then(alt.value(2.5)).otherwise(alt.value(0.5)),
+        ).add_params(
+            alt.selection_point(name="site", fields=["site"], toggle=False), alt.param(name="chosen", value=chosen)
+        )
         cells.mark.cursor = "pointer"
     layers = [cells]
     if "q_value" in frame.columns:

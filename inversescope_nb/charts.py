@@ -59,7 +59,8 @@ def consistency_chart(
         width: pixels of a panel, or ``"container"`` (charts without panels side by side only).
         select: whether a click on a cell of the heat map selects its site, which `inversescope_nb.Chart` (or
             altair's own ``JupyterChart``) then has in its selection ``site``.
-        chosen: the site that is selected at first.
+        chosen: with ``select``, the site whose cells are framed: the parameter ``chosen``, which those widgets can
+            change without drawing anew.
 
     >>> import pandas as pd
     >>> consistency_chart(pd.DataFrame()).to_dict()["mark"]["type"]

@@ -177,6 +177,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         status=dict(IDLE),
         offer=None,
         frozen=True,
+        maps={choice["name"]: widget.map_colours(choice["name"]) for choice in widget.map_choices},
         **refs,
     )
     shown = ("text", "tokens", "position", "values", "values_label", "values_unit", "values_max", "diverging")

@@ -252,10 +252,12 @@ def test_a_cell_of_the_heat_map_can_be_chosen() -> None:
     assert "params" not in spec(consistency_chart(sites, heatmap=True))
     for part in (sites, sites[sites["feature"] == "verb"]):
         chart = consistency_chart(part, heatmap=True, select=True)
-        (parameter,) = spec(chart)["params"]
-        assert parameter["name"] == "site"
-        assert parameter["select"]["fields"] == ["site"]
+        selection, framed = spec(chart)["params"]
+        assert selection["name"] == "site"
+        assert selection["select"]["fields"] == ["site"]
+        assert framed == {"name": "chosen", "value": ""}
         assert isn.Chart(chart)._vl_selections == {"site": {"value": None, "store": []}}
+        assert isn.Chart(consistency_chart(part, heatmap=True, select=True, chosen="x"))._params == {"chosen": "x"}
 
 
 def test_every_chart_draws() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 
@@ -72,6 +73,26 @@ def test_a_click_on_a_cell_or_a_line_names_its_site():
     assert len(chosen) == 3
 
 
+def test_the_site_that_is_framed_changes_without_drawing_anew():
+    first, second = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
+    sweep = SiteSweep(frame(2, ["resid_post"], ["subject"]))
+    drawn = []
+    sweep.chart.observe(drawn.append, names=["spec"])
+    sweep.chart._vl_selections = {"site": {"value": {"site": [first]}, "store": []}}
+    assert sweep.chart._params == {"chosen": first}
+    sweep.site = second  # from elsewhere: the cell that was clicked can be clicked again
+    assert sweep.chart._params == {"chosen": second}
+    sweep.chart._vl_selections = {"site": {"value": {"site": [first]}, "store": []}}
+    assert sweep.site == first
+    assert drawn == []
+    sweep.show(frame(2, ["resid_post"], ["verb"]))
+    assert len(drawn) == 1
+    assert sweep.chart._params == {"chosen": first}
+    nothing = frame(2, ["resid_post"], ["verb"]).assign(fcr=float("nan"))
+    sweep.show(nothing)  # a sentence
+    sweep.site = second
+
+
 def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(wide, lm, two_sites):
     assert not wide.sweep.can_sweep
     wide.invert().wait(30)
@@ -116,6 +137,11 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     assert str(wide.inversion.site) == OTHER
     wide.map_by = ""
     assert wide.map_values == {}
+    saved = json.loads(wide.to_html().partition('id="isn-saved">')[2].partition("</script>")[0])
+    maps = saved["widgets"]["scope"]["state"]["maps"]
+    assert list(maps) == [choice["name"] for choice in wide.map_choices]
+    wide.map_by = "bits"
+    assert maps["bits"] == wide.map_values
 
 
 def test_another_hypothesis_is_measured_from_the_same_samples(wide, monkeypatch):
@@ -166,7 +192,10 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     with pytest.raises(Cancelled):
         wide.sweep.sweep().wait(60)
     assert "goes on from there" in wide.sweep.note
-    assert wide.sweep.rows == []
+    wide.background.submit("after it", lambda job: None).wait(30)
+    assert "The 1 site that was done is shown." in wide.sweep.note
+    assert [row["site"] for row in wide.sweep.rows] == [done[0]]
+    assert set(wide.map_values["values"]) == {done[0]}
     assert wide.error is None
     assert not wide.sweep.status["running"]
     stopped_at = len(done)
@@ -174,6 +203,41 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     assert len(done) - stopped_at == 8  # one site was kept
     assert wide.sweep.note == ""
     assert len(wide.sweep.rows) == 2
+
+
+def test_a_stopped_sweep_does_not_take_the_place_of_a_whole_one(wide, monkeypatch):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    whole = wide.sweep.sweep().wait(60)
+    from inversescope_nb import _study
+
+    real = _study.invert
+
+    def stopped(*args, **kwargs):
+        wide.sweep.stop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(_study, "invert", stopped)
+    wide.sweep.picks = 4
+    with pytest.raises(Cancelled):
+        wide.sweep.sweep().wait(60)
+    wide.background.submit("after it", lambda job: None).wait(30)
+    assert wide.sweep.frame is whole
+    assert wide.sweep.note.endswith("goes on from there.")
+
+
+def test_a_sweep_that_was_stopped_before_its_first_site_shows_nothing(wide):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    with wide.lm.lock:
+        job = wide.sweep.sweep()
+        wide.sweep.stop()
+    with pytest.raises(Cancelled):
+        job.wait(30)
+    wide.background.submit("after it", lambda job: None).wait(30)
+    assert wide.sweep.rows == []
+    assert wide.sweep.note.endswith("goes on from there.")
+    assert wide.error is None
 
 
 def test_a_sweep_that_fails_says_so_in_place(wide, monkeypatch):

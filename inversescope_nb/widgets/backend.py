@@ -291,26 +291,35 @@ class Backend:
         bandwidth: float,
         n_targets: int,
         job: Job,
-    ) -> pd.DataFrame:
+        only_kept: bool = False,
+    ) -> pd.DataFrame | None:
         """The same at all sites of a generator, from fewer samples; these are kept, so that a sweep that was stopped
-        goes on, and one with other hypotheses takes seconds."""
+        goes on, and one with other hypotheses takes seconds.
+
+        ``only_kept``: at the sites that are done; None where there are none.
+        """
+        from .._study import CellStore
         from ..rates import consistency
 
         prior = self.inputs.prior(generator.prompts, generator).texts
         inputs = self.inputs.targets_for(pick, generator)[:n_targets]
         if self._sweeps is None:
             self._sweeps = TemporaryDirectory(prefix="inversescope-", ignore_cleanup_errors=True)
-        study = sha256(repr((id(generator), inputs)).encode()).hexdigest()[:16]
+        folder = Path(self._sweeps.name) / sha256(repr((id(generator), inputs)).encode()).hexdigest()[:16]
+        store = CellStore(folder, {})
+        sites = [site for site in generator.sites if not only_kept or store.has(site, bandwidth)]
+        if not sites:
+            return None
         report = consistency(
             self.lm,
             generator,
             inputs,
-            list(generator.sites),
+            sites,
             list(features),
             bandwidth=bandwidth,
             n_samples=SWEEP_SAMPLES,
             prior_texts=prior,
-            run_dir=Path(self._sweeps.name) / study,
+            run_dir=folder,
             on_progress=lambda done, total, _site: job.report(done, total, "inverting"),  # one phase, one time left
             cancel=job.cancel,
         )

@@ -12,13 +12,12 @@ import traitlets as t
 
 from ..errors import Cancelled, InvalidArgument
 from .comparison_rows import Shown, check_list, page_of, shown_of, words_of
+from .gallery_rows import check_unit
 from .jobs import Job
 from .messages import IDLE, STATIC, MessageWidget, checked, handles, status_of
 
 if TYPE_CHECKING:
     from ..contrasting import Contrast
-
-_UNITS = ("bits", "nats")
 
 
 class Comparison(MessageWidget):
@@ -70,9 +69,7 @@ class Comparison(MessageWidget):
     @t.validate("unit")
     @checked
     def _valid_unit(self, proposal: dict[str, Any]) -> str:
-        if proposal["value"] not in _UNITS:
-            raise InvalidArgument(f"the unit {proposal['value']!r} is not known", hint=f"allowed: {', '.join(_UNITS)}")
-        return proposal["value"]
+        return check_unit(proposal["value"])
 
     @t.validate("listed")
     @checked

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 PAGE = 50
 BINS = 30
 SORTS = ("distance", "weight", "count")
+UNITS = ("bits", "nats")
+
+
+def check_unit(unit: Any) -> str:
+    """A unit of information; raises `InvalidArgument` for one that there is not."""
+    if unit not in UNITS:
+        raise InvalidArgument(f"the unit {unit!r} is not known", hint=f"allowed: {', '.join(map(repr, UNITS))}")
+    return unit
 
 
 @dataclass(frozen=True)

@@ -211,13 +211,21 @@ class PickJobs(MessageWidget):
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         return self._backend.consistency(generator, features, pick, site=site, bandwidth=bandwidth, job=job)
 
-    def _sweep(self, features: Sequence[Feature], inversion: Inversion, n_targets: int, job: Job) -> pd.DataFrame:
+    def _sweep(
+        self, features: Sequence[Feature], inversion: Inversion, n_targets: int, job: Job, only_kept: bool = False
+    ) -> pd.DataFrame | None:
         generator = self._backend.shelf.find(str(inversion.site))
         if generator is None:
             raise InverseScopeError(f"{inversion.site} has no generator any more", hint="train one first")
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         return self._backend.sweep(
-            generator, features, pick, bandwidth=inversion.bandwidth, n_targets=n_targets, job=job
+            generator,
+            features,
+            pick,
+            bandwidth=inversion.bandwidth,
+            n_targets=n_targets,
+            job=job,
+            only_kept=only_kept,
         )
 
     def _sweep_code(self, features: Sequence[Feature], inversion: Inversion, n_targets: int) -> str:

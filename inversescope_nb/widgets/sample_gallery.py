@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets as t
 
 from ..errors import InvalidArgument
-from .gallery_rows import PAGE, Query, page_of, rows_of, summary_of
+from .gallery_rows import PAGE, Query, check_unit, page_of, rows_of, summary_of
 from .jobs import Job, Worker
 from .messages import STATIC, MessageWidget, checked, handles
 
@@ -75,9 +75,7 @@ class SampleGallery(MessageWidget):
     @t.validate("unit")
     @checked
     def _valid_unit(self, proposal: dict[str, Any]) -> str:
-        if proposal["value"] not in ("bits", "nats"):
-            raise InvalidArgument(f"the unit {proposal['value']!r} is not known", hint="allowed: 'bits', 'nats'")
-        return proposal["value"]
+        return check_unit(proposal["value"])
 
     @t.validate("layout")
     @checked

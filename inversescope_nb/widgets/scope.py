@@ -8,6 +8,7 @@ handlers and observers only enqueue; threads behind them compute, and the newest
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,12 @@ class InverseScopeWidget(PickJobs):
             worker=self.worker,
             background=self.background,
         )
-        self.sweep = SiteSweep(sweep=self._sweep, code=self._sweep_code, background=self.background)
+        self.sweep = SiteSweep(
+            sweep=self._sweep,
+            kept=partial(self._sweep, only_kept=True),
+            code=self._sweep_code,
+            background=self.background,
+        )
         self.pinning = Pinning(self, backend)
         self.pins, self.comparison = self.pinning.pins, self.pinning.comparison
         self.shading = Shading(self, self.picker, backend)
@@ -274,11 +280,12 @@ class InverseScopeWidget(PickJobs):
     @t.observe("map_by")
     @guarded
     def _colour_map(self, _change: dict[str, Any]) -> None:
-        self._colour(self.sweep.frame, self.map_by)
+        self.map_values = self.map_colours(self.map_by)
 
-    def _colour(self, frame: pd.DataFrame | None, by: str) -> None:
-        found = map_values(frame, by)
-        self.map_values = found and {**found, "where": self.sweep.where}
+    def map_colours(self, by: str) -> dict[str, Any]:
+        """:attr:`map_values`, were the map coloured by another of :attr:`map_choices`."""
+        found = map_values(self.sweep.frame, by)
+        return found and {**found, "where": self.sweep.where}
 
     @t.validate("n")
     @checked
@@ -316,7 +323,7 @@ class InverseScopeWidget(PickJobs):
         by = self.map_by if self.map_by in names[1:] else names[1]
         with self.hold_sync():
             self.map_choices, self.map_by = choices, by
-            self._colour(frame, by)
+            self.map_values = self.map_colours(by)
 
     def _refresh_site(self) -> None:
         """What follows from the site and its generator: the bandwidths there are, the bound on bits, the code."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
-from ..errors import InvalidArgument
+from ..errors import Cancelled, InvalidArgument
 from ..features import Feature
 from .inputs import TARGETS
 from .jobs import Job, Worker
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..inversion import Inversion
 
+STOPPED = "Stopped. What was found is kept: the same sweep goes on from there."
 PICKS = (8, 16, 32)
 """Numbers of picked inputs to choose from."""
 DIGITS = 4
@@ -32,6 +33,7 @@ _COLUMNS = (
     "n_groups n_undefined notes"
 ).split()
 Sweep = Callable[[Sequence[Feature], "Inversion", int, Job], "pd.DataFrame"]
+Kept = Callable[[Sequence[Feature], "Inversion", int, Job], "pd.DataFrame | None"]
 
 
 class SiteSweep(MessageWidget):
@@ -42,6 +44,7 @@ class SiteSweep(MessageWidget):
         where: what it was measured at, in words.
         sweep: what "Sweep all sites" runs: ``sweep(features, inversion, n_targets, job)`` -> such a frame.
             Without it that button is not there.
+        kept: what a sweep that was stopped had found, called like ``sweep``; None where it keeps nothing.
         code: what writes the Python of a sweep: ``code(features, inversion, n_targets)``.
         background: the thread on which it runs; None for one of its own.
 
@@ -79,12 +82,13 @@ class SiteSweep(MessageWidget):
         *,
         where: str = "",
         sweep: Sweep | None = None,
+        kept: Kept | None = None,
         code: Callable[[Sequence[Feature], Inversion, int], str] | None = None,
         background: Worker | None = None,
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
-        self._sweep, self._write_code = sweep, code
+        self._sweep, self._kept, self._write_code = sweep, kept, code
         self._inversion: Inversion | None = None
         self._features: list[Feature] = []
         self._ready: list[Feature] = []
@@ -93,6 +97,7 @@ class SiteSweep(MessageWidget):
         self._swept_of: set[Feature] = set()
         self._of: Hashable = None
         self._n_sites = 0
+        self._in_part = False
         super().__init__()
         self._sites = Callbacks(self)
         self._shows = Callbacks(self)
@@ -138,8 +143,13 @@ class SiteSweep(MessageWidget):
     @t.observe("site")
     @guarded
     def _mark(self, _change: dict[str, Any]) -> None:
-        if self._frame is not None:
-            self._draw()
+        if self._frame is None:
+            return
+        chart = self.chart
+        if "chosen" in chart.params.trait_names():  # a chart that is a sentence has no cells
+            chart.params.chosen = self.site
+        if self._clicked_site() != self.site:  # else the same cell, clicked again, would be no change
+            chart._vl_selections = {"site": {"value": None, "store": []}}
 
     def _draw(self) -> None:
         """The heat maps, the site that is chosen framed."""
@@ -156,12 +166,17 @@ class SiteSweep(MessageWidget):
         else:
             self.chart.chart = chart
 
-    @guarded
-    def _clicked(self, change: dict[str, Any]) -> None:
-        chosen = (change["new"].get("site") or {}).get("value") or {}
+    def _clicked_site(self) -> str | None:
+        """The site of the cell that was clicked last."""
+        chosen = (self.chart._vl_selections.get("site") or {}).get("value") or {}
         sites = chosen.get("site") if isinstance(chosen, dict) else None
-        if sites and str(sites[0]) != self.site:
-            self._go(str(sites[0]))
+        return str(sites[0]) if sites else None
+
+    @guarded
+    def _clicked(self, _change: dict[str, Any]) -> None:
+        site = self._clicked_site()
+        if site is not None and site != self.site:
+            self._go(site)
 
     # -- sweeping ------------------------------------------------------------------------------------
 
@@ -237,21 +252,46 @@ class SiteSweep(MessageWidget):
             return
         try:
             if job.error is None:
-                self._study, self._swept_of = study, set(features)
-                text = str(inversion.text)
-                like = text if len(text) < 50 else f"\u2026{text[-49:]}"
-                n = int(job.result["n_targets"].max())  # there may be fewer like it than were asked for
-                where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}"
-                code = self._write_code(features, inversion, study[2]) if self._write_code else ""
-                self.show(job.result, where=where, code=code)
+                self._study, self._swept_of, self._in_part = study, set(features), False
+                self._show_found(job.result, features, inversion, study[2])
             elif job.cancel.is_set():
-                self.note = "Stopped. What was found is kept: the same sweep goes on from there."
+                self.note = STOPPED
+                if self._kept is not None and (self._in_part or not self.rows):  # a whole one is not lost for it
+                    self._show_kept(self._kept, features, inversion, study[2])
             else:
                 self.fail(job.error)
         except Exception as error:
             self.fail(error)
         finally:
             self.status = dict(IDLE)
+
+    def _show_found(self, frame: pd.DataFrame, features: Sequence[Feature], inversion: Inversion, picks: int) -> None:
+        text = str(inversion.text)
+        like = text if len(text) < 50 else f"\u2026{text[-49:]}"
+        n = int(frame["n_targets"].max())  # there may be fewer like it than were asked for
+        where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}"
+        code = self._write_code(features, inversion, picks) if self._write_code else ""
+        self.show(frame, where=where, code=code)
+
+    def _show_kept(self, kept: Kept, features: Sequence[Feature], inversion: Inversion, picks: int) -> None:
+        """What a stopped sweep had found, behind the Stop; another sweep takes its place."""
+
+        def shown(job: Job) -> None:
+            if isinstance(job.error, Cancelled):
+                return
+            try:
+                if job.error is not None:
+                    raise job.error
+                if job.result is not None:
+                    self._in_part = True
+                    self._show_found(job.result, features, inversion, picks)
+                    n = job.result["site"].nunique()
+                    done = "1 site that was done is" if n == 1 else f"{n} sites that were done are"
+                    self.note = f"{STOPPED} The {done} shown."
+            except Exception as error:
+                self.fail(error)
+
+        self.worker.submit("sweep", lambda job: kept(features, inversion, picks, job), on_done=shown)
 
     def _picture(self) -> str:
         from ..export import sweep_fragment

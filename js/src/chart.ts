@@ -48,6 +48,7 @@ class Chart {
     }
     const options = { actions: false, renderer: "svg" as const, ...structuredClone(this.model.get("embed_options") ?? {}) };
     const target = h("div", { class: "isn-vega" });
+    this.el.style.minHeight = `${this.el.offsetHeight}px`; // else the page would jump while this one is empty
     this.el.replaceChildren(target);
     try {
       const result = await vegaEmbed(target, spec, { ...options, config: { ...themed(this.el), ...options.config } });
@@ -57,11 +58,15 @@ class Chart {
       }
       this.shown = result;
       this.listen(result);
+      await this.setParams(); // they may have changed since the specification was written
+      if (turn !== this.turn) return;
       const text = async () => (await result.view.toSVG()).replace("<svg ", `<svg style="background:${background(this.el)}" `);
       const fault = (error: unknown) => this.el.append(errorBox({ message: `This picture could not be saved: ${errorText(error).message}` }));
       this.el.append(pictureButtons("chart", text, fault));
     } catch (error) {
       if (turn === this.turn) this.el.replaceChildren(errorBox({ message: `This chart could not be drawn: ${errorText(error).message}` }));
+    } finally {
+      if (turn === this.turn) this.el.style.minHeight = "";
     }
   }
 

@@ -3,18 +3,19 @@
 import { codeBox } from "./lib/code.ts";
 import { type Picture, contrastMap } from "./lib/contrast_map.ts";
 import { attr, h, replace, uid } from "./lib/dom.ts";
-import { pictureButtons, svgText } from "./lib/download.ts";
+import { csv, pictureButtons, save, svgText } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { pickText } from "./lib/pick.ts";
 import { progressBar } from "./lib/progress.ts";
 import { rove } from "./lib/rove.ts";
-import { PAGE, type Row } from "./lib/rows.ts";
+import { PAGE, type Row, allRows } from "./lib/rows.ts";
 import { Rpc, stopped } from "./lib/rpc.ts";
 import { type Layout, type RowView, SHARED, type Style, columns, rowView } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
 import { type Summary, distancesView, summaryView } from "./lib/summary.ts";
+import { unitSelect } from "./lib/toolbar.ts";
 
 type Name = "first" | "second";
 type Listed = "all" | "only" | "both";
@@ -59,6 +60,7 @@ const LISTS: Record<Listed, [label: string, title: string]> = {
 /** Tokens of a picked input up to which its columns fit side by side with the other's, and up to which it heads its list. */
 const COLUMNS = 12;
 const MOST_IN_HEAD = 100;
+const CSV_COLUMNS = ["side", "rank", "text", "d", "d_other", "place", "weight", "count", "log_q", "log_no_condition", "log_prior"];
 const DIFFERS = "\u2260";
 const APART = ["first", "second", "apart"];
 
@@ -225,10 +227,21 @@ export function drawComparison(view: View): void {
   };
   const sides = NAMES.map((name, index) => column(view, name, more(index)));
   const ask = (method: string) => rpc.request(method).catch((error) => stopped(error) || view.fail(error));
+  const file = h("button", { type: "button", class: "isn-link" }, "Save both lists as CSV");
+  file.addEventListener("click", () =>
+    Promise.all(NAMES.map((_, side) => allRows(more(side)))).then(
+      (lists) => {
+        const lines = lists.flatMap((rows, side) => rows.map((row) => CSV_COLUMNS.map((name) => (name === "side" ? NAMES[side] : row[name as keyof Row]))));
+        save("comparison.csv", "text/csv", csv(CSV_COLUMNS, lines));
+      },
+      (error) => stopped(error) || view.fail(error),
+    ),
+  );
+  const unit = unitSelect(view);
   const close = h("button", { type: "button", class: "isn-button", on: { click: () => ask("close comparison") } }, "Close");
   const id = uid("compared");
   const title = h("h3", { class: "isn-title", id }, "Side by side");
-  const body = h("div", { class: "isn-comparison-body" }, top, h("div", { class: "isn-row" }, tabs(view), key), h("div", { class: "isn-side-by-side" }, ...sides.map(({ element }) => element)), codeBox(view, "Copy this comparison as Python"));
+  const body = h("div", { class: "isn-comparison-body" }, top, h("div", { class: "isn-row" }, tabs(view), key), h("div", { class: "isn-side-by-side" }, ...sides.map(({ element }) => element)), h("div", { class: "isn-row" }, file), codeBox(view, "Copy this comparison as Python"));
   const box = h("section", { class: "isn-comparison-box", "aria-labelledby": id }, h("div", { class: "isn-field-head" }, title, all ? null : close), progressBar(view, "status", () => ask("stop")), faults, body);
   const said = h("p", { class: "isn-hidden", role: "status" });
   view.root.append(box, said);
@@ -268,6 +281,7 @@ export function drawComparison(view: View): void {
       stateKey(states),
       h("span", { class: "isn-scale" }, differ ? h("span", { class: "isn-state-key" }, h("span", { class: "isn-differs-sample", "aria-hidden": "true" }, DIFFERS), " differs") : null, h("span", { class: "isn-state-key" }, h("span", { class: "isn-shared-mark", "aria-hidden": "true" }, SHARED), " inside the other ball too")),
       scaleKey(max, "given the activation", view.model.get("unit") || "bits", true, true),
+      unit,
     );
   };
   view.follow(all ? ["listed", "unit"] : ["pages", "unit"], draw);

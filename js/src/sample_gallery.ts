@@ -4,7 +4,7 @@ import { attr, focused, h, replace } from "./lib/dom.ts";
 import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { widget } from "./lib/mount.ts";
-import { EVERYTHING, PAGE, type Page, type Query, type Row, remote } from "./lib/rows.ts";
+import { EVERYTHING, PAGE, type Page, type Query, type Row, allRows, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { type Along, type Layout, type RowView, type Style, columns, nameDistances, rowView } from "./lib/sample_row.ts";
 import { focusOn, rove } from "./lib/rove.ts";
@@ -159,20 +159,14 @@ function drawList(view: View): HTMLElement {
       },
     );
   };
-  const everything = async (): Promise<Row[]> => {
-    const [now, rows] = [query(), [] as Row[]];
-    for (let page = await source(now, 0); ; page = await source(now, rows.length)) {
-      rows.push(...page.rows);
-      if (page.rows.length === 0 || rows.length >= page.matching) return rows;
-    }
-  };
   const file = h("button", { type: "button", class: "isn-link" }, "Save the list as CSV");
-  file.addEventListener("click", () =>
-    everything().then(
+  file.addEventListener("click", () => {
+    const now = query();
+    allRows((start) => source(now, start)).then(
       (rows) => save("inputs.csv", "text/csv", csv(CSV_COLUMNS, rows.map((row) => CSV_COLUMNS.map((name) => row[name as keyof Row])))),
       (error) => view.fail(error),
-    ),
-  );
+    );
+  });
   rove(list, () => views);
   more.addEventListener("click", () => load(shown.length));
   // Nearing the end of the list loads what follows; the button does the same for who does not scroll.

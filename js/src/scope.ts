@@ -76,7 +76,7 @@ function mapSection(view: View): HTMLElement {
     const values: MapValues = view.model.get("map_values") ?? {};
     map.update(view.model.get("site_map"), view.model.get("site") ?? "", frozen, values);
     name.textContent = view.model.get("site") ?? "";
-    by.disabled = frozen;
+    by.disabled = frozen && !view.model.get("maps"); // a saved page has them all
   });
   const legend = mapLegend(view);
   view.follow(["map_values"], () => {

@@ -30,6 +30,7 @@ export class PageModel implements Model {
     if (this.state[key] === value || this.state["frozen_traits"]?.includes(key)) return;
     this.state[key] = value;
     this.emit(`change:${key}`);
+    if (key === "map_by" && this.state["maps"]) this.set("map_values", this.state["maps"][String(value)] ?? {}); // as Python would
   }
 
   save_changes(): void {

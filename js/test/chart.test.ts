@@ -69,6 +69,21 @@ describe("a chart", () => {
     expect(labels(el)).toContain("first");
     expect(model.saved.at(-1)).toEqual({ _params: { limit: 0.5 } });
   });
+  it("begins with the parameters of now, which may be others than those of its specification", async () => {
+    const params = [{ name: "limit", value: 1 }];
+    const { el } = mount(chart, state({ spec: { ...SPEC, params, transform: [{ filter: "datum.rate < limit" }] }, _params: { limit: 0.5 } }));
+    await vi.waitFor(() => expect(labels(el)).toContain("first"), 5000);
+    await vi.waitFor(() => expect(labels(el)).not.toContain("second"), 5000);
+  });
+  it("keeps its height while it is drawn anew, so that the page does not jump", async () => {
+    const { el, model } = mount(chart, state());
+    await drawn(el);
+    Object.defineProperty(el, "offsetHeight", { value: 120, configurable: true });
+    model.update({ spec: { ...SPEC, data: { values: [{ rate: 1, name: "third" }] } } });
+    expect(el.style.minHeight).toBe("120px");
+    await vi.waitFor(() => expect(labels(el)).toContain("third"), 5000);
+    await vi.waitFor(() => expect(el.style.minHeight).toBe(""), 5000);
+  });
   it("leaves nothing behind: no listener, no drawing, not even one that was on its way", async () => {
     const { el, model, close } = mount(chart, state());
     await drawn(el);

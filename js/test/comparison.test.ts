@@ -1,9 +1,9 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import comparisonModule from "../src/comparison.ts";
 import pinsModule from "../src/pins.ts";
 import { contrastMap } from "../src/lib/contrast_map.ts";
 import { shortSite } from "../src/lib/pick.ts";
-import { key, mount, row, summary } from "./fake.ts";
+import { choose, key, mount, row, summary, watchDownloads } from "./fake.ts";
 
 const IDLE = { running: false, done: 0, total: 0, message: "", remaining_s: null, stopping: false };
 const NASTY = "<img src=x onerror=alert(1)>\u202e";
@@ -119,6 +119,33 @@ describe("Comparison", () => {
     const { all } = mount(comparisonModule, state({ second: side("second", ["", "", ""], { info_max: 4 }) }));
     const shares = all(".isn-compared-first .isn-sample:not(.isn-sample-head):first-child .isn-sample-token, .isn-compared-first .isn-samples-page .isn-sample-token").slice(0, 3).map((token) => token.style.getPropertyValue("--isn-v"));
     expect(shares[2]).toBe("0.500"); // 2 nats of at most 4, though 2 is the top of its own scale
+  });
+  it("shades in the chosen unit", () => {
+    const { all, one, model } = mount(comparisonModule, state());
+    const unit = one(".isn-key select") as HTMLSelectElement;
+    expect(unit.value).toBe("bits");
+    choose(unit, "nats");
+    expect(model.state["unit"]).toBe("nats");
+    expect(all(".isn-key .isn-scale").at(-1)!.textContent).toContain("nats");
+    expect(one(".isn-key select")).toBe(unit);
+  });
+  it("saves both lists as CSV, all their parts, each with its side", async () => {
+    const files = watchDownloads();
+    const { all, model } = mount(comparisonModule, state());
+    all(".isn-link").find((button) => button.textContent === "Save both lists as CSV")!.click();
+    const [first, second] = model.sent.filter(({ method }) => method === "page");
+    expect([first.params, second.params]).toEqual([0, 1].map((side) => ({ side, listed: "all", start: 0 })));
+    await model.answer(first, part("first", { matching: 4 }));
+    await model.answer(second, part("second"));
+    expect(model.last("page").params).toEqual({ side: 0, listed: "all", start: 3 });
+    await model.answer(model.last("page"), part("first", { matching: 4, start: 3, rows: [row(3, { d_other: 1, place: "out" })] }));
+    await vi.waitFor(() => expect(files.length).toBe(1));
+    const [name, text] = files[0]!;
+    const lines = text.trimEnd().split("\r\n");
+    expect(name).toBe("comparison.csv");
+    expect(lines[0]).toMatch(/^side,rank,text,d,d_other,place,/);
+    expect(lines.slice(1).map((line) => line.split(",")[0])).toEqual([...Array(4).fill("first"), ...Array(3).fill("second")]);
+    expect(lines[2]).toContain("first only");
   });
   it("lists inputs of long prompts as text, under the prompt unless that is very long", () => {
     const long = (n: number) => side("first", [], { tokens: Array.from({ length: n }, (_, index) => ` t${index}`), fixed: null });

@@ -723,4 +723,12 @@ describe("a saved page", () => {
     expect(got[2]).toMatchObject({ kind: "error", type: "NoKernel" });
     expect(model.get("site")).toBe("a");
   });
+  it("colours its map by what was saved", () => {
+    const maps = { "": {}, bits: { label: "bits", unit: "bits", max: 2, values: { a: { value: 1, words: "1 bit", doubtful: false } } } };
+    const model = new PageModel({ map_by: "", map_values: {}, maps }, undefined);
+    model.set("map_by", "bits");
+    expect(model.get("map_values")).toBe(maps.bits);
+    model.set("map_by", "");
+    expect(model.get("map_values")).toEqual({});
+  });
 });

@@ -55,6 +55,16 @@ export function remote(rpc: Rpc): Source {
   return (query, start) => rpc.request<Page>("page", { ...query, start, size: PAGE });
 }
 
+/** All rows of a list that comes in parts, asked for one after another. */
+export async function allRows(ask: (start: number) => Promise<{ matching: number; rows: Row[] } | null>): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (let part = await ask(0); part; part = await ask(rows.length)) {
+    rows.push(...part.rows);
+    if (part.rows.length === 0 || rows.length >= part.matching) break;
+  }
+  return rows;
+}
+
 export function order(rows: Row[], sort: Sort): Row[] {
   const key: Record<Sort, (row: Row) => number> = { distance: (row) => row.rank, weight: (row) => -row.weight, count: (row) => -row.count };
   return [...rows].sort((a, b) => key[sort](a) - key[sort](b) || a.rank - b.rank);

@@ -4,6 +4,23 @@ import type { View } from "./model.ts";
 import { EVERYTHING, type Page, type Query, SORTS, type Sort } from "./rows.ts";
 import type { Summary } from "./summary.ts";
 
+/** A select of named choices. */
+function choose(label: string, choices: Record<string, string>, title: string): HTMLSelectElement {
+  const select = h("select", { class: "isn-input", "aria-label": label, title });
+  select.append(...Object.entries(choices).map(([value, words]) => h("option", { value }, words)));
+  return select;
+}
+
+/** The unit of the shading, bits or nats: the trait `unit`. */
+export function unitSelect(view: View): HTMLSelectElement {
+  const unit = choose("Unit of information", { bits: "bits", nats: "nats" }, "The unit of the shading");
+  unit.addEventListener("change", () => view.write("unit", unit.value));
+  view.follow(["unit"], () => {
+    unit.value = view.model.get("unit") || "bits";
+  });
+  return unit;
+}
+
 export interface Toolbar {
   element: HTMLElement;
   unit: HTMLElement;
@@ -17,14 +34,9 @@ export function toolbar(view: View): Toolbar {
   const regex = h("button", { type: "button", class: "isn-button isn-regex", "aria-pressed": "false", title: "Read the filter as a regular expression", "aria-label": "Regular expression" }, ".*");
   const inside = h("input", { type: "checkbox" });
   const insideWords = h("span");
-  const choose = (label: string, choices: Record<string, string>, title: string) => {
-    const select = h("select", { class: "isn-input", "aria-label": label, title });
-    select.append(...Object.entries(choices).map(([value, words]) => h("option", { value }, words)));
-    return select;
-  };
   const sort = choose("Sort the inputs", SORTS, "The order of the inputs");
   const layout = choose("Layout of the inputs", { auto: "auto", aligned: "aligned", text: "as text" }, "Under the tokens of the picked input, or as running text");
-  const unit = choose("Unit of information", { bits: "bits", nats: "nats" }, "The unit of the shading");
+  const unit = unitSelect(view);
   const faults = h("p", { class: "isn-note isn-filter-fault", role: "alert" });
   const query = (): Query => ({ ...EVERYTHING, ...view.model.get("query") });
   // With what stands in the filter by now: a click may come before the pause after typing is over.
@@ -38,7 +50,6 @@ export function toolbar(view: View): Toolbar {
   inside.addEventListener("change", () => change({ inside: inside.checked }));
   sort.addEventListener("change", () => change({ sort: sort.value as Sort }));
   layout.addEventListener("change", () => view.write("layout", layout.value));
-  unit.addEventListener("change", () => view.write("unit", unit.value));
   view.follow(["query"], () => {
     const now = query();
     if (filter.value !== now.text && focused(filter) !== filter) filter.value = now.text;
@@ -46,9 +57,8 @@ export function toolbar(view: View): Toolbar {
     inside.checked = now.inside;
     sort.value = now.sort;
   });
-  view.follow(["layout", "unit"], () => {
+  view.follow(["layout"], () => {
     layout.value = view.model.get("layout") || "auto";
-    unit.value = view.model.get("unit") || "bits";
   });
   view.follow(["summary"], () => {
     const summary: Summary | null = view.model.get("summary");
