@@ -9,6 +9,7 @@ import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
+import { keepStill } from "./lib/still.ts";
 
 type Value = string | number | null;
 
@@ -115,6 +116,9 @@ export function drawSiteSweep(view: View): void {
   const chart = child(view, "chart", "the heat maps");
   chart.classList.add("isn-chart", "isn-heat");
   const result = h("div", { class: "isn-sweep-result" }, where, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
+  // A click goes to a site: what is found there stands above, and may be higher or lower than what was there.
+  chart.addEventListener("click", () => keepStill(chart, view.signal));
+  result.addEventListener("click", (event) => (event.target as Element).closest("tbody button") && keepStill(chart, view.signal));
   view.root.append(starter(view, rpc), faults, progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error))), note, result);
   view.follow(["note"], () => {
     note.textContent = view.model.get("note") ?? "";

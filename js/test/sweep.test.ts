@@ -43,6 +43,34 @@ describe("SiteSweep", () => {
     expect(saved.all("tbody button").length).toBe(0);
     expect(saved.one(".isn-sweep-result").textContent).not.toContain("Click");
   });
+  it("keeps what was clicked where it is on the screen, until the reader scrolls", async () => {
+    const { all, one, el, close } = mount(sweepModule, state());
+    const box = document.createElement("div");
+    box.style.overflowY = "auto";
+    for (const [name, value] of Object.entries({ scrollHeight: 2000, clientHeight: 500 })) Object.defineProperty(box, name, { value });
+    document.body.replaceChildren(box);
+    box.append(el);
+    let top = 300; // of the heat maps in the content
+    one(".isn-heat").getBoundingClientRect = () => ({ top: top - box.scrollTop }) as DOMRect;
+    const frames = () => new Promise((resolve) => setTimeout(resolve, 60));
+    box.scrollTop = 100;
+    all("tbody button")[1]!.click();
+    top = 380; // the gallery above got higher
+    await frames();
+    expect(box.scrollTop).toBe(180);
+    top = 310;
+    await frames();
+    expect(box.scrollTop).toBe(110);
+    dispatchEvent(new Event("wheel"));
+    top = 390;
+    await frames();
+    expect(box.scrollTop).toBe(110);
+    one(".isn-heat").click();
+    top = 400;
+    close();
+    await frames();
+    expect(box.scrollTop).toBe(110);
+  });
   it("saves all of it as CSV", () => {
     const files = watchDownloads();
     const { all } = mount(sweepModule, state());

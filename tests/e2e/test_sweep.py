@@ -11,7 +11,7 @@ from checks import accessibility_faults, standing_out
 from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCOPE = ".isn-scope"
@@ -29,12 +29,34 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     (folder / "sweep.ipynb").write_text(json.dumps(notebook))
-    with jupyter_lab(folder, scratch) as url, browser_page(1440, 1900) as (page, errors):
+    with jupyter_lab(folder, scratch) as url, browser_page(1440, 1000) as (page, errors):
         open_notebook(page, url, "sweep.ipynb")
         run_all_cells(page)
         page.wait_for_selector(f"{SCOPE} .isn-sample")
         yield page
         assert errors == []
+
+
+def site_of(cell: Locator) -> str:
+    label = cell.get_attribute("aria-label")
+    return next(part for part in label.split("; ") if part.startswith("site: ")).removeprefix("site: ")
+
+
+def goes_to(page: Page, cell: Locator, site: str) -> None:
+    """Click a cell, and wait for its inputs: the heat maps stay where they are on the screen."""
+    cell.scroll_into_view_if_needed()
+    heat = page.locator(f"{SCOPE} .isn-heat")
+    before = heat.bounding_box()["y"]
+    cell.click(force=True)  # a dot may lie on it
+    page.wait_for_function("site => document.querySelector('.isn-scope .isn-site-name').textContent === site", arg=site)
+    page.wait_for_function("() => !document.querySelector('.isn-scope').hasAttribute('data-isn-stale')")
+    page.wait_for_timeout(500)  # some frames more, in which nothing may move
+    assert abs(heat.bounding_box()["y"] - before) <= 1
+
+
+def framed(page: Page) -> list[int]:
+    widths = page.locator(HEAT).evaluate_all("cells => cells.map(cell => Number(cell.getAttribute('stroke-width')))")
+    return [index for index, width in enumerate(widths) if width > 1]
 
 
 def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
@@ -51,12 +73,15 @@ def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
     assert page.locator(f"{SCOPE} .isn-map-heads").count() == 4
 
     cell = page.locator(HEAT).nth(7)
-    label = cell.get_attribute("aria-label")
-    site = next(part for part in label.split("; ") if part.startswith("site: ")).removeprefix("site: ")
+    site = site_of(cell)
     assert site != "blocks.1.hook_resid_post"
-    cell.click(force=True)  # a dot may lie on it
-    page.wait_for_function("site => document.querySelector('.isn-scope .isn-site-name').textContent === site", arg=site)
-    page.wait_for_function("() => !document.querySelector('.isn-scope').hasAttribute('data-isn-stale')")
+    goes_to(page, cell, site)
+    assert framed(page) == [7]
+    other = page.locator(HEAT).nth(20)
+    goes_to(page, other, site_of(other))
+    assert framed(page) == [20]
+    goes_to(page, cell, site)  # back, by a click on the same cell
+    assert framed(page) == [7]
 
     page.locator(f"{SCOPE} .isn-sweep-table summary").click()
     line = page.locator(f"{SCOPE} .isn-sweep tbody button").first
