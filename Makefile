@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
+# Files of tests side by side, one thread each: small models gain nothing by more. The browser's come one by one.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PYTEST) -n logical --maxprocesses 4 --dist loadfile
 INSTALL := $(PY) -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 QUIETLY := >>.venv/setup.log 2>&1 || { tail -n 25 .venv/setup.log >&2; exit 1; }
 RECIPE := pyproject.toml constraints.txt
@@ -22,13 +24,15 @@ demo: .venv/.base ## set up, invert three prompts of the packaged model, write d
 	@$(PY) -m inversescope_nb demo --out demo.html
 
 test: .venv/.dev ## set up and run the tests (the browser's and the front end's where they can run)
-	$(PYTEST) -m "not slow and not third_party"
+	$(SIDE_BY_SIDE) -m "not slow and not third_party and not browser"
+	$(PYTEST) -m "browser and not slow"
 	@$(MAKE) --no-print-directory test-js
 
 test-all: test test-slow ## the tests, and the slow ones
 
 test-slow: .venv/.dev
-	$(PYTEST) -m "slow or third_party" || [ $$? -eq 5 ]  # 5: there are none
+	$(SIDE_BY_SIDE) -m "(slow or third_party) and not browser" || [ $$? -eq 5 ]  # 5: there are none
+	$(PYTEST) -m "slow and browser" || [ $$? -eq 5 ]
 
 # Node runs the front end's own tests; what they built is committed, so that nothing else needs it.
 test-js:
