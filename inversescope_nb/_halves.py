@@ -1,0 +1,177 @@
+"""One half of the samples of an inversion and of P(X)'s inputs: which agree with a candidate, and how sure that is.
+
+`proposals` finds hypotheses on one half (:func:`screened`) and tests them on the other (:meth:`Half.evidence`).
+Axis names: n (samples), m (inputs of P(X)).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ._candidates import Candidate, agreement_of
+from ._fixed_states import LEAN
+from ._progress import Progress
+from ._statistics import effective_sample_size, fisher, normalise, wilson
+from .errors import Cancelled
+from .features import InputText
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+TESTED = 16
+"""Candidates that are tested at most."""
+ALIKE = 0.95
+"""Share of the inputs on which two candidates are alike that are taken for one."""
+_KNOWN = 3.0  # effective inputs of P(X) from which what goes with a candidate is estimated
+_ROUNDS = 50  # of proportional fitting; it is exact at once for what all samples agree with
+_AT_ONCE = 32  # candidates that are read between two looks at `cancel`
+_DIGITS = 12  # of shares, which are sums of weights
+_SCREEN = 0.05  # p-value on the first half up to which a candidate is tested on the other
+
+Agreement = dict[Candidate, tuple[np.ndarray, np.ndarray]]
+"""For each candidate, which samples [n] and which of P(X)'s inputs [m] agree with the picked input."""
+
+
+class Evidence(NamedTuple):
+    """What one half says of one candidate."""
+
+    share: float
+    prior: float
+    by_length: float
+    p_value: float
+
+    @property
+    def rises(self) -> bool:
+        """Whether more of the samples agree, by `LEAN` of what P(X) leaves open or more."""
+        return self.share - self.prior >= LEAN * (1 - self.prior) and self.share > self.prior
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """Half of the samples and of P(X)'s inputs; made by :meth:`of`."""
+
+    pick: InputText
+    near: list[InputText]
+    weight: Float[np.ndarray, " n"]
+    usual: list[InputText]
+    by_length: Float[np.ndarray, " m"]
+    """Weights of P(X)'s inputs with which they are as long as the samples; 0 where none is."""
+
+    @classmethod
+    def of(cls, pick: InputText, near: list[InputText], weight: np.ndarray, usual: list[InputText]) -> Half:
+        weight = normalise(weight)
+        lengths, mine = ([len(text.tokens) for text in texts] for texts in (usual, near))
+        counts = {length: lengths.count(length) for length in set(lengths)}
+        shares: dict[int, float] = {}
+        for length, w in zip(mine, weight.tolist(), strict=True):
+            shares[length] = shares.get(length, 0.0) + w
+        like = np.array([shares.get(length, 0.0) / counts[length] for length in lengths])
+        return cls(pick, near, weight, usual, normalise(like))
+
+    @property
+    def ess(self) -> float:
+        return float(effective_sample_size(self.weight))
+
+    def alike(self, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
+        """Whether nearly all samples agree with both or neither of two candidates, and of P(X)'s inputs."""
+        return float(self.weight @ (a[0] == b[0])) >= ALIKE and float((a[1] == b[1]).mean()) >= ALIKE
+
+    def agreement(self, candidates: Sequence[Candidate], known: Agreement) -> Agreement:
+        """Which samples and which of P(X)'s inputs agree with each candidate, those known already among them."""
+        found = dict(known)
+        for candidate in candidates:
+            if candidate.parts and not candidate.ordered:
+                near, usual = (np.logical_and.reduce([found[part][k] for part in candidate.parts]) for k in (0, 1))
+            else:
+                near, usual = (agreement_of(candidate.feature, self.pick, texts) for texts in (self.near, self.usual))
+            found[candidate] = near, usual
+        return found
+
+    def evidence(self, candidate: Candidate, agreement: Agreement) -> Evidence:
+        """How many agree here and there, and the largest p-value of all tests that the candidate must pass."""
+        near, usual = agreement[candidate]
+        share = float(np.clip(np.round(self.weight @ near, _DIGITS), 0, 1))
+        alike = float(self.by_length @ usual) if self.by_length.any() else float("nan")
+        found = Evidence(share, float(usual.mean()), alike, 1.0)
+        if not found.rises:
+            return found
+        even = np.ones(len(usual))
+        within = [(np.ones(len(near), bool), np.ones(len(usual), bool))]
+        if candidate.ordered:
+            parts = [agreement[part] for part in candidate.parts]
+            within.append((np.logical_and.reduce([p[0] for p in parts]), np.logical_and.reduce([p[1] for p in parts])))
+        else:
+            within += [agreement[part] for part in candidate.parts]
+        others = [even] if candidate.about_length else [even, self.by_length]
+        p_value = max(
+            _compared(near, self.weight * mine, usual, weight * theirs) for mine, theirs in within for weight in others
+        )
+        return found._replace(p_value=p_value)
+
+    def interval(self, share: float, level: float) -> tuple[float, float]:
+        """Wilson's interval of a share of the samples."""
+        low, high = (float(end.round(_DIGITS)) for end in wilson(share, self.ess, level))
+        return low, high
+
+
+def _compared(near: Bool[np.ndarray, " n"], weight: np.ndarray, usual: Bool[np.ndarray, " m"], others: np.ndarray):
+    """Fisher's p-value of two weighted shares."""
+    n, m = float(effective_sample_size(weight)), float(effective_sample_size(others))
+    return fisher(float(normalise(weight) @ near), n, float(normalise(others) @ usual), m)
+
+
+def watch(total: int, on_progress: Progress | None, cancel: threading.Event | None) -> Callable[[int], None]:
+    """What to call before each candidate is read."""
+
+    def look(done: int) -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled
+        if on_progress is not None:
+            on_progress(done, total, "looking for hypotheses")
+
+    return look
+
+
+def screened(half: Half, candidates: Sequence[Candidate], look: Callable[[int], None]) -> dict[Candidate, list[str]]:
+    """Candidates that are worth a test, the surest first, each with the names of those it explains."""
+    agreement: Agreement = {}
+    for done in range(0, len(candidates), _AT_ONCE):
+        look(done)
+        agreement = half.agreement(candidates[done : done + _AT_ONCE], agreement)
+    seen = {candidate: half.evidence(candidate, agreement) for candidate in candidates}
+    rising = [c for c in candidates if seen[c].rises and seen[c].p_value <= _SCREEN]
+    kept: dict[Candidate, list[str]] = {}
+    even = np.full(len(half.usual), 1 / max(1, len(half.usual)))
+    tilts: list[tuple[Candidate, np.ndarray]] = []
+    for candidate in sorted(rising, key=lambda c: (c.rank, seen[c].p_value)):  # stable
+        whole = next((c for c in kept if candidate in c.parts or candidate.feature.name == c.feature.name), None)
+        share, agrees = seen[candidate].share, agreement[candidate][1]
+        cause = whole or next((c for c, tilt in tilts if _explained(share, float(tilt @ agrees))), None)
+        cause = cause or next((c for c in kept if half.alike(agreement[c], agreement[candidate])), None)
+        if cause is not None:
+            kept[cause].append(candidate.feature.name)
+        elif len(kept) < TESTED:
+            kept[candidate] = []
+            for causes in [[candidate], list(kept)][: len(kept)]:
+                tilt = _tilted([(agreement[c][1], seen[c].share) for c in causes], even)
+                if effective_sample_size(tilt) >= _KNOWN:
+                    tilts.append((candidate, tilt))
+    return kept
+
+
+def _explained(share: float, expected: float) -> bool:
+    """Whether hardly more of the samples agree than is expected."""
+    return share - expected < LEAN * (1 - expected) or expected >= 1 - 10**-_DIGITS
+
+
+def _tilted(shares: Sequence[tuple[Bool[np.ndarray, " m"], float]], weight: np.ndarray) -> Float[np.ndarray, " m"]:
+    """Weights of P(X)'s inputs, as even as can be, with which those that agree have the shares; 0 where none can."""
+    for _ in range(_ROUNDS if len(shares) > 1 else 1):
+        for agrees, share in shares:
+            weight = share * normalise(weight * agrees) + (1 - share) * normalise(weight * ~agrees)
+    return weight
