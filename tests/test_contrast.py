@@ -236,6 +236,16 @@ def test_kernels_weights_and_sides_by_hand() -> None:
     assert math.isnan(side.shared_by_chance)
 
 
+def test_chance_leaves_the_picked_input_out_as_the_share_does() -> None:
+    """Of the bank's inputs the first is the one that the first side picked: of the others one in three lies inside."""
+    d = np.array([0.0, 0.1, 2.0, 3.0])
+    own = np.array([True, False, False, False])
+    one, two = by_hand(prior_d=d, bank_own=own), by_hand(prior_d=d, bank_own=np.zeros(4, dtype=bool))
+    both = against(one, two)
+    assert both.first.shared_by_chance == pytest.approx(1 / 3)
+    assert both.second.shared_by_chance == pytest.approx(1 / 2)
+
+
 PRIOR = [f"{a} {b} {c} ." for a in "abcd" for b in "abcd" for c in "abcd"]
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pandas as pd
 import pytest
@@ -13,10 +14,19 @@ from test_widgets_background import wait_for
 
 import inversescope_nb as isn
 from inversescope_nb.errors import Cancelled, FeatureError, InvalidArgument
+from inversescope_nb.proposals import Proposals
 from inversescope_nb.python_features import AT_HAND
 from inversescope_nb.widgets import ConsistencyPanel, InverseScopeWidget, panel_jobs
 
 JOHN = isn.features.contains("John")
+MEASURED = pd.DataFrame(
+    [
+        {
+            "feature": JOHN.name, "fcr": 0.5, "fcr_low": 0.4, "fcr_high": 0.6, "chance": 0.2, "fcr_plain": 0.5,
+            "fcr_star": 0.4, "n_targets": 8,
+        }
+    ]
+)  # fmt: skip
 UNKNOWN_SITE = "blocks.1.hook_mlp_out"
 
 
@@ -166,6 +176,46 @@ def test_proposals_that_come_too_late_are_not_shown(shown, monkeypatch):
     assert shown.panel.proposals is None
 
 
+def test_proposals_do_not_come_between_what_is_shown_and_what_is_shown_of_it(shown, monkeypatch):
+    """`_offer` and `show` take turns: an inversion is shown whole before proposals are held against it."""
+    panel, first = shown.panel, shown.inversion
+    found = isn.propose(first, prior=panel._prior)
+    shown.position = 2
+    settle(shown)
+    second = shown.inversion
+    panel.show(first)
+    offered = threading.Thread(target=panel._offer, args=(found, first))
+
+    def meanwhile(*args):
+        offered.start()
+        offered.join(0.2)
+        assert offered.is_alive(), "it waits for the turn"
+        return real(*args)
+
+    real = panel._forget_others
+    monkeypatch.setattr(panel, "_forget_others", meanwhile)
+    panel.show(second)
+    offered.join(5)
+    assert panel.proposals is None
+
+
+def test_the_status_lasts_as_long_as_one_of_two_jobs_does(shown, monkeypatch):
+    panel = shown.panel
+    gates = {kind: threading.Event() for kind in ("measure", "propose")}
+    monkeypatch.setattr(panel, "_measure", lambda features, inversion, job: gates["measure"].wait(20) and MEASURED)
+    nothing = Proposals(found=(), n_candidates=0, n_tested=0, ess=9.0, n_prior=9, level=0.05)
+    monkeypatch.setattr("inversescope_nb.proposals.propose", lambda *args, **how: gates["propose"].wait(20) and nothing)
+    panel.add(JOHN)
+    jobs = panel.measure(), panel.propose()
+    gates["measure"].set()
+    jobs[0].wait(20)
+    assert panel.rows[0]["across"]["fcr"] == 0.5
+    assert panel.status["running"]
+    gates["propose"].set()
+    jobs[1].wait(20)
+    assert not panel.status["running"]
+
+
 def test_proposing_can_be_stopped(shown, monkeypatch):
     running = threading.Event()
 
@@ -217,6 +267,13 @@ def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quic
     shown.bandwidth = 0.5
     settle(shown)
     assert panel.curves == kept, "the same input at the same site"
+    shown.n = 64
+    settle(shown)
+    assert panel.curves == [], "from another number of samples"
+    shown.n = 128
+    settle(shown)
+    assert panel.curves == kept
+    panel.drawn = "bandwidths"
     shown.position = 2
     settle(shown)
     assert (panel.curves, panel.drawn) == ([], "rates")
@@ -227,6 +284,24 @@ def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quic
     assert panel.curves == []
     panel.add(isn.Feature(JOHN.name, len))
     assert panel.curves == [], "another one of that name"
+
+
+def test_the_time_left_is_that_of_all_bandwidths(shown, monkeypatch):
+    """A phase of its own for each bandwidth would know no time left at all."""
+    seen = []
+    shown.panel.observe(lambda change: seen.append(change["new"]), names=["status"])
+
+    def slowly(*args, on_progress, **kwargs):
+        for done in range(3):
+            on_progress(done, 4, f"inverting at bandwidth {done}")
+            time.sleep(0.4)
+        raise Cancelled
+
+    monkeypatch.setattr("inversescope_nb.bandwidths.across_bandwidths", slowly)
+    shown.panel.add(JOHN)
+    with pytest.raises(Cancelled):
+        shown.panel.across_bandwidths().wait(20)
+    assert [status["remaining_s"] is not None for status in seen if status["done"] == 2] == [True]
 
 
 def test_what_there_is_not_is_said(lm, generator):
