@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -92,8 +92,15 @@ def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
 
 
 def test_it_passes_axe_and_stays_in_its_cell(page: Page):
-    assert accessibility_faults(page, SCOPE) == []
+    page.mouse.move(0, 0)
+    for name, theme in (("dark", "JupyterLab Dark"), ("light", "JupyterLab Light")):
+        use_theme(page, theme)
+        page.wait_for_selector(f"{SCOPE} .isn-sweep[data-isn-theme={name}]")
+        page.wait_for_selector(HEAT)
+        assert accessibility_faults(page, SCOPE) == []
     for width in (360, 1000):
         page.evaluate("w => { document.querySelector('.isn-scope').parentElement.style.width = `${w}px`; }", width)
         page.wait_for_function("w => document.querySelector('.isn-scope').clientWidth <= w", arg=width)
+        page.wait_for_selector(HEAT)
         assert standing_out(page, SCOPE) == []
+        assert accessibility_faults(page, SCOPE) == []
