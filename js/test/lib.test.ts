@@ -6,6 +6,7 @@ import { duration } from "../src/lib/progress.ts";
 import { EVERYTHING, select } from "../src/lib/rows.ts";
 import { columns, rowView } from "../src/lib/sample_row.ts";
 import { niceMax, number, percent, scaleKey, shade, signed, tokenText } from "../src/lib/shade.ts";
+import { stateKey } from "../src/lib/states.ts";
 import { bandwidthAt, stepOf } from "../src/scope.ts";
 import { row } from "./fake.ts";
 import cases from "./glyphs.json";
@@ -141,5 +142,15 @@ describe("files", () => {
     expect(text).toContain('xmlns="http://www.w3.org/2000/svg"');
     expect(text).not.toContain("class=");
     expect(svg.getAttribute("class")).toBe("isn-histogram"); // the one on the page stays
+  });
+});
+
+describe("the key of what becomes of tokens", () => {
+  it("has those that there are, each with what it means", () => {
+    const key = stateKey(["", "pinned", "free", "free"])!;
+    const parts = [...key.querySelectorAll<HTMLElement>(".isn-state-key")];
+    expect(parts.map((part) => part.textContent)).toEqual(["\u25a0 fixed", "\u25a1 free"]);
+    expect(parts[1]!.title).toContain("shaded all the same");
+    expect(stateKey(["", "unknown"])).toBeNull();
   });
 });
