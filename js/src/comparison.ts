@@ -143,7 +143,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
   let [style, revision, listed]: [Style | null, number, Listed] = [null, -1, "all"];
   rove(list, () => views);
   const append = (part: Part) => {
-    const group = h("div", { class: "isn-samples-page", role: "rowgroup" });
+    const group = h("div", { class: "isn-samples-page", role: "rowgroup", style: `--isn-rows: ${part.rows.length}` });
     for (const row of part.rows) {
       const drawn = rowView(row, style!, null);
       drawn.toggle.tabIndex = views.length === 0 ? 0 : -1;

@@ -16,8 +16,8 @@ import { toolbar } from "./lib/toolbar.ts";
 /** What the shading says; the picker's says the same of the picked input. */
 const PINNED = "given the activation: likelier (+), less likely (\u2212)";
 const HOVER_MS = 120;
-/** Rows that the browser lays out, or skips, together. */
-const GROUP = 50;
+/** Rows that the browser lays out, or skips, together: as few as pass in a frame of fast scrolling. */
+const GROUP = 10;
 /** Tokens of the picked input up to which its columns stand side by side without scrolling. */
 const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
@@ -94,7 +94,7 @@ function drawList(view: View): HTMLElement {
     let group = h("div");
     for (const [index, row] of rows.entries()) {
       if (index % GROUP === 0) {
-        group = h("div", { class: "isn-samples-page", role: "rowgroup" });
+        group = h("div", { class: "isn-samples-page", role: "rowgroup", style: `--isn-rows: ${Math.min(GROUP, rows.length - index)}` });
         list.append(group);
       }
       const last = shown.at(-1);
