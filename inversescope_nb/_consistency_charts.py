@@ -133,7 +133,8 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
             stroke=alt.when(here).then(alt.value(VERMILION)).otherwise(alt.value("white")),
             strokeWidth=alt.when(here).then(alt.value(2.5)).otherwise(alt.value(0.5)),
         ).add_params(
-            alt.selection_point(name="site", fields=["site"], toggle=False), alt.param(name="chosen", value=chosen)
+            alt.selection_point(name="site", fields=["site", "feature"], toggle=False),
+            alt.param(name="chosen", value=chosen),
         )
         cells.mark.cursor = "pointer"
     layers = [cells]

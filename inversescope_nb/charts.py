@@ -57,8 +57,8 @@ def consistency_chart(
         frame: as of `ConsistencyReport.to_frame`.
         heatmap: force one of the two; None: by the number of sites.
         width: pixels of a panel, or ``"container"`` (charts without panels side by side only).
-        select: whether a click on a cell of the heat map selects its site, which `inversescope_nb.Chart` (or
-            altair's own ``JupyterChart``) then has in its selection ``site``.
+        select: whether a click on a cell of the heat map selects its site and feature, which `inversescope_nb.Chart`
+            (or altair's own ``JupyterChart``) then has in its selection ``site``.
         chosen: with ``select``, the site whose cells are framed: the parameter ``chosen``, which those widgets can
             change without drawing anew.
 

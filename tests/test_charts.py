@@ -254,7 +254,7 @@ def test_a_cell_of_the_heat_map_can_be_chosen() -> None:
         chart = consistency_chart(part, heatmap=True, select=True)
         selection, framed = spec(chart)["params"]
         assert selection["name"] == "site"
-        assert selection["select"]["fields"] == ["site"]
+        assert selection["select"]["fields"] == ["site", "feature"]
         assert framed == {"name": "chosen", "value": ""}
         assert isn.Chart(chart)._vl_selections == {"site": {"value": None, "store": []}}
         assert isn.Chart(consistency_chart(part, heatmap=True, select=True, chosen="x"))._params == {"chosen": "x"}

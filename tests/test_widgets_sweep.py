@@ -67,8 +67,12 @@ def test_a_click_on_a_cell_or_a_line_names_its_site():
     sweep.show(frame(2, ["resid_post"], ["verb"]))  # another chart in the same child still listens
     sweep.chart._vl_selections = {"site": {"value": {"site": ["blocks.0.hook_resid_post"]}, "store": []}}
     assert chosen == [name, "blocks.0.hook_resid_post"]
-    assert ask(sweep, "go", site=name)["kind"] == "result"
-    assert chosen[-1] == name
+    assert sweep.feature == ""
+    other = {"site": ["blocks.0.hook_resid_post"], "feature": ["verb"]}  # of the same site, in another panel
+    sweep.chart._vl_selections = {"site": {"value": other, "store": []}}
+    assert (len(chosen), sweep.feature) == (2, "verb")
+    assert ask(sweep, "go", site=name, feature="subject")["kind"] == "result"
+    assert (chosen[-1], sweep.feature) == (name, "subject")
     assert "no site" in ask(sweep, "go", site="blocks.7.hook_resid_post")["message"]
     assert len(chosen) == 3
 
@@ -135,6 +139,9 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     assert wide.site == OTHER
     settle(wide)
     assert str(wide.inversion.site) == OTHER
+    wide.sweep.chart._vl_selections = {"site": {"value": {"site": [SITE], "feature": [JOHN.name]}, "store": []}}
+    assert (wide.site, wide.map_by) == (SITE, f"feature {JOHN.name}")
+    settle(wide)
     wide.map_by = ""
     assert wide.map_values == {}
     saved = json.loads(wide.to_html().partition('id="isn-saved">')[2].partition("</script>")[0])

@@ -23,7 +23,7 @@ from ..kernels import BANDWIDTHS, check_bandwidth
 from .backend import SAMPLES, TARGETS, Backend
 from .consistency_panel import ConsistencyPanel
 from .jobs import Job
-from .map_values import map_choices, map_values
+from .map_values import FEATURE, map_choices, map_values
 from .messages import STATIC, Callbacks, checked, guarded, handles
 from .pick_jobs import PickJobs
 from .pinning import Pinning
@@ -165,6 +165,7 @@ class InverseScopeWidget(PickJobs):
         self.sweep.on_site(lambda site: setattr(self, "site", site))
         self.observe(lambda change: setattr(self.sweep, "site", change["new"]), names=["site"])
         self.sweep.on_show(self._swept)
+        self.sweep.observe(self._colour_by_feature, names=["feature"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:
@@ -281,6 +282,12 @@ class InverseScopeWidget(PickJobs):
     @guarded
     def _colour_map(self, _change: dict[str, Any]) -> None:
         self.map_values = self.map_colours(self.map_by)
+
+    @guarded
+    def _colour_by_feature(self, change: dict[str, Any]) -> None:
+        name = FEATURE + change["new"]
+        if any(choice["name"] == name for choice in self.map_choices):
+            self.map_by = name
 
     def map_colours(self, by: str) -> dict[str, Any]:
         """:attr:`map_values`, were the map coloured by another of :attr:`map_choices`."""

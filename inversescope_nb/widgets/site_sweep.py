@@ -62,6 +62,8 @@ class SiteSweep(MessageWidget):
     where = t.Unicode("").tag(sync=True)
     site = t.Unicode("").tag(sync=True)
     """The site that is framed: the last one chosen, or whatever it is set to."""
+    feature = t.Unicode("")
+    """The hypothesis whose cell or line was chosen last."""
     chart = anywidget.WidgetTrait().tag(sync=True)
     status = t.Dict(dict(IDLE)).tag(sync=True)
     can_sweep = t.Bool(False).tag(sync=True)
@@ -148,7 +150,7 @@ class SiteSweep(MessageWidget):
         chart = self.chart
         if "chosen" in chart.params.trait_names():  # a chart that is a sentence has no cells
             chart.params.chosen = self.site
-        if self._clicked_site() != self.site:  # else the same cell, clicked again, would be no change
+        if self._clicked_cell()[0] != self.site:  # else the same cell, clicked again, would be no change
             chart._vl_selections = {"site": {"value": None, "store": []}}
 
     def _draw(self) -> None:
@@ -166,16 +168,17 @@ class SiteSweep(MessageWidget):
         else:
             self.chart.chart = chart
 
-    def _clicked_site(self) -> str | None:
-        """The site of the cell that was clicked last."""
+    def _clicked_cell(self) -> tuple[str, str]:
+        """Site and hypothesis of the cell that was clicked last; empty where none was."""
         chosen = (self.chart._vl_selections.get("site") or {}).get("value") or {}
-        sites = chosen.get("site") if isinstance(chosen, dict) else None
-        return str(sites[0]) if sites else None
+        site, feature = ((chosen.get(key) or [""])[0] for key in ("site", "feature"))
+        return str(site), str(feature)
 
     @guarded
     def _clicked(self, _change: dict[str, Any]) -> None:
-        site = self._clicked_site()
-        if site is not None and site != self.site:
+        site, feature = self._clicked_cell()
+        self.feature = feature or self.feature
+        if site and site != self.site:
             self._go(site)
 
     # -- sweeping ------------------------------------------------------------------------------------
@@ -313,9 +316,10 @@ class SiteSweep(MessageWidget):
             self.status = {**self.status, "stopping": True}
 
     @handles("go")
-    def _go(self, site: str) -> None:
+    def _go(self, site: str, feature: str = "") -> None:
         if not any(row["site"] == site for row in self.rows):
             raise InvalidArgument(f"the sweep has no site {site!r}")
+        self.feature = feature or self.feature
         self.site = site
         self._sites(site)
 

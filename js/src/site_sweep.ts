@@ -89,11 +89,11 @@ function table(view: View, rpc: Rpc): HTMLElement {
     rest.textContent = some + doubt;
     rest.hidden = !rest.textContent;
     const frozen = Boolean(view.model.get("frozen"));
-    const go = (site: string) => () => rpc.request("go", { site }).catch((error) => view.fail(error));
+    const go = (site: string, feature: string) => () => rpc.request("go", { site, feature }).catch((error) => view.fail(error));
     const digits = (value: Value | undefined, places = 2) => h("td", { class: "isn-cell-number" }, number(typeof value === "number" ? value : null, places));
     const lines = rows.slice(0, SHOWN).map((row) => {
       const range = typeof row.fcr_low === "number" && row.fcr != null ? ` (${number(row.fcr_low)}\u2013${number(row.fcr_high as number)})` : "";
-      const site = frozen ? row.site : h("button", { type: "button", class: "isn-link", title: "Go to this site", on: { click: go(row.site) } }, row.site);
+      const site = frozen ? row.site : h("button", { type: "button", class: "isn-link", title: "Go to this site", on: { click: go(row.site, row.feature) } }, row.site);
       return h(
         "tr",
         row["notes"] ? { title: row["notes"] } : null,

@@ -32,7 +32,7 @@ describe("SiteSweep", () => {
     expect(all("tbody tr")[2]!.textContent).toContain("\u2020");
     expect(all("tbody tr")[2]!.getAttribute("title")).toContain("5 LOW_ESS of 8");
     all("tbody button")[1]!.click();
-    expect(model.last("go").params).toEqual({ site: "blocks.0.hook_resid_post" });
+    expect(model.last("go").params).toEqual({ site: "blocks.0.hook_resid_post", feature: "subject" });
   });
   it("says what it is for while there is nothing, and in a saved page only shows", () => {
     const empty = mount(sweepModule, { ...state(), rows: [], can_sweep: false });
