@@ -6,7 +6,8 @@ Sizes are of the built bundles. Times are taken in the page (`performance.now`),
 message that shows a widget to its tokens on the screen (the cell was run before, so all is warm), from a click on a
 token to its 64 inputs, from another bandwidth to the samples weighed anew, from Stop to a widget at rest (worst and
 median of several moments in an inversion of 4,096 samples). Frames are counted while a list of 5,000 samples is
-scrolled from end to end; a Chromium without a window paints up to 60 a second. Needs the browser that the tests need.
+scrolled from end to end, and the tokens of a prompt of 1,000; a Chromium without a window paints up to 60 a second.
+Needs the browser that the tests need.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 CELL = "import inversescope_nb as isn\nw = isn.InverseScopeWidget(prompt='9 6 7 + 9 2 1 =')\nw"
 AGAIN = "w"
+LONG = "isn.TokenPicker(tokens=[' token'] * 1000, position=0)"
 KILOBYTE = 1024
 
 READY = """() => document.querySelectorAll(".isn-scope .isn-sample").length > 1
@@ -90,8 +92,8 @@ STOP = """wait => new Promise((resolve) => {
     look();
   }, wait);
 })"""
-SCROLL = """([seconds, share]) => new Promise((resolve) => {
-  const list = document.querySelector(".isn-scope .isn-samples");
+SCROLL = """([seconds, share, selector]) => new Promise((resolve) => {
+  const list = document.querySelector(selector);
   list.scrollTop = 0;
   const end = share * (list.scrollHeight - list.clientHeight);
   const frames = [];
@@ -116,9 +118,25 @@ MORE = """() => new Promise((resolve) => {
 })"""
 
 
+KEYS = """() => new Promise((resolve) => {
+  const tokens = [...document.querySelectorAll(".jp-Cell:last-of-type button.isn-token")];
+  tokens[0].focus();
+  const times = [];
+  const press = (index) => {
+    if (index === 200) return resolve(times);
+    const started = performance.now();
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+    tokens[index + 1].getBoundingClientRect(); // what moved is laid out
+    times.push(performance.now() - started);
+    requestAnimationFrame(() => press(index + 1));
+  };
+  press(0);
+})"""
+
+
 def notebook(folder: Path) -> None:
-    """A notebook that makes a widget and shows it again."""
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(AGAIN)])
+    """A notebook that makes a widget, shows it again, and shows a long prompt."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (CELL, AGAIN, LONG)])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, folder / "interface.ipynb")
 
@@ -180,13 +198,25 @@ def scrolled(page: Page, samples: int, seconds: float) -> list[dict[str, Any]]:
     height = page.evaluate("document.querySelector('.isn-scope .isn-samples').scrollHeight")
     out = []
     for pace, share in (("at 3,000 pixels a second", 3000 * seconds / height), (f"all in {seconds:g} s", 1.0)):
-        deltas = page.evaluate(SCROLL, [seconds, share])
+        deltas = page.evaluate(SCROLL, [seconds, share, ".isn-scope .isn-samples"])
         what = f"scrolling {samples:,} samples ({rows:,} different) {pace}"
         rate = 1000 * len(deltas) / sum(deltas)
         late = 100 * sum(d > 25 for d in deltas) / len(deltas)
         out.append({"what": f"frames a second, {what}", "measured": rate, "worst": 1000 / max(deltas), "limit": 60.0})
         out.append({"what": "frames of more than 25 ms, %", "measured": late})
     return out
+
+
+def long_prompt(page: Page) -> list[dict[str, Any]]:
+    """Frames while the tokens of a long prompt are scrolled end to end in a second, and what an arrow key costs."""
+    page.locator(".jp-Cell:last-of-type .isn-tokens").scroll_into_view_if_needed()
+    deltas = page.evaluate(SCROLL, [1.0, 1.0, ".jp-Cell:last-of-type .isn-tokens"])
+    keys = page.evaluate(KEYS)
+    rate, worst = 1000 * len(deltas) / sum(deltas), 1000 / max(deltas)
+    return [
+        {"what": "frames a second, scrolling 1,000 tokens in 1 s", "measured": rate, "worst": worst, "limit": 60.0},
+        {"what": "an arrow key among 1,000 tokens, ms", "measured": median(keys), "worst": max(keys)},
+    ]
 
 
 def main() -> None:
@@ -207,7 +237,7 @@ def main() -> None:
             open_notebook(page, url, "interface.ipynb")
             run_all_cells(page)
             page.wait_for_function(READY)
-            rows = timed(page, args.repeats) + scrolled(page, args.samples, args.seconds)
+            rows = long_prompt(page) + timed(page, args.repeats) + scrolled(page, args.samples, args.seconds)
     table = pd.DataFrame([*sizes(), *rows], columns=["what", "measured", "worst", "limit"])
     print(table.to_string(index=False, float_format=lambda x: f"{x:.1f}", na_rep=""))
     write(args.name, {"rows": table}, arguments=vars(args))
