@@ -17,7 +17,7 @@ MOST = len(_COLOURS)
 def is_doubtful(notes: str) -> bool:
     """Whether the notes of a row say that its inversions are not to be relied on.
 
-    >>> is_doubtful("Not to be relied on: 1 LOW_ESS of 1 inversions."), is_doubtful("")
+    >>> is_doubtful("Not to be relied on: of 1 inversions 1 with few effective samples."), is_doubtful("")
     (True, False)
     """
     return notes.startswith(UNRELIABLE)

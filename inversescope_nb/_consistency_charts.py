@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import altair as alt
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .reports import UNRELIABLE
+from .verdicts import DOUBTFUL
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 """Okabe and Ito's palette."""
@@ -19,6 +21,8 @@ COMPONENTS = (
 )  # fmt: skip
 """Order of components in charts: the order of the forward pass."""
 WIDTH, PANEL, ROW_HEIGHT = 380, 250, 18
+PALE = 0.5
+"""Share of inversions that are not to be believed from which a cell of a heat map is pale."""
 WIDE = 700
 """Pixels within which the panels of a heat map stand side by side."""
 LEGEND = alt.Legend(title=None, orient="top", offset=4)
@@ -29,9 +33,11 @@ _SUBTITLE = "weighted, without copies of the picked input; whiskers: 95 % interv
 
 def prepared(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with the columns that charts add, and plain types."""
+    if "verdict_counts" in frame.columns:
+        frame = frame.assign(doubtful=[_doubtful_share(counts) for counts in frame["verdict_counts"]])
     wanted = (
         "site layer kind head feature bandwidth fcr fcr_low fcr_high chance chance_prior fcr_star "
-        "p_value q_value n_groups ess_ratio bits notes"
+        "p_value q_value n_groups ess_ratio bits doubtful notes"
     )
     frame = frame.reindex(columns=[c for c in wanted.split() if c in frame.columns])
     frame = frame.astype({c: np.float64 for c in ("layer", "head") if c in frame.columns})
@@ -40,6 +46,16 @@ def prepared(frame: pd.DataFrame) -> pd.DataFrame:
     else:
         frame = frame.assign(row=frame["site"])
     return frame
+
+
+def _doubtful_share(verdict_counts: Any) -> float:
+    """Share of the inversions behind a rate that are not to be believed.
+
+    >>> _doubtful_share("RELIABLE: 3, LOW_ESS: 1")
+    0.25
+    """
+    counts = {name: int(count) for name, count in re.findall(r"(\w+): (\d+)", str(verdict_counts))}
+    return sum(count for name, count in counts.items() if name in DOUBTFUL) / max(1, sum(counts.values()))
 
 
 def tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
@@ -111,7 +127,8 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
 
 
 def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> alt.TopLevelMixin:
-    """Layers against components and heads, coloured by the corrected rate; a dot marks q <= 0.05.
+    """Layers against components and heads, coloured by the corrected rate, pale where most inversions failed; a dot
+    marks q <= 0.05.
 
     With ``select`` a click on a cell selects its site, and the cells of the site in the parameter ``chosen`` are
     framed, in all panels.
@@ -127,6 +144,10 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
             legend=alt.Legend(title="corrected", format="%"),
         )
     )
+    if "doubtful" in frame.columns:
+        cells = cells.encode(
+            opacity=alt.when(f"datum.doubtful >= {PALE}").then(alt.value(0.35)).otherwise(alt.value(1))
+        )
     if select:
         here = "datum.site === chosen"
         cells = cells.encode(
@@ -153,7 +174,8 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
         "Feature consistency, corrected for chance",
         subtitle=[
             "0 %: as by chance, 100 %: every sample agrees; a dot: told from chance at q ≤ 0.05",
-            "an empty dot: told from chance too, but most inversions there are not to be relied on",
+            "an empty dot: told from chance too, but a quarter of the inversions or more are not to be relied on;",
+            "pale: half of them or more",
         ],
         anchor="start",
     )

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .fixing import Fixed, FixedToken
 
 WHICH = {
-    "first": "the first holds its token, and the second surely does not",
-    "second": "the second holds its token, and the first surely does not",
-    "both": "both hold the same token",
-    "apart": "each holds its token, and these are two different ones",
-    "neither": "neither holds a token there, or P(X) gives it anyway",
+    "first": "the first fixes its token, and the second surely does not",
+    "second": "the second fixes its token, and the first surely does not",
+    "both": "both fix the same token",
+    "apart": "each fixes its token, and these are two different ones",
+    "neither": "neither fixes a token there, or P(X) gives it anyway",
     "unknown": "the samples of one of them are too few to say",
 }
 """What can be said of a pair of tokens that stand for each other, and what it means."""

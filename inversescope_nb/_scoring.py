@@ -15,7 +15,7 @@ from ._permutation import Exchange, permutation_test
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
 from .reports import UNRELIABLE, ConsistencyReport
-from .verdicts import Verdict
+from .verdicts import DOUBTFUL
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -28,7 +28,6 @@ NEARLY_CONSTANT = 0.99
 """Above this chance level a feature hardly varies, and correcting for chance divides by almost nothing."""
 MANY = 0.25
 """From this share of the picks on, inversions that are not to be believed are named."""
-DOUBTFUL = {v.value for v in Verdict} - {Verdict.RELIABLE, Verdict.NO_INFORMATION}
 FEW_GROUPS = 10
 """Below this number of groups an interval over groups is rough."""
 
@@ -281,8 +280,8 @@ def _doubtful(cell: Cell) -> str:
     counts = Counter(pick.verdict for pick in cell.picks if pick.verdict in DOUBTFUL)
     if counts.total() < MANY * len(cell.picks):
         return ""
-    named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    return f"{UNRELIABLE}: {named} of {len(cell.picks)} inversions."
+    named = ", ".join(f"{count} {DOUBTFUL[name]}" for name, count in counts.most_common())
+    return f"{UNRELIABLE}: of {len(cell.picks)} inversions {named}."
 
 
 def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: float) -> str:

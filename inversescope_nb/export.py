@@ -170,6 +170,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             "map_by",
             "map_choices",
             "map_values",
+            "map_note",
             "stale",
             "code",
         ),
@@ -207,7 +208,13 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
     }
     if sweep.rows:
         state = _state(
-            sweep, ("rows", "where", "code"), can_sweep=False, label="", note="", frozen=True, status=dict(IDLE)
+            sweep,
+            ("rows", "where", "code", "stale"),
+            can_sweep=False,
+            label="",
+            note="",
+            frozen=True,
+            status=dict(IDLE),
         )
         chart = "anywidget:chart of the sweep" if "sweep" in drawn else None
         widgets["sweep"] = {"module": "site_sweep", "state": {**state, "chart": chart}}

@@ -40,6 +40,15 @@ class Verdict(StrEnum):
     OUTSIDE_PROMPT_DISTRIBUTION = "OUTSIDE_PROMPT_DISTRIBUTION"
 
 
+DOUBTFUL = {
+    Verdict.INVERTER_FAILED: "missed by the generator",
+    Verdict.LOW_ESS: "with few effective samples",
+    Verdict.CONSTANT: "of a site that does not vary",
+    Verdict.OUTSIDE_PROMPT_DISTRIBUTION: "of an input that P(X) has not",
+}
+"""Verdicts of inversions that are not to be believed, in words."""
+
+
 def judge(inv: Inversion) -> tuple[Verdict, str]:
     """The verdict, and why, in words."""
     if inv.is_constant:
@@ -54,7 +63,9 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
     why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {inv.khat:.2f}"
     heavy = inv.khat > _statistics.KHAT_UNRELIABLE and inv.ess < _EVEN * inv.n
     if inv.ess < max(_FEW, _SHARE * inv.n) or heavy:
-        return Verdict.LOW_ESS, f"{why}: draw more samples or widen the bandwidth"
+        few = inv.n * _SHARE > inv.ess >= _FEW  # many in number, of very many draws: the weights are uneven
+        share = f" ({inv.ess / inv.n:.0%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
+        return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why

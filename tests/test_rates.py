@@ -227,7 +227,7 @@ def test_doubtful_inversions_are_counted_in_the_notes(n_bad, noted) -> None:
     assert ("Not to be relied on: " in row["notes"]) == noted
     assert ("Not to be relied on: " in report.summary()) == noted
     if n_bad == 8:
-        assert "7 LOW_ESS, 1 INVERTER_FAILED of 8 inversions" in row["notes"]
+        assert "of 8 inversions 7 with few effective samples, 1 missed by the generator." in row["notes"]
 
 
 def test_a_comparison_where_hardly_any_group_differs_is_no_point() -> None:

@@ -105,7 +105,7 @@ def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(
         wide.sweep.sweep()
     wide.add_hypothesis(JOHN)
     assert wide.sweep.can_sweep
-    assert wide.sweep.label == "1 hypothesis at 2 sites: up to 16 inversions"
+    assert wide.sweep.label == "1 hypothesis at 2 sites: up to 16 inversions, 32 samples each"
     found = wide.sweep.sweep().wait(60)
     pick = isn.features.InputText.from_ids(wide.inversion.prompt_ids, lm)
     inputs = wide._backend.inputs.targets_for(pick, two_sites)[:8]
@@ -115,7 +115,7 @@ def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(
     )
     pd.testing.assert_frame_equal(found, report.to_frame())
     assert {row["site"] for row in wide.sweep.rows} == {SITE, OTHER}
-    assert wide.sweep.where == f"\u03b5 = 1, 8 inputs like {PROMPT!r}"
+    assert wide.sweep.where == f"\u03b5 = 1, 8 inputs like {PROMPT!r}, 32 samples each"
     assert not wide.sweep.status["running"]
 
 
@@ -139,6 +139,16 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     assert wide.site == OTHER
     settle(wide)
     assert str(wide.inversion.site) == OTHER
+    assert (wide.sweep.stale, wide.map_note) == ("", "")
+    wide.bandwidth = 0.5
+    settle(wide)
+    assert wide.sweep.stale == wide.map_note == "This sweep is at another bandwidth, \u03b5 = 1."
+    wide.position = 2
+    settle(wide)
+    assert wide.map_note == f"This sweep is of another input, {PROMPT!r}."
+    wide.position, wide.bandwidth = -1, 1.0
+    settle(wide)
+    assert wide.map_note == ""
     wide.sweep.chart._vl_selections = {"site": {"value": {"site": [SITE], "feature": [JOHN.name]}, "store": []}}
     assert (wide.site, wide.map_by) == (SITE, f"feature {JOHN.name}")
     settle(wide)
@@ -303,11 +313,11 @@ def test_what_the_map_can_be_coloured_by():
 def test_sites_whose_inversions_failed_are_in_doubt_and_do_not_set_the_scale():
     rates = frame(3, ["resid_post"], ["subject"])
     rates["bits"] = [4.2, 41.0, 3.0]
-    rates.loc[1, "notes"] = "Not to be relied on: 3 INVERTER_FAILED of 3 inversions."
+    rates.loc[1, "notes"] = "Not to be relied on: of 3 inversions 3 missed by the generator."
     found = map_values(rates, "bits")
     assert found["max"] == 5
     assert [entry["doubtful"] for entry in found["values"].values()] == [False, True, False]
-    assert "INVERTER_FAILED" in found["values"]["blocks.1.hook_resid_post"]["words"]
+    assert "missed by the generator" in found["values"]["blocks.1.hook_resid_post"]["words"]
     rates["notes"] = rates.loc[1, "notes"]
     assert map_values(rates, "bits")["max"] == 41  # there is nothing else
 
@@ -323,7 +333,7 @@ def test_a_rate_below_chance_is_drawn_at_none_and_a_missing_one_is_no_number():
     assert values[1] == {"value": None, "words": "no estimate undefined for all picks", "doubtful": False}
     rates.loc[0, "notes"] = "Only 8 groups of picks: the interval is rough."
     assert not map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["doubtful"]
-    rates.loc[0, "notes"] = "Not to be relied on: 5 LOW_ESS of 8 inversions."
+    rates.loc[0, "notes"] = "Not to be relied on: of 8 inversions 5 with few effective samples."
     assert map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["doubtful"]
 
 

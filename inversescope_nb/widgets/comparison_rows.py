@@ -22,9 +22,9 @@ LISTS = {"all": "all inputs", "only": "only here", "both": "in both"}
 POINTS = 300
 """Inputs of one inversion that the picture shows at most."""
 _SAID = {
-    "first": ("held here, not in the second", "held in the first, not here"),
-    "second": ("held in the second, not here", "held here, not in the first"),
-    "apart": ("held here; the second holds another token", "held here; the first holds another token"),
+    "first": ("fixed here, not in the second", "fixed in the first, not here"),
+    "second": ("fixed in the second, not here", "fixed here, not in the first"),
+    "apart": ("fixed here; the second fixes another token", "fixed here; the first fixes another token"),
 }
 
 

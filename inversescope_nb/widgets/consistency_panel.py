@@ -204,6 +204,7 @@ class ConsistencyPanel(PanelJobs):
                 "star": record["fcr_star"],
                 "n": record["n_targets"],
                 "p_value": record.get("p_value"),
+                "notes": record.get("notes"),
             }
             key = (_place(inversion), feature)
             kept = [(old, found) for old, found in kept if old != key]

@@ -22,6 +22,7 @@ from ..features import Feature
 from ..kernels import BANDWIDTHS, check_bandwidth
 from .backend import SAMPLES, TARGETS, Backend
 from .consistency_panel import ConsistencyPanel
+from .inputs import SWEEP_SAMPLES
 from .jobs import Job
 from .map_values import FEATURE, map_choices, map_values
 from .messages import STATIC, Callbacks, checked, guarded, handles
@@ -91,6 +92,8 @@ class InverseScopeWidget(PickJobs):
     map_choices = t.List(t.Dict(), default_value=map_choices(None)).tag(sync=True)
     map_values = t.Dict().tag(sync=True)
     """The number of each site that colours it; see `map_values`."""
+    map_note = t.Unicode("").tag(sync=True)
+    """What the colours are of, where that is something else than what is picked."""
     picker = anywidget.WidgetTrait().tag(sync=True)
     gallery = anywidget.WidgetTrait().tag(sync=True)
     panel = anywidget.WidgetTrait().tag(sync=True)
@@ -142,6 +145,7 @@ class InverseScopeWidget(PickJobs):
             sweep=self._sweep,
             kept=partial(self._sweep, only_kept=True),
             code=self._sweep_code,
+            samples=SWEEP_SAMPLES,
             background=self.background,
         )
         self.pinning = Pinning(self, backend)
@@ -166,6 +170,7 @@ class InverseScopeWidget(PickJobs):
         self.observe(lambda change: setattr(self.sweep, "site", change["new"]), names=["site"])
         self.sweep.on_show(self._swept)
         self.sweep.observe(self._colour_by_feature, names=["feature"])
+        t.dlink((self.sweep, "stale"), (self, "map_note"))
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:

@@ -45,6 +45,7 @@ class SiteSweep(MessageWidget):
         sweep: what "Sweep all sites" runs: ``sweep(features, inversion, n_targets, job)`` -> such a frame.
             Without it that button is not there.
         kept: what a sweep that was stopped had found, called like ``sweep``; None where it keeps nothing.
+        samples: how many samples ``sweep`` draws for each input, where that is to be said.
         code: what writes the Python of a sweep: ``code(features, inversion, n_targets)``.
         background: the thread on which it runs; None for one of its own.
 
@@ -77,6 +78,8 @@ class SiteSweep(MessageWidget):
     """The Python that gives the sweep shown, where that is known."""
     note = t.Unicode("").tag(sync=True)
     """What became of the last sweep, where it did not come to its end."""
+    stale = t.Unicode("").tag(sync=True)
+    """What the sweep shown is of, where that is something else than what is picked now; empty while they agree."""
 
     def __init__(
         self,
@@ -86,11 +89,13 @@ class SiteSweep(MessageWidget):
         sweep: Sweep | None = None,
         kept: Kept | None = None,
         code: Callable[[Sequence[Feature], Inversion, int], str] | None = None,
+        samples: int | None = None,
         background: Worker | None = None,
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
         self._sweep, self._kept, self._write_code = sweep, kept, code
+        self._each = f", {samples} samples each" if samples else ""
         self._inversion: Inversion | None = None
         self._features: list[Feature] = []
         self._ready: list[Feature] = []
@@ -100,6 +105,7 @@ class SiteSweep(MessageWidget):
         self._of: Hashable = None
         self._n_sites = 0
         self._in_part = False
+        self._shown_of: Inversion | None = None
         super().__init__()
         self._sites = Callbacks(self)
         self._shows = Callbacks(self)
@@ -139,6 +145,7 @@ class SiteSweep(MessageWidget):
             self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
             self.where, self.code, self.note = where, code, ""
         self._draw()
+        self._hold_against()
         self._shows(frame)
         self._refresh_picture()
 
@@ -189,6 +196,19 @@ class SiteSweep(MessageWidget):
         self._inversion, self._ready, self._of = inversion, list(ready), tuple(sites)
         self._n_sites = len(self._of)
         self._describe()
+        self._hold_against()
+
+    def _hold_against(self) -> None:
+        """Whether what is shown is of what is picked."""
+        now, shown = self._inversion, self._shown_of
+        if now is None or shown is None:
+            self.stale = ""
+        elif list(shown.prompt_ids) != list(now.prompt_ids):
+            self.stale = f"This sweep is of another input, {str(shown.text)!r}."
+        elif shown.bandwidth != now.bandwidth:
+            self.stale = f"This sweep is at another bandwidth, \u03b5 = {shown.bandwidth:g}."
+        else:
+            self.stale = ""
 
     def test(self, features: Sequence[Feature]) -> None:
         """The hypotheses of the next sweep; one that is shown is made of them anew, which takes no new samples."""
@@ -211,7 +231,9 @@ class SiteSweep(MessageWidget):
         if self.can_sweep:
             what = f"{len(features)} hypothes{'i' if len(features) == 1 else 'e'}s"
             ready = "" if self._features else " (ready-made ones, since none is under test)"
-            self.label = f"{what}{ready} at {self._n_sites} sites: up to {self.picks * self._n_sites:,} inversions"
+            self.label = (
+                f"{what}{ready} at {self._n_sites} sites: up to {self.picks * self._n_sites:,} inversions{self._each}"
+            )
         else:
             self.label = ""
 
@@ -272,8 +294,9 @@ class SiteSweep(MessageWidget):
         text = str(inversion.text)
         like = text if len(text) < 50 else f"\u2026{text[-49:]}"
         n = int(frame["n_targets"].max())  # there may be fewer like it than were asked for
-        where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}"
+        where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}{self._each}"
         code = self._write_code(features, inversion, picks) if self._write_code else ""
+        self._shown_of = inversion
         self.show(frame, where=where, code=code)
 
     def _show_kept(self, kept: Kept, features: Sequence[Feature], inversion: Inversion, picks: int) -> None:

@@ -200,12 +200,12 @@ function tabs(view: View): HTMLElement {
   const buttons = Object.entries(LISTS).map(([listed, [label, title]]) =>
     h("button", { type: "button", class: "isn-button isn-tab", title, "data-listed": listed, on: { click: () => view.write("listed", listed) } }, label),
   );
-  const words = (listed: Listed) => NAMES.map((name) => view.model.get(name)?.counts?.[listed] ?? 0).join(" + ");
+  const words = (listed: Listed) => NAMES.map((name) => `${name} ${view.model.get(name)?.counts?.[listed] ?? 0}`).join(", ");
   view.follow(["listed", "words"], () => {
     for (const button of buttons) {
       const listed = button.dataset["listed"] as Listed;
       attr(button, "aria-pressed", String(listed === view.model.get("listed")));
-      replace(button, LISTS[listed][0], h("span", { class: "isn-tab-count", title: "of the first + of the second" }, words(listed)));
+      replace(button, LISTS[listed][0], h("span", { class: "isn-tab-count", title: "different inputs of the first, and of the second" }, words(listed)));
     }
   });
   return h("div", { class: "isn-tabs", role: "group", "aria-label": "Which inputs are listed" }, ...buttons);

@@ -1,6 +1,6 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// bandwidth_range, bound, site_map, map_by, map_choices, map_values, status, stale, error, offer, code, model_name,
+// bandwidth_range, bound, site_map, map_by, map_choices, map_values, map_note, status, stale, error, offer, code, model_name,
 // frozen, picker, gallery, panel, sweep, pins, comparison.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
@@ -71,6 +71,11 @@ function mapSection(view: View): HTMLElement {
     by.value = view.model.get("map_by") ?? "";
     row.hidden = choices.length < 2;
   });
+  const note = h("p", { class: "isn-other-input" });
+  view.follow(["map_note", "map_by"], () => {
+    note.textContent = view.model.get("map_by") ? (view.model.get("map_note") ?? "") : "";
+    note.hidden = !note.textContent;
+  });
   const frozen = Boolean(view.model.get("frozen")); // a saved page: nothing can be chosen, so nothing asks for it
   view.follow(["site_map", "site", "map_values"], () => {
     const values: MapValues = view.model.get("map_values") ?? {};
@@ -82,7 +87,7 @@ function mapSection(view: View): HTMLElement {
   view.follow(["map_values"], () => {
     legend.hidden = frozen && !view.model.get("map_values")?.values;
   });
-  return section(frozen ? "Read at" : "Where to read", row, map.element, name, legend);
+  return section(frozen ? "Read at" : "Where to read", row, note, map.element, name, legend);
 }
 
 function bandwidthSection(view: View): HTMLElement {
@@ -193,7 +198,7 @@ export function drawScope(view: View): void {
   const faults = h("div");
   const ask: Ask = (method, params) => rpc.request(method, params).catch((error) => view.fail(error));
   const save = h("button", { type: "button", class: "isn-button", title: "Save what is shown as one HTML file that works offline" }, "Save as HTML");
-  save.addEventListener("click", () => ask("html").then((html) => html && saveFile("inversescope.html", "text/html", html)));
+  save.addEventListener("click", () => ask("html").then((html) => html && saveFile(`inversescope ${view.model.get("site")}.html`, "text/html", html)));
   const name = h("span", { class: "isn-model-name isn-mono" });
   view.follow(["model_name"], () => {
     name.textContent = view.model.get("model_name") ?? "";
@@ -221,7 +226,7 @@ export function drawScope(view: View): void {
       h(
         "div",
         { class: "isn-main" },
-        section("Inputs the model cannot tell from it", faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
+        section("Inputs the model cannot tell from it", h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one."), faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses")),
         sweep,
       ),

@@ -1,5 +1,5 @@
 // SiteSweep: hypotheses at all sites of a model, as heat maps and as a table; a click on a cell or a line goes to its
-// site. Traits: rows, where, chart, status, can_sweep, picks, choices, label, note, code, frozen, error.
+// site. Traits: rows, where, chart, status, can_sweep, picks, choices, label, note, stale, code, frozen, error.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
 import { h, replace, uid } from "./lib/dom.ts";
@@ -7,6 +7,7 @@ import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
+import { weak } from "./lib/rates_table.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
 import { keepStill } from "./lib/still.ts";
@@ -19,9 +20,6 @@ interface Rate {
   fcr: number | null;
   [column: string]: Value;
 }
-
-/** Whether most inversions behind a rate are not to be believed, in the words of `reports.UNRELIABLE`. */
-const weak = (row: Rate): boolean => String(row["notes"] ?? "").startsWith("Not to be relied on");
 
 /** Lines of the table; the file has all. */
 const SHOWN = 60;
@@ -85,7 +83,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
     const rows = ranked(view.model.get("rows") ?? []);
     title.textContent = `The same as a table (${rows.length})`;
     const some = rows.length > SHOWN ? `The ${SHOWN} highest above chance; the file has all. ` : "";
-    const doubt = rows.some(weak) ? "\u2020 Not to be relied on: point at the line for why." : "";
+    const doubt = rows.some(({ notes }) => weak(notes)) ? "\u2020 Not to be relied on: point at the line for why." : "";
     rest.textContent = some + doubt;
     rest.hidden = !rest.textContent;
     const frozen = Boolean(view.model.get("frozen"));
@@ -99,7 +97,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
         row["notes"] ? { title: row["notes"] } : null,
         h("th", { scope: "row", class: "isn-mono" }, site),
         h("td", null, row.feature),
-        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${weak(row) ? "\u2009\u2020" : ""}`),
+        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${weak(row["notes"]) ? "\u2009\u2020" : ""}`),
         ...[digits(row["chance"]), digits(row["fcr_star"]), digits(row["q_value"], 3), digits(row["bits"], 1), digits(row["ess_ratio"])],
       );
     });
@@ -113,9 +111,10 @@ export function drawSiteSweep(view: View): void {
   const faults = h("div");
   const note = h("p", { class: "isn-note", role: "status" });
   const where = h("p", { class: "isn-note" });
+  const stale = h("p", { class: "isn-other-input" });
   const chart = child(view, "chart", "the heat maps");
   chart.classList.add("isn-chart", "isn-heat");
-  const result = h("div", { class: "isn-sweep-result" }, where, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
+  const result = h("div", { class: "isn-sweep-result" }, stale, where, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
   // A click goes to a site: what is found there stands above, and may be higher or lower than what was there.
   chart.addEventListener("click", () => keepStill(chart, view.signal));
   result.addEventListener("click", (event) => (event.target as Element).closest("tbody button") && keepStill(chart, view.signal));
@@ -129,6 +128,10 @@ export function drawSiteSweep(view: View): void {
     const words: string = view.model.get("where") ?? "";
     const act = view.model.get("frozen") ? "" : " Click a cell to go to its site.";
     where.textContent = `${words ? `Measured at ${words}.` : ""}${act}`.trim();
+  });
+  view.follow(["stale"], () => {
+    stale.textContent = view.model.get("stale") ?? "";
+    stale.hidden = !stale.textContent;
   });
   view.follow(["error"], () => {
     const error = view.model.get("error");

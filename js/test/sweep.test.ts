@@ -8,7 +8,7 @@ const IDLE = { running: false, done: 0, total: 0, message: "", remaining_s: null
 
 describe("SiteSweep", () => {
   const rate = (site: string, star: number | null, more = {}) => ({ site, layer: 0, kind: "resid_post", head: null, feature: "subject", fcr: star, fcr_low: 0.1, fcr_high: 0.9, chance: 0.2, fcr_star: star, q_value: 0.01, bits: 3, ess_ratio: 0.5, notes: "", ...more });
-  const state = () => ({ rows: [rate("blocks.0.hook_resid_post", 0.1), rate("blocks.1.hook_resid_post", 0.8), rate("blocks.2.hook_resid_post", null, { notes: "Not to be relied on: 5 LOW_ESS of 8 inversions." })], where: "\u03b5 = 0.1", chart: null, status: IDLE, can_sweep: true, picks: 16, choices: [8, 16], label: "1 hypothesis at 3 sites: 48 inversions", note: "", error: null });
+  const state = () => ({ rows: [rate("blocks.0.hook_resid_post", 0.1), rate("blocks.1.hook_resid_post", 0.8), rate("blocks.2.hook_resid_post", null, { notes: "Not to be relied on: of 8 inversions 5 with few effective samples." })], where: "\u03b5 = 0.1", chart: null, status: IDLE, can_sweep: true, picks: 16, choices: [8, 16], label: "1 hypothesis at 3 sites: 48 inversions", note: "", error: null });
 
   it("starts, shows how far it is, and stops", () => {
     const { model, one, all } = mount(sweepModule, state());
@@ -30,7 +30,7 @@ describe("SiteSweep", () => {
     const { model, all } = mount(sweepModule, state());
     expect(all("tbody th").map((cell) => cell.textContent)).toEqual(["blocks.1.hook_resid_post", "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]);
     expect(all("tbody tr")[2]!.textContent).toContain("\u2020");
-    expect(all("tbody tr")[2]!.getAttribute("title")).toContain("5 LOW_ESS of 8");
+    expect(all("tbody tr")[2]!.getAttribute("title")).toContain("of 8 inversions 5");
     all("tbody button")[1]!.click();
     expect(model.last("go").params).toEqual({ site: "blocks.0.hook_resid_post", feature: "subject" });
   });
@@ -70,6 +70,12 @@ describe("SiteSweep", () => {
     close();
     await frames();
     expect(box.scrollTop).toBe(110);
+  });
+  it("says where it is of something else than what is picked", () => {
+    const { model, one } = mount(sweepModule, { ...state(), stale: "This sweep is of another input, 'a'." });
+    expect(one(".isn-other-input").textContent).toBe("This sweep is of another input, 'a'.");
+    model.update({ stale: "" });
+    expect(one(".isn-other-input").hidden).toBe(true);
   });
   it("saves all of it as CSV", () => {
     const files = watchDownloads();

@@ -17,7 +17,12 @@ export interface Estimate {
   star: number | null;
   n: number;
   p_value?: number | null;
+  /** What to beware of, of a measurement across inputs. */
+  notes?: string | null;
 }
+
+/** Whether some of the inversions behind a rate are not to be believed, in the words of `reports.UNRELIABLE`. */
+export const weak = (notes: unknown): boolean => String(notes ?? "").startsWith("Not to be relied on");
 
 export interface HypothesisRow {
   name: string;
@@ -27,6 +32,8 @@ export interface HypothesisRow {
   note: string | null;
   /** What else to know, such as where a hypothesis raises. */
   remark?: string | null;
+  /** What it is of, in words, where that is known. */
+  description?: string | null;
 }
 
 export function interval(estimate: Estimate | null): string {
@@ -38,7 +45,8 @@ export function interval(estimate: Estimate | null): string {
 /** What else is known of a rate, in a quiet line below it. */
 export function beside(estimate: Estimate | null): HTMLElement | null {
   if (!estimate || estimate.fcr == null) return null;
-  return h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
+  const numbers = h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike; the rate itself weighs them" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
+  return estimate.notes ? h("span", null, numbers, h("span", { class: `isn-beside${weak(estimate.notes) ? " isn-weak" : ""}` }, estimate.notes)) : numbers;
 }
 
 const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "bandwidth", "verdict"];
@@ -63,7 +71,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
     const here = note ? "" : ", for this input draws from P(X)";
-    const words = `FCR: the share of inputs that agree with the picked one (95 % interval), copies of it left out. Chance: the same for unrelated inputs: across inputs those of the other picks, which are like this one${here}, of all its tasks, which is easier to beat. FCR*: 0 at chance, 1 where all agree.`;
+    const words = `FCR, the feature consistency rate: the share of inputs that agree with the picked one (95 % interval), copies of it left out. Chance: the same for unrelated inputs: across inputs those of the other picks, which are like this one${here}, of all its tasks, which is easier to beat. FCR*: 0 at chance, 1 where all agree.`;
     replace(caption, note ? `${words} ` : words, note && h("strong", { class: "isn-chance-note" }, note));
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
@@ -89,7 +97,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
             h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
           ];
       const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");
-      return h("tr", null, h("th", { scope: "row" }, row.name, row.remark ? h("span", { class: "isn-beside isn-raises" }, row.remark) : null), ...cells, h("td", null, button));
+      return h("tr", null, h("th", { scope: "row" }, row.name, row.description && row.description !== row.name ? h("span", { class: "isn-beside" }, row.description) : null, row.remark ? h("span", { class: "isn-beside isn-raises" }, row.remark) : null), ...cells, h("td", null, button));
     });
     body.replaceChildren(...lines);
   });
