@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import inversescope_nb as isn
-from inversescope_nb import charts
+from inversescope_nb import _consistency_charts, charts
 from inversescope_nb.charts import consistency_chart, distance_histogram, information_chart, message, training_chart
 from inversescope_nb.features import InputText
 from inversescope_nb.reports import ROW_COLUMNS, ConsistencyReport
@@ -245,6 +245,20 @@ def test_trainings_are_shown_one_after_the_other() -> None:
     assert training_chart({}).to_dict()["mark"]["type"] == "text"
     packaged = isn.load_generator()
     assert len(training_chart(packaged).data) == len(training_chart(packaged.run_card).data) > 10
+
+
+def test_cells_of_which_half_the_inversions_failed_are_pale() -> None:
+    rates = frame(3, ["resid_post"], ["subject"])
+    rates["verdict_counts"] = [
+        "RELIABLE: 8",
+        "RELIABLE: 5, LOW_ESS: 2, INVERTER_FAILED: 1",
+        "INVERTER_FAILED: 4, RELIABLE: 4",
+    ]
+    found = spec(consistency_chart(rates, heatmap=True))
+    assert data(found)["doubtful"].tolist() == [0, 0.375, 0.5]
+    (cells,) = (layer for layer in found["layer"] if layer["mark"]["type"] == "rect")
+    assert cells["encoding"]["opacity"]["condition"] == [{"test": "datum.doubtful >= 0.5", "value": 0.35}]
+    assert doctest.testmod(_consistency_charts).failed == 0
 
 
 def test_a_cell_of_the_heat_map_can_be_chosen() -> None:

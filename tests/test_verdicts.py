@@ -40,7 +40,11 @@ def test_few_effective_samples_are_called_so() -> None:
     assert found.ess == pytest.approx(10, abs=0.01)
     assert found.verdict == Verdict.LOW_ESS  # a tenth of 200 is 20
     assert "effective sample size 10 of 200" in found.verdict_reason
-    assert weighted(one_of_ten[:100]).verdict == Verdict.LOW_ESS  # 5 of 100
+    assert "of the draws count" not in weighted(one_of_ten[:100]).verdict_reason  # 5 of 100: few, however drawn
+    assert weighted(one_of_ten[:100]).verdict == Verdict.LOW_ESS
+    twice = weighted(np.tile(one_of_ten, 2))
+    assert "effective sample size 20 of 400" in twice.verdict_reason
+    assert "(5% of the draws count, at least 10% should)" in twice.verdict_reason
 
 
 def test_a_heavy_tail_counts_where_the_weights_are_uneven() -> None:
