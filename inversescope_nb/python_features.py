@@ -24,7 +24,7 @@ from .features import Feature, InputText
 AT_HAND = "x is the text (a str), x.tokens its tokens, x.token_ids their ids (BOS counted); re and math are there"
 _HINT = f"write an expression, such as x.split()[0], or def f(x): ...; {AT_HAND}"
 _NAME = 48  # letters of a name that is made of the code
-_FAULTS = 1000  # inputs of which is kept what was raised
+_FAULTS = 10_000  # inputs of which is kept what was raised
 _numbers = count(1)
 
 
@@ -61,8 +61,10 @@ def python_feature(source: str, name: str | None = None) -> PythonFeature:
         except Cancelled:
             raise
         except (Exception, SystemExit) as error:  # exit() ends the code, not the kernel
-            if len(faults) < _FAULTS:
-                faults[str(text)] = _told(error, filename)
+            faults.pop(str(text), None)
+            faults[str(text)] = _told(error, filename)
+            if len(faults) > _FAULTS:  # the oldest go
+                del faults[next(iter(faults))]
             return None
 
     code = f"isn.features.python({_literal(source)}" + (f", name={name!r})" if name != own_name else ")")

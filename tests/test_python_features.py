@@ -123,3 +123,11 @@ def test_time_is_counted_for_each_call() -> None:
     assert limited(lambda: 5, "<typed>", limit_s=0.0) == 5, "only the typed code is looked at"
     with pytest.raises(TooLong):
         limited(lambda: eval(compile("[i for i in range(9)]", "<typed>", "eval")), "<typed>", limit_s=-1.0)
+
+
+def test_what_was_raised_last_is_kept(monkeypatch):
+    monkeypatch.setattr(python_features, "_FAULTS", 3)
+    first = python("x.index('z')")
+    for text in ("a", "b", "c", "a", "d"):
+        assert first(InputText(text)) is None
+    assert list(first.faults) == ["c", "a", "d"]

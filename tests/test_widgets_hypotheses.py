@@ -92,6 +92,7 @@ def test_where_it_raises_on_some_samples_they_are_counted_and_told(lm, generator
     assert row["here"]["fcr"] == pytest.approx(same)
     panel.show(isn.invert(lm, generator, "Mary gave the book to Paris", site=SITE, bandwidth=1.0, n=16))
     assert panel.rows[0]["note"] == f"not defined for the picked input: it raises {told}"
+    assert panel.rows[0]["remark"] is None, "no sample was looked at"
 
 
 def test_code_that_takes_its_time_is_ended_by_its_own_cancel(shown, monkeypatch):
@@ -231,6 +232,10 @@ def test_proposing_can_be_stopped(shown, monkeypatch):
     with pytest.raises(Cancelled):
         job.wait(5)
     assert (shown.panel.error, shown.panel.status["running"]) == (None, False)
+    assert shown.panel.stopped == "Stopped while looking for hypotheses: nothing of it is kept."
+    monkeypatch.undo()
+    shown.panel.propose().wait(30)
+    assert shown.panel.stopped == ""
 
 
 # -- across bandwidths --------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ def row_of(
             row["note"] = "not defined for the picked input" + (f": it raises {fault}" if fault else "")
         elif rate["fcr"] is None:
             row["note"] = f"{label}: all samples are copies of the picked input, nothing is left to compare"
-        row["remark"] = _raised(feature, inversion.texts)
+        if label is not None:  # else the samples were not looked at
+            row["remark"] = _raised(feature, inversion.texts)
     return as_json(row)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets as t
 
 from .._bandwidth_charts import is_doubtful
-from ..errors import InvalidArgument, InverseScopeError
+from ..errors import Cancelled, InvalidArgument, InverseScopeError
 from ..features import Feature, InputText
 from .jobs import Job, Worker
 from .messages import IDLE, MessageWidget, as_json, handles, status_of
@@ -36,6 +36,8 @@ class PanelJobs(MessageWidget):
     """Base of `ConsistencyPanel`, which has the hypotheses and shows the inversion."""
 
     status = t.Dict(dict(IDLE)).tag(sync=True)
+    stopped = t.Unicode("").tag(sync=True)
+    """What was stopped, until something else is started."""
     proposals = t.Dict(default_value=None, allow_none=True).tag(sync=True)
     """``{note, items: [{name, sentence, folded}]}`` of the inversion shown; None where none were asked for."""
     curves = t.List(t.Dict()).tag(sync=True)
@@ -66,6 +68,8 @@ class PanelJobs(MessageWidget):
                 self._behind_now.discard(job)
                 if not self._behind_now:
                     self.status = dict(IDLE)
+            if isinstance(job.error, Cancelled) and not job.superseded:
+                self.stopped = f"Stopped while {words}: nothing of it is kept."
             if job.error is not None:
                 self.fail(job.error)
                 return
@@ -75,6 +79,7 @@ class PanelJobs(MessageWidget):
                 self.fail(error)
 
         self.clear_error()
+        self.stopped = ""
         with self._rows_turn:
             self.status = status_of(None, "waiting")
             job = self.behind.submit(

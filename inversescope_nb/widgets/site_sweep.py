@@ -264,7 +264,8 @@ class SiteSweep(MessageWidget):
             raise InvalidArgument("there is no hypothesis to sweep", hint="add one first")
         study = self._now()
         self.clear_error()
-        self.note, self.status = "", status_of(None, "waiting")
+        self.note = "The sites that were done are shown; the others come all at the end." if self._in_part else ""
+        self.status = status_of(None, "waiting")
         return self.worker.submit(
             "sweep",
             lambda job: run(features, inversion, picks, job),

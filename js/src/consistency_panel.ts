@@ -1,6 +1,6 @@
 // ConsistencyPanel: hypotheses about the inputs found, and how consistently each holds, as a chart and as the
 // same numbers in a table. Traits: features, rows, measured, where, chart, drawn, proposals, curves, ready, status,
-// error, measure_label, bandwidths_label, chance_note, doubt, code, frozen.
+// stopped, error, measure_label, bandwidths_label, chance_note, doubt, code, frozen.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
 import { chartChoice, curvesTable } from "./lib/curves.ts";
@@ -34,16 +34,22 @@ export function drawConsistencyPanel(view: View): void {
   const chart = child(view, "chart", "the chart");
   chart.classList.add("isn-chart");
   const progress = progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error)));
+  const stopped = h("p", { class: "isn-note", role: "status" });
+  view.follow(["stopped"], () => {
+    stopped.textContent = view.model.get("stopped") ?? "";
+    stopped.hidden = !stopped.textContent;
+  });
   const measureRow = h("div", { class: "isn-row isn-measure" }, measure, measureNote);
   const bandwidthsRow = h("div", { class: "isn-row isn-measure" }, bandwidths, bandwidthsNote);
-  const form = h("div", { class: "isn-hypotheses" }, hypothesisForm(view, rpc), h("div", { class: "isn-row" }, propose, h("span", { class: "isn-note" }, "hypotheses from these samples")));
+  const form = h("div", { class: "isn-hypotheses" }, hypothesisForm(view, rpc));
+  const proposeRow = h("div", { class: "isn-row" }, propose, h("span", { class: "isn-note" }, "hypotheses from these samples"));
   const rates = h("div", { class: "isn-rates" }, chartChoice(view), chart, ratesTable(view, rpc), curvesTable(view));
-  const body = h("div", { class: "isn-panel-body" }, form, proposalsList(view, rpc), faults, measureRow, bandwidthsRow, progress, rates, history(view), codeBox(view, "Copy these rates as Python"));
+  const body = h("div", { class: "isn-panel-body" }, form, faults, rates, proposeRow, proposalsList(view, rpc), measureRow, bandwidthsRow, progress, stopped, history(view), codeBox(view, "Copy these rates as Python"));
   view.root.append(empty, body);
   // Where nothing is inverted there is nothing to test, but a measurement that runs, and those that were made, stay.
   view.follow(["ready"], () => {
     const ready = Boolean(view.model.get("ready"));
-    form.hidden = Boolean(view.model.get("frozen")) || !ready;
+    form.hidden = proposeRow.hidden = Boolean(view.model.get("frozen")) || !ready;
     empty.hidden = ready;
     rates.hidden = !ready;
   });

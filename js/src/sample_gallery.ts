@@ -163,7 +163,11 @@ function drawList(view: View): HTMLElement {
   file.addEventListener("click", () => {
     const now = query();
     allRows((start) => source(now, start)).then(
-      (rows) => save("inputs.csv", "text/csv", csv(CSV_COLUMNS, rows.map((row) => CSV_COLUMNS.map((name) => row[name as keyof Row])))),
+      (rows) => {
+        const { site, bandwidth, tokens } = summary();
+        const lines = rows.map((row) => [...CSV_COLUMNS.map((name) => row[name as keyof Row]), tokens.join(""), site, bandwidth]);
+        save("inputs.csv", "text/csv", csv([...CSV_COLUMNS, "picked", "site", "bandwidth"], lines));
+      },
       (error) => view.fail(error),
     );
   });

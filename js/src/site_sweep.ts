@@ -106,15 +106,30 @@ function table(view: View, rpc: Rpc): HTMLElement {
   return h("div", { class: "isn-sweep-table" }, h("div", { class: "isn-downloads" }, file), box);
 }
 
+/** The best of each hypothesis, where its inversions can be relied on, in words; of the first few. */
+export function best(rows: Rate[]): string {
+  const found = new Map<string, Rate>();
+  for (const row of ranked(rows)) {
+    if (!found.has(row.feature) && typeof row["fcr_star"] === "number" && !weak(row["notes"])) found.set(row.feature, row);
+  }
+  const words = [...found.values()].slice(0, 4).map((row) => `${row.feature}: ${row.site} (FCR ${number(row.fcr)}, FCR* ${number(row["fcr_star"] as number)})`);
+  return words.length ? `Highest above chance, of what can be relied on: ${words.join("; ")}.` : "";
+}
+
 export function drawSiteSweep(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
   const note = h("p", { class: "isn-note", role: "status" });
   const where = h("p", { class: "isn-note" });
+  const highest = h("p", { class: "isn-note" });
+  view.follow(["rows"], () => {
+    highest.textContent = best(view.model.get("rows") ?? []);
+    highest.hidden = !highest.textContent;
+  });
   const stale = h("p", { class: "isn-other-input" });
   const chart = child(view, "chart", "the heat maps");
   chart.classList.add("isn-chart", "isn-heat");
-  const result = h("div", { class: "isn-sweep-result" }, stale, where, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
+  const result = h("div", { class: "isn-sweep-result" }, stale, where, highest, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
   // A click goes to a site: what is found there stands above, and may be higher or lower than what was there.
   chart.addEventListener("click", () => keepStill(chart, view.signal));
   result.addEventListener("click", (event) => (event.target as Element).closest("tbody button") && keepStill(chart, view.signal));

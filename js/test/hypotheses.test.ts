@@ -16,6 +16,12 @@ describe("a hypothesis in Python", () => {
     return { ...view, editor: view.one("textarea") as HTMLTextAreaElement };
   }
 
+  it("says that what was stopped left nothing", () => {
+    const { model, el } = mount(panelModule, { ...state(), stopped: "Stopped while measuring: nothing of it is kept." });
+    expect(el.textContent).toContain("Stopped while measuring");
+    model.update({ stopped: "" });
+    expect(el.textContent).not.toContain("Stopped while measuring");
+  });
   it("is there when chosen, and says what is at hand", () => {
     const { editor, one } = open();
     expect(editor.closest("[hidden]")).toBeNull();

@@ -1,7 +1,7 @@
 // The sweep over all sites: its own widget, and the map of the model that it colours.
 import { describe, expect, it } from "vitest";
 import scopeModule from "../src/scope.ts";
-import sweepModule, { ranked } from "../src/site_sweep.ts";
+import sweepModule, { best, ranked } from "../src/site_sweep.ts";
 import { choose, key, mount, watchDownloads } from "./fake.ts";
 
 const IDLE = { running: false, done: 0, total: 0, message: "", remaining_s: null, stopping: false };
@@ -70,6 +70,12 @@ describe("SiteSweep", () => {
     close();
     await frames();
     expect(box.scrollTop).toBe(110);
+  });
+  it("names the best site of each hypothesis among those that can be relied on", () => {
+    expect(best([rate("a", 0.9, { notes: "Not to be relied on: all" }), rate("b", 0.5), rate("c", 0.7), rate("d", 0.2, { feature: "verb" })])).toBe(
+      "Highest above chance, of what can be relied on: subject: c (FCR 0.70, FCR* 0.70); verb: d (FCR 0.20, FCR* 0.20).",
+    );
+    expect(best([rate("a", null)])).toBe("");
   });
   it("says where it is of something else than what is picked", () => {
     const { model, one } = mount(sweepModule, { ...state(), stale: "This sweep is of another input, 'a'." });

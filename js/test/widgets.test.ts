@@ -366,7 +366,7 @@ describe("SampleGallery", () => {
     const [name, text] = files[0]!;
     const lines = text.trim().split("\r\n");
     expect([name, lines.length]).toEqual(["inputs.csv", 52]);
-    expect(lines[1]).toBe("0,'=0,0,0.5,1,true,true,true,-3,-8.5,-9,0.1,0.99");
+    expect(lines[1]).toBe("0,'=0,0,0.5,1,true,true,true,-3,-8.5,-9,0.1,0.99,<bos>When Mary,blocks.0.hook_resid_post,0.1");
   });
   it("moves between inputs with the arrow keys", () => {
     const { all } = mount(galleryModule, state());
@@ -544,6 +544,10 @@ describe("InverseScopeWidget", () => {
     const cell = all("button.isn-map-cell")[3]!;
     cell.focus();
     key(cell, "ArrowLeft");
+    expect(document.activeElement?.getAttribute("title")).toContain("blocks.1.hook_attn_out");
+    key(document.activeElement!, "End");
+    expect(document.activeElement).toBe(cell);
+    key(cell, "Home");
     expect(document.activeElement?.getAttribute("title")).toContain("blocks.1.hook_attn_out");
   });
   it("unfolds the heads of a layer, by hand or because one of them is chosen", () => {

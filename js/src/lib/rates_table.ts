@@ -71,7 +71,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
     const here = note ? "" : ", for this input draws from P(X)";
-    const words = `FCR, the feature consistency rate: the share of inputs that agree with the picked one (95 % interval), copies of it left out. Chance: the same for unrelated inputs: across inputs those of the other picks, which are like this one${here}, of all its tasks, which is easier to beat. FCR*: 0 at chance, 1 where all agree.`;
+    const words = `FCR, the feature consistency rate: the share of inputs that agree with the picked one (95 % interval), copies of it left out. Chance: the same for unrelated inputs: across inputs those of the other picks, which are like this one${here}, of all its tasks, which is easier to beat. FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike; the FCR weighs them.`;
     replace(caption, note ? `${words} ` : words, note && h("strong", { class: "isn-chance-note" }, note));
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);

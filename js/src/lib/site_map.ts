@@ -169,7 +169,7 @@ export class SiteMapView {
   private key(event: KeyboardEvent): void {
     const here = this.cells.find((cell) => cell.button === event.target);
     if (!here || event.altKey || event.ctrlKey || event.metaKey) return;
-    const step: Record<string, [number, number]> = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    const step: Record<string, [number, number]> = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0], Home: [0, -Infinity], End: [0, Infinity] };
     const move = step[event.key];
     if (!move) {
       if (event.key === "h" && this.map?.head_template) this.fold(this.layerOfRow(here.row));

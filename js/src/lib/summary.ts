@@ -89,10 +89,12 @@ export function summaryView(summary: Summary, picture = true): HTMLElement {
   const prior = summary.prior_is_exact ? `relative to P(X): ${summary.prior}` : `relative to P(X): ${summary.prior}, as the generator learned it (it cannot be scored exactly here)`;
   const reweighed = summary.drawn_at !== summary.bandwidth ? h("p", { class: "isn-note" }, `Samples drawn at \u03b5 = ${summary.drawn_at}, weighed anew for \u03b5 = ${summary.bandwidth}.`) : null;
   const sentence = summary.fixed?.sentence ? h("p", { class: "isn-answer" }, summary.fixed.sentence) : null;
+  const known = summary.verdict === "RELIABLE" && summary.bits != null && summary.bits >= 1;
+  const across = known && summary.fixed?.states.includes("free") ? h("p", { class: "isn-note" }, "Free tokens may be tied to each other, as the digits of a sum that is held are: hypotheses that are proposed say what the inputs share beyond single tokens.") : null;
   return h(
     "div",
     { class: "isn-summary" },
-    h("div", { class: "isn-summary-words" }, sentence, verdict, ...(summary.remarks ?? []).map((words) => h("p", { class: "isn-remark" }, words)), figures, reweighed, h("p", { class: "isn-note" }, prior)),
+    h("div", { class: "isn-summary-words" }, sentence, across, verdict, ...(summary.remarks ?? []).map((words) => h("p", { class: "isn-remark" }, words)), figures, reweighed, h("p", { class: "isn-note" }, prior)),
     picture ? distancesView(summary) : null,
   );
 }
