@@ -395,10 +395,11 @@ def test_bits_are_not_shown_where_next_to_nothing_carries_the_estimate(lm, promp
 
 def test_a_panel_tests_written_hypotheses(lm, generator):
     inversion = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=64)
-    panel = ConsistencyPanel(inversion, features=[isn.Feature("length", len)])
+    panel = ConsistencyPanel(inversion, features=[isn.Feature("length", len, "its letters")])
     assert ask(panel, "add", kind="contains", value="John")["kind"] == "result"
     assert ask(panel, "add", kind="ready", name="length")["kind"] == "result"
     assert [row["name"] for row in panel.rows] == ["contains 'John'", "length"]
+    assert [row.get("description") for row in panel.rows] == [None, "its letters"]
     assert panel.chart.spec["layer"]
     assert panel.rows[0]["label"] == "True"
     again = ask(panel, "add", kind="contains", value="John")

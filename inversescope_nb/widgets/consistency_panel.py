@@ -216,7 +216,10 @@ class ConsistencyPanel(PanelJobs):
     def _row(self, feature: Feature) -> dict[str, Any]:
         inversion = self._inversion
         across = None if inversion is None else self._measured_for.get((_place(inversion), feature))
-        return row_of(inversion, self._pick, feature, self._prior, across)
+        row = row_of(inversion, self._pick, feature, self._prior, across)
+        if feature.name in self._ready_made:  # of the others the name says it all
+            row["description"] = feature.description
+        return row
 
     def _refresh(self) -> None:
         while True:

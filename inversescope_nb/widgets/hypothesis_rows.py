@@ -78,7 +78,7 @@ def row_of(
 ) -> dict[str, Any]:
     """``{name, label, here, across, note, remark}`` of one hypothesis; raises `FeatureError` as the feature does."""
     row: dict[str, Any] = {"name": feature.name, "label": None, "here": None, "across": across, "note": None}
-    row["remark"], row["description"] = None, feature.description
+    row["remark"] = None
     if inversion is not None and pick is not None:
         label, rate = rate_of_pick(inversion, pick, feature, prior)
         row["label"] = None if label is None else str(label)
