@@ -16,8 +16,8 @@ import { toolbar } from "./lib/toolbar.ts";
 /** What the shading says; the picker's says the same of the picked input. */
 const PINNED = "given the activation: likelier (+), less likely (\u2212)";
 const HOVER_MS = 120;
-/** Rows that the browser lays out, or skips, together: as few as pass in a frame of fast scrolling. */
-const GROUP = 10;
+/** Rows that the browser lays out, or skips, together (ten were no quicker). */
+const GROUP = 50;
 /** Tokens of the picked input up to which its columns stand side by side without scrolling. */
 const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
