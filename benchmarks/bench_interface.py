@@ -6,7 +6,8 @@ Sizes are of the built bundles. Times are taken in the page (`performance.now`),
 message that shows a widget to its tokens on the screen (the cell was run before, so all is warm), from a click on a
 token to its 64 inputs, from another bandwidth to the samples weighed anew, from Stop to a widget at rest (worst and
 median of several moments in an inversion of 4,096 samples). Frames are counted while a list of 5,000 samples is
-scrolled from end to end, and the tokens of a prompt of 1,000; a Chromium without a window paints up to 60 a second.
+scrolled from end to end, beside a bare list of as many lines of text in the same page (what the machine can do at all),
+and the tokens of a prompt of 1,000; a Chromium without a window paints up to 60 a second.
 Needs the browser that the tests need.
 """
 
@@ -106,6 +107,20 @@ SCROLL = """([seconds, share, selector]) => new Promise((resolve) => {
   };
   requestAnimationFrame(step);
 })"""
+PLAIN = """() => {
+  const list = document.querySelector(".isn-scope .isn-samples");
+  const bare = document.createElement("div");
+  bare.id = "bare";
+  bare.style.cssText = `height: ${list.clientHeight}px; overflow: auto; font: 13px monospace`;
+  for (const row of list.querySelectorAll(".isn-sample")) {
+    const line = document.createElement("div");
+    line.textContent = row.textContent;
+    line.style.height = `${row.offsetHeight || 28}px`;
+    bare.append(line);
+  }
+  list.after(bare);
+  bare.scrollIntoView({ block: "center" });
+}"""
 MORE = """() => new Promise((resolve) => {
   const list = document.querySelector(".isn-scope .isn-samples");
   const more = document.querySelector(".isn-scope .isn-more");
@@ -204,6 +219,9 @@ def scrolled(page: Page, samples: int, seconds: float) -> list[dict[str, Any]]:
         late = 100 * sum(d > 25 for d in deltas) / len(deltas)
         out.append({"what": f"frames a second, {what}", "measured": rate, "worst": 1000 / max(deltas), "limit": 60.0})
         out.append({"what": "frames of more than 25 ms, %", "measured": late})
+    page.evaluate(PLAIN)
+    deltas = page.evaluate(SCROLL, [seconds, 1.0, "#bare"])
+    out.append({"what": "a bare list of as many lines of text", "measured": 1000 * len(deltas) / sum(deltas)})
     return out
 
 
