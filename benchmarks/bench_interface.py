@@ -21,7 +21,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 import pandas as pd
 from _results import name_argument, write
 
@@ -29,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
 
 from _requirements import missing_for_browser_tests  # noqa: E402 - beside the tests
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells  # noqa: E402 - beside the tests
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, write_notebook  # noqa: E402 - beside the tests
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -149,13 +148,6 @@ KEYS = """() => new Promise((resolve) => {
 })"""
 
 
-def notebook(folder: Path) -> None:
-    """A notebook that makes a widget, shows it again, and shows a long prompt."""
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (CELL, AGAIN, LONG)])
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(book, folder / "interface.ipynb")
-
-
 def sizes() -> list[dict[str, Any]]:
     """Each bundle's size; the chart's, with Vega in it, has no limit."""
     built = json.loads((ROOT / "inversescope_nb" / "static" / "manifest.json").read_text(encoding="utf-8"))
@@ -250,7 +242,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "notebooks").mkdir()
-        notebook(folder / "notebooks")
+        write_notebook(folder / "notebooks" / "interface.ipynb", CELL, AGAIN, LONG)
         with jupyter_lab(folder / "notebooks", folder) as url, browser_page(1440, 1900) as (page, _errors):
             open_notebook(page, url, "interface.ipynb")
             run_all_cells(page)

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nbformat
 from _requirements import find_browser
 
 if TYPE_CHECKING:
@@ -149,6 +150,13 @@ def run_all_cells(page: Page) -> None:
     )
     wrong = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
     assert wrong.count() == 0, wrong.all_inner_texts()
+
+
+def write_notebook(path: Path, *sources: str) -> None:
+    """A notebook with these cells of code, not run."""
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
 
 
 def use_theme(page: Page, name: str) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme, write_notebook
 from test_quickstart import ROWS, SCOPE, Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -27,9 +26,7 @@ COMPARED = f"{SCOPE} .isn-compared .isn-sample:not(.isn-sample-head)"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The notebook, opened and run."""
     folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SOURCE, "1 + 1")])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "pins.ipynb")
+    write_notebook(folder / "pins.ipynb", SOURCE, "1 + 1")
     with jupyter_lab(folder, scratch) as url, browser_page(1440, 1900) as (page, errors):
         open_notebook(page, url, "pins.ipynb")
         run_all_cells(page)

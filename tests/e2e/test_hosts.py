@@ -13,10 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, free_port, jupyter_notebook, open_notebook, run_all_cells, serving
+from lab import browser_page, free_port, jupyter_notebook, open_notebook, run_all_cells, serving, write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -38,9 +37,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a notebook of one cell."""
     made = tmp_path / "notebooks"
     made.mkdir()
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel)
-    nbformat.write(notebook, made / "widget.ipynb")
+    write_notebook(made / "widget.ipynb", CELL)
     return made
 
 

@@ -7,14 +7,13 @@ Pictures go to a temporary folder, or with ``ISN_KEEP_SCREENSHOTS`` set to a fol
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme, write_notebook
 from pictures import take
 from test_quickstart import ROWS, SCOPE, Lab
 
@@ -29,10 +28,7 @@ TALLEST = 1900
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A notebook of one cell, opened and run."""
     folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
-    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": CODE, "id": "one"}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    (folder / "hypotheses.ipynb").write_text(json.dumps(notebook))
+    write_notebook(folder / "hypotheses.ipynb", CODE)
     with jupyter_lab(folder, scratch) as url, browser_page(1440, TALLEST) as (page, errors):
         open_notebook(page, url, "hypotheses.ipynb")
         run_all_cells(page)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -45,10 +44,7 @@ ON_SCREEN = """() => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
-    cell = {"cell_type": "code", "id": "one", "metadata": {}, "source": CELL, "outputs": [], "execution_count": None}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    (folder / "long.ipynb").write_text(json.dumps(notebook))
+    write_notebook(folder / "long.ipynb", CELL)
     with jupyter_lab(folder, scratch) as url, browser_page(1440, 1000) as (page, errors):
         open_notebook(page, url, "long.ipynb")
         run_all_cells(page)

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, write_notebook
 from pictures import folder_for, take
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def show(page: Page, url: str, folder: Path, name: str, cell: str) -> None:
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata=kernel), folder / name)
+    write_notebook(folder / name, cell)
     open_notebook(page, url, name)
     run_all_cells(page)
     page.wait_for_selector(f"{SCOPE} button.isn-token")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from checks import accessibility_faults, standing_out
-from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme
+from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme, write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -25,10 +24,7 @@ w"""
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
-    cell = {"cell_type": "code", "id": "one", "metadata": {}, "source": CODE, "outputs": [], "execution_count": None}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    (folder / "sweep.ipynb").write_text(json.dumps(notebook))
+    write_notebook(folder / "sweep.ipynb", CODE)
     with jupyter_lab(folder, scratch) as url, browser_page(1440, 1000) as (page, errors):
         open_notebook(page, url, "sweep.ipynb")
         run_all_cells(page)
