@@ -149,6 +149,11 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     wide.position, wide.bandwidth = -1, 1.0
     settle(wide)
     assert wide.map_note == ""
+    wide.bandwidth = 0.5
+    settle(wide)
+    assert wide.map_note
+    wide.sweep.show(rates, where="elsewhere")  # somebody's own: of nothing that is picked here
+    assert wide.map_note == ""
     wide.sweep.chart._vl_selections = {"site": {"value": {"site": [SITE], "feature": [JOHN.name]}, "store": []}}
     assert (wide.site, wide.map_by) == (SITE, f"feature {JOHN.name}")
     settle(wide)
@@ -216,7 +221,9 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     assert wide.error is None
     assert not wide.sweep.status["running"]
     stopped_at = len(done)
-    wide.sweep.sweep().wait(60)
+    job = wide.sweep.sweep()
+    assert wide.sweep.note.startswith("The sites that were done are shown")
+    job.wait(60)
     assert len(done) - stopped_at == 8  # one site was kept
     assert wide.sweep.note == ""
     assert len(wide.sweep.rows) == 2

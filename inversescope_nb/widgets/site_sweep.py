@@ -104,7 +104,7 @@ class SiteSweep(MessageWidget):
         self._swept_of: set[Feature] = set()
         self._of: Hashable = None
         self._n_sites = 0
-        self._in_part = False
+        self._part_of: tuple[Any, ...] | None = None
         self._shown_of: Inversion | None = None
         super().__init__()
         self._sites = Callbacks(self)
@@ -134,12 +134,16 @@ class SiteSweep(MessageWidget):
         Raises:
             InvalidArgument: it is none.
         """
+        self._show(frame, where, code, of=None)
+
+    def _show(self, frame: pd.DataFrame, where: str, code: str, *, of: Inversion | None, part_of: Any = None) -> None:
+        """The same; ``of``: whose sweep it is, ``part_of``: the study that it is a part of."""
         missing = {"site", "feature", "fcr"} - set(frame.columns)
         if missing:
             raise InvalidArgument(
                 f"the frame has no column {', '.join(sorted(missing))}", hint="pass ConsistencyReport.to_frame()"
             )
-        self._frame = frame
+        self._frame, self._shown_of, self._part_of = frame, of, part_of
         records = frame[[c for c in _COLUMNS if c in frame.columns]].astype(object).to_dict("records")
         with self.hold_sync():
             self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
@@ -264,7 +268,9 @@ class SiteSweep(MessageWidget):
             raise InvalidArgument("there is no hypothesis to sweep", hint="add one first")
         study = self._now()
         self.clear_error()
-        self.note = "The sites that were done are shown; the others come all at the end." if self._in_part else ""
+        self.note = (
+            "The sites that were done are shown; the others come all at the end." if study == self._part_of else ""
+        )
         self.status = status_of(None, "waiting")
         return self.worker.submit(
             "sweep",
@@ -278,12 +284,12 @@ class SiteSweep(MessageWidget):
             return
         try:
             if job.error is None:
-                self._study, self._swept_of, self._in_part = study, set(features), False
+                self._study, self._swept_of = study, set(features)
                 self._show_found(job.result, features, inversion, study[2])
             elif job.cancel.is_set():
                 self.note = STOPPED
-                if self._kept is not None and (self._in_part or not self.rows):  # a whole one is not lost for it
-                    self._show_kept(self._kept, features, inversion, study[2])
+                if self._kept is not None and (self._part_of or not self.rows):  # a whole one is not lost for it
+                    self._show_kept(self._kept, features, inversion, study)
             else:
                 self.fail(job.error)
         except Exception as error:
@@ -291,16 +297,22 @@ class SiteSweep(MessageWidget):
         finally:
             self.status = dict(IDLE)
 
-    def _show_found(self, frame: pd.DataFrame, features: Sequence[Feature], inversion: Inversion, picks: int) -> None:
+    def _show_found(
+        self,
+        frame: pd.DataFrame,
+        features: Sequence[Feature],
+        inversion: Inversion,
+        picks: int,
+        part_of: tuple[Any, ...] | None = None,
+    ) -> None:
         text = str(inversion.text)
         like = text if len(text) < 50 else f"\u2026{text[-49:]}"
         n = int(frame["n_targets"].max())  # there may be fewer like it than were asked for
         where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}{self._each}"
         code = self._write_code(features, inversion, picks) if self._write_code else ""
-        self._shown_of = inversion
-        self.show(frame, where=where, code=code)
+        self._show(frame, where, code, of=inversion, part_of=part_of)
 
-    def _show_kept(self, kept: Kept, features: Sequence[Feature], inversion: Inversion, picks: int) -> None:
+    def _show_kept(self, kept: Kept, features: Sequence[Feature], inversion: Inversion, study: tuple[Any, ...]) -> None:
         """What a stopped sweep had found, behind the Stop; another sweep takes its place."""
 
         def shown(job: Job) -> None:
@@ -310,15 +322,14 @@ class SiteSweep(MessageWidget):
                 if job.error is not None:
                     raise job.error
                 if job.result is not None:
-                    self._in_part = True
-                    self._show_found(job.result, features, inversion, picks)
+                    self._show_found(job.result, features, inversion, study[2], part_of=study)
                     n = job.result["site"].nunique()
                     done = "1 site that was done is" if n == 1 else f"{n} sites that were done are"
                     self.note = f"{STOPPED} The {done} shown."
             except Exception as error:
                 self.fail(error)
 
-        self.worker.submit("sweep", lambda job: kept(features, inversion, picks, job), on_done=shown)
+        self.worker.submit("sweep", lambda job: kept(features, inversion, study[2], job), on_done=shown)
 
     def _picture(self) -> str:
         from ..export import sweep_fragment

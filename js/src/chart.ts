@@ -43,6 +43,7 @@ class Chart {
     this.shown?.finalize();
     this.shown = null;
     if (!spec) {
+      this.el.style.minHeight = ""; // of a drawing that was on its way
       this.el.replaceChildren();
       return;
     }

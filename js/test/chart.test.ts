@@ -83,6 +83,9 @@ describe("a chart", () => {
     expect(el.style.minHeight).toBe("120px");
     await vi.waitFor(() => expect(labels(el)).toContain("third"), 5000);
     await vi.waitFor(() => expect(el.style.minHeight).toBe(""), 5000);
+    model.update({ spec: { ...SPEC, mark: "point" } });
+    model.update({ spec: null }); // while that is drawn
+    expect(el.style.minHeight).toBe("");
   });
   it("leaves nothing behind: no listener, no drawing, not even one that was on its way", async () => {
     const { el, model, close } = mount(chart, state());

@@ -46,7 +46,7 @@ export function interval(estimate: Estimate | null): string {
 export function beside(estimate: Estimate | null): HTMLElement | null {
   if (!estimate || estimate.fcr == null) return null;
   const numbers = h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike; the rate itself weighs them" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
-  return estimate.notes ? h("span", null, numbers, h("span", { class: `isn-beside${weak(estimate.notes) ? " isn-weak" : ""}` }, estimate.notes)) : numbers;
+  return estimate.notes ? h("span", null, numbers, h("span", { class: "isn-beside" }, estimate.notes)) : numbers;
 }
 
 const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "bandwidth", "verdict"];
