@@ -6,7 +6,7 @@ import type { View } from "./lib/model.ts";
 import { widget } from "./lib/mount.ts";
 import { EVERYTHING, PAGE, type Page, type Query, type Row, allRows, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
-import { type Along, type Layout, type RowView, type Style, columns, nameDistances, rowView } from "./lib/sample_row.ts";
+import { type Along, type Layout, type RowView, type Style, columns, gridColumns, nameDistances, rowView } from "./lib/sample_row.ts";
 import { focusOn, rove } from "./lib/rove.ts";
 import { LN2, number, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
@@ -65,6 +65,7 @@ function drawList(view: View): HTMLElement {
   let refocus: number | null = null;
   let loading = false;
   let listed = 0; // the revision of the rows that are there
+  let room: number[] = []; // of each column, in characters
   const read = new Map<number, Promise<Array<number | null> | null>>();
 
   const summary = (): Summary => view.model.get("summary");
@@ -75,7 +76,7 @@ function drawList(view: View): HTMLElement {
     const chosen: string = view.model.get("layout") || "auto";
     const fits = tokens.length <= (chosen === "auto" ? COLUMNS : MOST_COLUMNS);
     const layout: Layout = chosen === "text" || !fits ? "text" : "aligned";
-    return { unit, layout, max: info_max * (unit === "bits" ? 1 / LN2 : 1), tokens, exact };
+    return { unit, layout, max: info_max * (unit === "bits" ? 1 / LN2 : 1), tokens, columns: room, exact };
   };
   const along: Along = (row, hover = false) => {
     const known = read.get(row.rank);
@@ -123,8 +124,9 @@ function drawList(view: View): HTMLElement {
       refocus ??= shown[views.findIndex(({ toggle }) => toggle === focused(list))]?.rank ?? null;
       [shown, views, listed] = [[], [], page.revision];
       const layout: Layout = style().layout;
+      room = columns(page.rows, summary().tokens);
       list.replaceChildren(h("div", { role: "rowgroup", class: "isn-samples-head" }, header(summary(), layout)));
-      list.style.setProperty("--isn-slots", layout === "aligned" ? columns(page.rows, summary().tokens) : "");
+      list.style.setProperty("--isn-slots", layout === "aligned" ? gridColumns(room) : "");
       list.classList.toggle("isn-aligned", layout === "aligned");
     }
     append(page.rows);

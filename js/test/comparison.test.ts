@@ -74,7 +74,8 @@ describe("Comparison", () => {
   it("gives both distances of an input and marks those inside the other ball", () => {
     const { all } = mount(comparisonModule, state());
     const cells = all(".isn-compared-first .isn-sample:not(.isn-sample-head)").map((line) => [...line.children].slice(1, 4).map((cell) => cell.textContent));
-    expect(cells[0]!.slice(0, 2)).toEqual(["0.000", "\u25d1inside the other ball: 0.050"]);
+    expect(cells[0]!.slice(0, 2)).toEqual(["0.000", "\u25d10.050"]);
+    expect(all(".isn-compared-first .isn-shared")[0]!.getAttribute("aria-label")).toBe("inside the other ball: 0.050");
     expect(cells[1]!.slice(0, 2)).toEqual(["0.100", "0.900"]);
     expect(cells[2]![1]).toBe("\u2013");
   });

@@ -4,7 +4,7 @@ import { csv, svgText } from "../src/lib/download.ts";
 import { histogram } from "../src/lib/histogram.ts";
 import { duration } from "../src/lib/progress.ts";
 import { EVERYTHING, select } from "../src/lib/rows.ts";
-import { columns, rowView } from "../src/lib/sample_row.ts";
+import { columns, gridColumns, rowView } from "../src/lib/sample_row.ts";
 import { niceMax, number, percent, scaleKey, shade, signed, tokenText } from "../src/lib/shade.ts";
 import { stateKey } from "../src/lib/states.ts";
 import { bandwidthAt, stepOf } from "../src/scope.ts";
@@ -113,8 +113,8 @@ describe("rows of a saved page", () => {
 });
 
 describe("a row under the picked input", () => {
-  const style = { max: 2, unit: "bits", layout: "aligned" as const, tokens: ["<bos>", "When", " Mary"], exact: true };
-  const cells = (extra: Record<string, unknown>) => [...rowView(row(0, extra), style, null).element.querySelectorAll(".isn-slot")].map((cell) => cell.textContent);
+  const style = { max: 2, unit: "bits", layout: "aligned" as const, tokens: ["<bos>", "When", " Mary"], columns: [5, 4, 6], exact: true };
+  const cells = (extra: Record<string, unknown>) => [...rowView(row(0, extra), style, null).element.querySelectorAll(".isn-slots > :not(.isn-badge)")].map((cell) => cell.textContent);
 
   it("puts each token where it belongs, what is more with the next, and a dash where there is none", () => {
     expect(cells({})).toEqual(["<bos>", "When", "\u00b7name0"]);
@@ -126,7 +126,15 @@ describe("a row under the picked input", () => {
     expect(changed).toEqual(["\u00b7name0"]);
   });
   it("makes every column as wide as what stands in it", () => {
-    expect(columns([row(0, { tokens: ["<bos>", "Nevertheless", " x"] })], style.tokens)).toBe("8.2ch 15.2ch 8.2ch");
+    const wide = columns([row(0, { tokens: ["<bos>", "Nevertheless, then", " x"] })], style.tokens);
+    expect(wide).toEqual([5, 12, 5]);
+    expect(gridColumns(wide)).toBe("8.2ch 15.2ch 8.2ch");
+  });
+  it("puts a box around a token only where it is too long for its column, or not alone there", () => {
+    const boxes = (extra: Record<string, unknown>) => rowView(row(0, extra), style, null).element.querySelectorAll(".isn-slot").length;
+    expect(boxes({})).toBe(0);
+    expect(boxes({ tokens: ["<bos>", "Nevertheless", " x"] })).toBe(1);
+    expect(boxes({ tokens: ["<bos>", "So", "When", " Eve"], info: [0, 0, 0, 0], at: [0, null, 1, 2] })).toBe(1);
   });
 });
 

@@ -362,12 +362,12 @@ def test_the_inputs_stand_under_the_picked_one(lab: Lab):
     assert [text.strip() for text in lab(".isn-sample-head .isn-slot-token").all_inner_texts()] == lab.tokens()
     assert lab(".isn-answer").inner_text()
     first = [heads.nth(i).bounding_box()["x"] for i in range(heads.count())]
-    cells = lab(".isn-sample").nth(1).locator(".isn-slot")
+    cells = lab(".isn-sample").nth(1).locator(".isn-slots > :not(.isn-badge)")
     assert [cells.nth(i).bounding_box()["x"] for i in range(cells.count())] == pytest.approx(first, abs=1)
     lab('[aria-label="Layout of the inputs"]').select_option("text")
-    assert lab(".isn-slot").count() == 0
+    assert lab(".isn-slots").count() == 0
     lab('[aria-label="Layout of the inputs"]').select_option("aligned")
-    lab(".isn-slot").first.wait_for()
+    lab(".isn-slots").first.wait_for()
 
 
 def test_the_tokens_are_shaded_by_what_one_chooses(lab: Lab):

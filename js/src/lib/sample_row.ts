@@ -12,8 +12,9 @@ export interface Style {
   max: number;
   unit: string;
   layout: Layout;
-  /** The picked input's tokens. */
+  /** The picked input's tokens, and the characters that the column of each has room for. */
   tokens: string[];
+  columns: number[];
   /** Whether P(X) itself scored the inputs. */
   exact: boolean;
 }
@@ -38,39 +39,46 @@ function tokenView(row: Row, index: number, style: Style): HTMLElement {
   return element;
 }
 
-/** The tokens under those of the picked input; what stands for none of them goes with the next that does. */
+/**
+ * The tokens under those of the picked input; what stands for none of them goes with the next that does. A token alone
+ * in its column has no box around it: a long list is painted the quicker, the fewer boxes it has.
+ */
 function alignedTokens(row: Row, style: Style): HTMLElement[] {
-  const cells = style.tokens.map(() => h("span", { class: "isn-slot" }));
+  const columns: HTMLElement[][] = style.tokens.map(() => []);
   let waiting: HTMLElement[] = [];
   row.tokens.forEach((_, index) => {
     const at = row.at?.[index];
     const element = tokenView(row, index, style);
-    if (at == null || !cells[at]) {
+    const column = at == null ? undefined : columns[at];
+    if (!column) {
       element.classList.add("isn-inserted");
       waiting.push(element);
       return;
     }
-    cells[at]!.append(...waiting, element);
+    column.push(...waiting, element);
     waiting = [];
   });
-  cells.at(-1)?.append(...waiting);
-  for (const cell of cells) if (!cell.childElementCount) cell.append(h("span", { class: "isn-gap", "aria-label": "nothing" }, "\u2013"));
-  return cells;
+  columns.at(-1)?.push(...waiting);
+  return columns.map((tokens, index) => {
+    if (tokens.length === 0) return h("span", { class: "isn-gap", "aria-label": "nothing" }, "\u2013");
+    if (tokens.length === 1 && [...tokens[0]!.textContent!].length <= (style.columns[index] ?? 0)) return tokens[0]!;
+    return h("span", { class: "isn-slot" }, ...tokens);
+  });
 }
 
 const weightCell = (row: Row) => h("span", { class: "isn-cell-number", role: "cell" }, weightText(row.weight));
 
-function countCell(row: Row): HTMLElement {
-  return h("span", { class: "isn-cell-number isn-count", role: "cell" }, row.count > 1 ? `\u00d7${row.count}` : "", row.count > 1 ? null : h("span", { class: "isn-hidden" }, "1"));
-}
+const countCell = (row: Row) => h("span", { class: "isn-cell-number isn-count", role: "cell", "aria-label": row.count }, row.count > 1 ? `\u00d7${row.count}` : "");
 
 /** The mark of an input that is inside the other's ball as well. */
 export const SHARED = "\u25d1";
 
 /** In a comparison: the distance to the other activation, marked where that is inside its ball. */
 function otherCell(row: Row): HTMLElement {
-  const mark = row.in_other ? [h("span", { class: "isn-shared-mark", "aria-hidden": "true" }, SHARED), h("span", { class: "isn-hidden" }, "inside the other ball: ")] : [];
-  return h("span", { class: `isn-cell-number${row.in_other ? " isn-shared" : ""}`, role: "cell" }, ...mark, number(row.d_other, 3));
+  const distance = number(row.d_other, 3);
+  if (!row.in_other) return h("span", { class: "isn-cell-number", role: "cell" }, distance);
+  const said = `inside the other ball: ${distance}`;
+  return h("span", { class: "isn-cell-number isn-shared", role: "cell", "aria-label": said }, h("span", { class: "isn-shared-mark" }, SHARED), distance);
 }
 
 export interface RowView {
@@ -169,9 +177,11 @@ export function nameDistances(element: HTMLElement, values: Array<number | null>
 
 /** Room for the mark in the head of a column, and for what surrounds a token. */
 const MARK = 3.2;
+/** Characters that a column has room for at most; a token that has more is cut off, and whole in the input's details. */
+const WIDEST = 12;
 
-/** One character column per token of the picked input, wide enough for what stands there; for the aligned layout. */
-export function columns(rows: Row[], tokens: string[]): string {
+/** For each token of the picked input, the characters of the longest token that stands for it; for the aligned layout. */
+export function columns(rows: Row[], tokens: string[]): number[] {
   const wide = tokens.map((token) => Math.max(2, [...token].length));
   for (const row of rows) {
     row.tokens.forEach((token, index) => {
@@ -179,5 +189,8 @@ export function columns(rows: Row[], tokens: string[]): string {
       if (at != null && wide[at] !== undefined) wide[at] = Math.max(wide[at]!, [...token].length);
     });
   }
-  return wide.map((width) => `${Math.min(width, 12) + MARK}ch`).join(" ");
+  return wide.map((width) => Math.min(width, WIDEST));
 }
+
+/** The same as grid columns. */
+export const gridColumns = (columns: number[]) => columns.map((width) => `${width + MARK}ch`).join(" ");
