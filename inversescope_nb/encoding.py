@@ -227,23 +227,29 @@ def _tokenize(lm: LanguageModel, texts: list[str]) -> list[tuple[list[int], list
     return result
 
 
+WORDS_NAMED = 5
+"""Unknown words that an error names."""
+
+
 def _refuse_unknown_words(
     tokenizer: Any, text: str, ids: list[int], spans: Sequence[tuple[int, int]], added: list[int]
 ) -> None:
     """Raise where a word became the unknown token, or nothing: the model would see another text."""
     unknown = _unknown_token(tokenizer)
-    lost = None
+    lost = []
     for token, (start, end), special in zip(ids, spans, added, strict=True):
         if unknown is not None and token == unknown[1] and not special and text[start:end].strip() != unknown[0]:
-            lost = text[start:end].strip() or text[start:end]
-            break
-    if lost is None and sum(end - start for start, end in spans) < len(text) - text.count(" "):
+            lost.append(text[start:end].strip() or text[start:end])
+    if not lost and sum(end - start for start, end in spans) < len(text) - text.count(" "):
         seen = {i for start, end in spans for i in range(start, end)}
         # characters without a width of their own are dropped by many normalisers, harmlessly
-        lost = next((c for i, c in enumerate(text) if i not in seen and c.isprintable() and c != " "), None)
-    if lost is not None:
+        lost = [c for i, c in enumerate(text) if i not in seen and c.isprintable() and c != " "]
+    if lost:
+        words = list(dict.fromkeys(lost))
+        more = f" and {len(words) - WORDS_NAMED} more" if len(words) > WORDS_NAMED else ""
+        meant = suggest(words[0], tokenizer.get_vocab()) if len(words) == 1 else ""
         raise BadPrompt(
-            f"the tokenizer does not know {lost!r}.{suggest(lost, tokenizer.get_vocab())}",
+            f"the tokenizer does not know {', '.join(map(repr, words[:WORDS_NAMED]))}{more}.{meant}",
             hint="use words of its vocabulary, or give token ids",
         )
 

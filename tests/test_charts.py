@@ -247,6 +247,15 @@ def test_trainings_are_shown_one_after_the_other() -> None:
     assert len(training_chart(packaged).data) == len(training_chart(packaged.run_card).data) > 10
 
 
+def test_a_heat_map_of_few_columns_has_no_title_wider_than_itself() -> None:
+    def title(kinds: list[str]) -> str | None:
+        found = spec(consistency_chart(frame(3, kinds, ["subject"]), heatmap=True))
+        return found["layer"][0]["encoding"]["x"]["title"]
+
+    assert title(["resid_post"]) is None
+    assert title([f"kind_{i}" for i in range(12)]) == "component (heads by number)"
+
+
 def test_cells_of_which_half_the_inversions_failed_are_pale() -> None:
     rates = frame(3, ["resid_post"], ["subject"])
     rates["verdict_counts"] = [

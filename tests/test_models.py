@@ -395,6 +395,8 @@ def test_a_slot_of_several_tokens_ends_at_its_last_one():
         ("the " * 40, "41 tokens"),
         ([5] * 33, "33 tokens"),
         ("the kat", "does not know 'kat'. Did you mean 'cat'"),
+        ("kat the dgo kat", r"does not know 'kat', 'dgo'\."),
+        ("q w e r t y z", r"does not know 'q', 'w', 'e', 'r', 't' and 2 more\."),
         (None, "NoneType"),
         (5, "int"),
         ([1.5, 2.0], "cannot be"),

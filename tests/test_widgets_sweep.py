@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 
 import numpy as np
@@ -105,8 +106,10 @@ def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(
         wide.sweep.sweep()
     wide.add_hypothesis(JOHN)
     assert wide.sweep.can_sweep
-    assert wide.sweep.label == "1 hypothesis at 2 sites: up to 16 inversions, 32 samples each"
+    what = "1 hypothesis at 2 sites: up to 16 inversions, 32 samples each"
+    assert re.fullmatch(rf"{what}, about \d+ s", wide.sweep.label)
     found = wide.sweep.sweep().wait(60)
+    assert wide.sweep.label == what, "from the samples that are kept it takes no such time"
     pick = isn.features.InputText.from_ids(wide.inversion.prompt_ids, lm)
     inputs = wide._backend.inputs.targets_for(pick, two_sites)[:8]
     prior = wide._backend.inputs.prior(two_sites.prompts, two_sites).texts
@@ -136,10 +139,15 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     assert "coloured by" in wide.error["message"]
     assert wide.map_by == "bits"
     wide.sweep.chart._vl_selections = {"site": {"value": {"site": [OTHER]}, "store": []}}
-    assert wide.site == OTHER
+    assert (wide.site, wide.came_from) == (OTHER, SITE), "there is a way back"
     settle(wide)
     assert str(wide.inversion.site) == OTHER
     assert (wide.sweep.stale, wide.map_note) == ("", "")
+    wide.set_state({"site": SITE})
+    assert (wide.site, wide.came_from) == (SITE, "")
+    wide.site = OTHER
+    assert wide.came_from == "", "nothing was left for a cell of the sweep"
+    settle(wide)
     wide.bandwidth = 0.5
     settle(wide)
     assert wide.sweep.stale == wide.map_note == "This sweep is at another bandwidth, \u03b5 = 1."

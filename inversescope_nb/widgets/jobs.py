@@ -281,3 +281,16 @@ def _end_all() -> None:
     end = time.monotonic() + _EXIT_S
     for worker in workers:
         worker.join(max(0.0, end - time.monotonic()))
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(40), duration(600), duration(9000)
+    ('about 40 s', 'about 10 min', 'about 2.5 h')
+    """
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import traitlets as t
@@ -18,11 +19,12 @@ import traitlets as t
 from ..errors import Cancelled, InverseScopeError
 from ..features import Feature, InputText
 from .backend import Backend
-from .jobs import Job, Worker
+from .inputs import SWEEP_SAMPLES
+from .jobs import Job, Worker, duration
 from .messages import IDLE, Callbacks, MessageWidget, handles, status_of
 from .pinning import Pinning
 from .shading import Shading
-from .snippet import duration, panel_code, sweep_code
+from .snippet import panel_code, sweep_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +70,7 @@ class PickJobs(MessageWidget):
         self._asked: Asked | None = None
         self._shown: Asked | None = None
         self._live = self._warm = self._held_back = False
+        self._pace: float | None = None  # seconds for a sample, in the last inversion
         self._inversions = Callbacks(self)
         self._turn = threading.RLock()
         self._pending: set[Job] = set()
@@ -128,9 +131,11 @@ class PickJobs(MessageWidget):
         self._reweigh(asked, generator)
         inversion = self.pinning.find(asked, generator)
         if inversion is None:
+            started = perf_counter()
             inversion = self._backend.invert(
                 generator, prompt, site=site, position=position, bandwidth=bandwidth, n=n, job=job
             )
+            self._pace = (perf_counter() - started) / n
         bits = self._backend.token_bits(generator, prompt, site=site, position=position, bandwidth=bandwidth, job=job)
         if job.cancel.is_set():
             raise Cancelled
@@ -163,7 +168,12 @@ class PickJobs(MessageWidget):
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         features = self._backend.inputs.features_for(pick)
         self.panel.offer(features)
-        self.sweep.offer(inversion if generator else None, generator.sites if generator else (), features)
+        self.sweep.offer(
+            inversion if generator else None,
+            generator.sites if generator else (),
+            features,
+            seconds=None if self._pace is None else self._pace * SWEEP_SAMPLES,
+        )
         prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)
         self._refresh_picture()

@@ -82,6 +82,8 @@ class InverseScopeWidget(PickJobs):
     """Least and largest bandwidth at the site."""
     bound = t.Dict().tag(sync=True)
     """``{bandwidth, bits}``: what an activation of the site can say on average at most; empty without a generator."""
+    came_from = t.Unicode("").tag(sync=True)
+    """The site that was left for one clicked in the sweep; empty where none was, or another was picked since."""
     n = t.Int(64).tag(sync=True)
     model_name = t.Unicode("").tag(sync=True)
     site_map = t.Dict().tag(sync=True)
@@ -166,7 +168,7 @@ class InverseScopeWidget(PickJobs):
         self.panel.observe(self._refresh_picture, names=["rows"])
         self.panel.observe(lambda _change: self.sweep.test(self.panel.hypotheses), names=["rows"])
         self.sweep.site = self.site
-        self.sweep.on_site(lambda site: setattr(self, "site", site))
+        self.sweep.on_site(self._go_to_cell)
         self.observe(lambda change: setattr(self.sweep, "site", change["new"]), names=["site"])
         self.sweep.on_show(self._swept)
         self.sweep.observe(self._colour_by_feature, names=["feature"])
@@ -315,6 +317,8 @@ class InverseScopeWidget(PickJobs):
             self.picker.text = self.prompt
         if change["name"] in ("position", "site"):
             self._live = True
+        if change["name"] == "site":
+            self.came_from = ""
         self._refresh_site()
         self._refresh_stale()
         if change["name"] in ("prompt", "site", "bandwidth") and self.picker.quantity != PICKED:
@@ -327,6 +331,10 @@ class InverseScopeWidget(PickJobs):
         if self._now() != self._asked or self.error is not None:
             self.invert()
         self._picks(position)
+
+    def _go_to_cell(self, site: str) -> None:
+        left, self.site = self.site, site
+        self.came_from = left if self.site != left else self.came_from
 
     def _swept(self, frame: pd.DataFrame) -> None:
         """A sweep is there: the map of the model is coloured by it."""

@@ -15,7 +15,7 @@ import traitlets as t
 from ..errors import Cancelled, InvalidArgument
 from ..features import Feature
 from .inputs import TARGETS
-from .jobs import Job, Worker
+from .jobs import Job, Worker, duration
 from .messages import IDLE, STATIC, Callbacks, MessageWidget, as_json, checked, guarded, handles, status_of
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class SiteSweep(MessageWidget):
         self._swept_of: set[Feature] = set()
         self._of: Hashable = None
         self._n_sites = 0
+        self._seconds: float | None = None
         self._part_of: tuple[Any, ...] | None = None
         self._shown_of: Inversion | None = None
         super().__init__()
@@ -194,9 +195,17 @@ class SiteSweep(MessageWidget):
 
     # -- sweeping ------------------------------------------------------------------------------------
 
-    def offer(self, inversion: Inversion | None, sites: Iterable[str] = (), ready: Sequence[Feature] = ()) -> None:
+    def offer(
+        self,
+        inversion: Inversion | None,
+        sites: Iterable[str] = (),
+        ready: Sequence[Feature] = (),
+        *,
+        seconds: float | None = None,
+    ) -> None:
         """What the next sweep is of: inputs like an inversion's, at these sites, those of one generator; ``ready``:
-        hypotheses where none is under test."""
+        hypotheses where none is under test; ``seconds``: what one inversion takes, where that is known."""
+        self._seconds = seconds
         self._inversion, self._ready, self._of = inversion, list(ready), tuple(sites)
         self._n_sites = len(self._of)
         self._describe()
@@ -235,9 +244,9 @@ class SiteSweep(MessageWidget):
         if self.can_sweep:
             what = f"{len(features)} hypothes{'i' if len(features) == 1 else 'e'}s"
             ready = "" if self._features else " (ready-made ones, since none is under test)"
-            self.label = (
-                f"{what}{ready} at {self._n_sites} sites: up to {self.picks * self._n_sites:,} inversions{self._each}"
-            )
+            n = self.picks * self._n_sites
+            time = "" if self._seconds is None or self._study == self._now() else f", {duration(n * self._seconds)}"
+            self.label = f"{what}{ready} at {self._n_sites} sites: up to {n:,} inversions{self._each}{time}"
         else:
             self.label = ""
 
@@ -285,6 +294,7 @@ class SiteSweep(MessageWidget):
         try:
             if job.error is None:
                 self._study, self._swept_of = study, set(features)
+                self._describe()  # from samples that are kept it takes no such time again
                 self._show_found(job.result, features, inversion, study[2])
             elif job.cancel.is_set():
                 self.note = STOPPED

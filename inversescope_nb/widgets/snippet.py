@@ -1,4 +1,4 @@
-"""The Python that does what the widget shows, and durations in words.
+"""The Python that does what the widget shows.
 
 What the widget was given as an object has no name that code could use: there, the code reads it from where
 it was saved, and a comment says so. Everything else runs as it stands.
@@ -144,16 +144,3 @@ def _generator(backend: Backend, generator: Generator) -> str:
     if origin is not None:
         return f"gen = {load}({str(origin)!r}{target})"
     return f'gen = {load}("{_YOURS}/generator"{target})  # saved with generator.save_pretrained(...)'
-
-
-def duration(seconds: float) -> str:
-    """A time in words.
-
-    >>> duration(40), duration(600), duration(9000)
-    ('about 40 s', 'about 10 min', 'about 2.5 h')
-    """
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"

@@ -5,6 +5,7 @@ import { type Picture, contrastMap } from "./lib/contrast_map.ts";
 import { attr, h, replace, uid } from "./lib/dom.ts";
 import { csv, pictureButtons, save, svgText } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
+import { framed } from "./lib/more_right.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { pickText } from "./lib/pick.ts";
 import { progressBar } from "./lib/progress.ts";
@@ -60,7 +61,7 @@ const LISTS: Record<Listed, [label: string, title: string]> = {
 /** Tokens of a picked input up to which its columns fit side by side with the other's, and up to which it heads its list. */
 const COLUMNS = 12;
 const MOST_IN_HEAD = 100;
-const CSV_COLUMNS = ["side", "rank", "text", "d", "d_other", "place", "weight", "count", "log_q", "log_no_condition", "log_prior"];
+const CSV_COLUMNS = ["side", "picked", "site", "bandwidth", "rank", "text", "d", "d_other", "place", "weight", "count", "log_q", "log_no_condition", "log_prior"];
 const DIFFERS = "\u2260";
 const APART = ["first", "second", "apart"];
 
@@ -137,6 +138,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
   const about = h("div");
   const distances = h("div");
   const list = h("div", { class: "isn-samples", role: "table", "aria-label": `Inputs near the ${name}` });
+  const { frame, look } = framed(list, view.signal);
   const state = h("span", { class: "isn-note", role: "status" });
   const button = h("button", { type: "button", class: "isn-button" });
   let views: RowView[] = [];
@@ -148,7 +150,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
       const drawn = rowView(row, style!, null);
       drawn.toggle.tabIndex = views.length === 0 ? 0 : -1;
       drawn.element.addEventListener("click", (event) => {
-        if (!(event.target as Element).closest(".isn-detail") && !getSelection()?.toString()) drawn.open();
+        if (!(event.target as Element).closest(".isn-detail") && !getSelection()?.toString()) drawn.openOrClose();
       });
       group.append(drawn.element);
       views.push(drawn);
@@ -170,7 +172,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
     { class: `isn-compared isn-compared-${name}`, "aria-labelledby": id },
     h("h4", { class: "isn-compared-title", id }, h("span", { class: "isn-compared-name" }, TITLES[name]), pick),
     about,
-    list,
+    frame,
     h("div", { class: "isn-row" }, state, button),
     distances,
   );
@@ -191,6 +193,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
       list.style.setProperty("--isn-slots", gridColumns(style.columns));
       list.scrollTop = 0;
       append(part);
+      look();
     },
   };
 }
@@ -231,7 +234,11 @@ export function drawComparison(view: View): void {
   file.addEventListener("click", () =>
     Promise.all(NAMES.map((_, side) => allRows(more(side)))).then(
       (lists) => {
-        const lines = lists.flatMap((rows, side) => rows.map((row) => CSV_COLUMNS.map((name) => (name === "side" ? NAMES[side] : row[name as keyof Row]))));
+        const lines = lists.flatMap((rows, index) => {
+          const side: Side = view.model.get(NAMES[index]!);
+          const of: Record<string, unknown> = { side: side.name, picked: side.tokens.join(""), site: side.site, bandwidth: side.bandwidth };
+          return rows.map((row) => CSV_COLUMNS.map((name) => (name in of ? of[name] : row[name as keyof Row])));
+        });
         save("comparison.csv", "text/csv", csv(CSV_COLUMNS, lines));
       },
       (error) => stopped(error) || view.fail(error),

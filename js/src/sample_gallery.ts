@@ -3,6 +3,7 @@
 import { attr, focused, h, replace } from "./lib/dom.ts";
 import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
+import { framed } from "./lib/more_right.ts";
 import { widget } from "./lib/mount.ts";
 import { EVERYTHING, PAGE, type Page, type Query, type Row, allRows, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
@@ -57,6 +58,7 @@ function drawList(view: View): HTMLElement {
   const tools = toolbar(view);
   const key = h("div", { class: "isn-key" });
   const list = h("div", { class: "isn-samples", role: "table", "aria-label": "Inputs found" });
+  const { frame, look } = framed(list, view.signal);
   const state = h("p", { class: "isn-note", role: "status" });
   const more = h("button", { type: "button", class: "isn-button isn-more" });
   let shown: Row[] = [];
@@ -106,7 +108,7 @@ function drawList(view: View): HTMLElement {
       drawn.element.addEventListener("click", (event) => {
         const target = event.target as Element;
         const selecting = Boolean(getSelection()?.toString()) && target !== drawn.toggle; // text that is being copied
-        if (!target.closest(".isn-detail") && !selecting) drawn.open();
+        if (!target.closest(".isn-detail") && !selecting) drawn.openOrClose();
       });
       drawn.element.addEventListener("pointerenter", () => {
         if (!canRead()) return;
@@ -130,6 +132,7 @@ function drawList(view: View): HTMLElement {
       list.classList.toggle("isn-aligned", layout === "aligned");
     }
     append(page.rows);
+    look();
     if (refocus !== null) {
       const again = views[shown.findIndex(({ rank }) => rank === refocus)] ?? views[0];
       if (again) focusOn(again, views);
@@ -209,7 +212,7 @@ function drawList(view: View): HTMLElement {
     redraw();
   });
   view.follow(["unit", "layout", "query"], redraw);
-  return h("div", { class: "isn-list" }, tools.element, tools.faults, key, list, h("div", { class: "isn-row" }, state, more, h("span", { class: "isn-spring" }), file));
+  return h("div", { class: "isn-list" }, tools.element, tools.faults, key, frame, h("div", { class: "isn-row" }, state, more, h("span", { class: "isn-spring" }), file));
 }
 
 export function drawSampleGallery(view: View): void {

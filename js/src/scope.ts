@@ -1,6 +1,6 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// bandwidth_range, bound, site_map, map_by, map_choices, map_values, map_note, status, stale, error, offer, code, model_name,
+// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, status, stale, error, offer, code, model_name,
 // frozen, picker, gallery, panel, sweep, pins, comparison.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
@@ -83,11 +83,17 @@ function mapSection(view: View): HTMLElement {
     name.textContent = view.model.get("site") ?? "";
     by.disabled = frozen && !view.model.get("maps"); // a saved page has them all
   });
+  const back = h("button", { type: "button", class: "isn-link isn-back", on: { click: () => view.write("site", view.model.get("came_from")) } });
+  view.follow(["came_from"], () => {
+    const from: string = view.model.get("came_from") ?? "";
+    back.hidden = frozen || !from;
+    back.textContent = `\u2190 back to ${from}`;
+  });
   const legend = mapLegend(view);
   view.follow(["map_values"], () => {
     legend.hidden = frozen && !view.model.get("map_values")?.values;
   });
-  return section(frozen ? "Read at" : "Where to read", row, note, map.element, name, legend);
+  return section(frozen ? "Read at" : "Where to read", row, note, map.element, name, back, legend);
 }
 
 function bandwidthSection(view: View): HTMLElement {

@@ -144,7 +144,7 @@ describe("Comparison", () => {
     const [name, text] = files[0]!;
     const lines = text.trimEnd().split("\r\n");
     expect(name).toBe("comparison.csv");
-    expect(lines[0]).toMatch(/^side,rank,text,d,d_other,place,/);
+    expect(lines[0]).toMatch(/^side,picked,site,bandwidth,rank,text,d,d_other,place,/);
     expect(lines.slice(1).map((line) => line.split(",")[0])).toEqual([...Array(4).fill("first"), ...Array(3).fill("second")]);
     expect(lines[2]).toContain("first only");
   });

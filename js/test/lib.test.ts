@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { pieces, spoken } from "../src/lib/glyphs.ts";
 import { csv, svgText } from "../src/lib/download.ts";
 import { histogram } from "../src/lib/histogram.ts";
+import { framed } from "../src/lib/more_right.ts";
 import { duration } from "../src/lib/progress.ts";
 import { EVERYTHING, select } from "../src/lib/rows.ts";
 import { columns, gridColumns, rowView } from "../src/lib/sample_row.ts";
@@ -135,6 +136,19 @@ describe("a row under the picked input", () => {
     expect(boxes({})).toBe(0);
     expect(boxes({ tokens: ["<bos>", "Nevertheless", " x"] })).toBe(1);
     expect(boxes({ tokens: ["<bos>", "So", "When", " Eve"], info: [0, 0, 0, 0], at: [0, null, 1, 2] })).toBe(1);
+  });
+});
+
+describe("a box that is wider than its place", () => {
+  it("is shaded at the right until it is scrolled there", () => {
+    const box = document.createElement("div");
+    const { frame, look } = framed(box, new AbortController().signal);
+    Object.defineProperties(box, { scrollWidth: { value: 300 }, clientWidth: { value: 100 } });
+    look();
+    expect(frame.classList.contains("isn-more-right")).toBe(true);
+    box.scrollLeft = 200;
+    box.dispatchEvent(new Event("scroll"));
+    expect(frame.classList.contains("isn-more-right")).toBe(false);
   });
 });
 

@@ -379,6 +379,20 @@ describe("SampleGallery", () => {
     expect(document.activeElement).toBe(toggles[3]);
     expect(toggles.map((toggle) => toggle.tabIndex)).toEqual([-1, -1, -1, 0]);
   });
+  it("closes an input with Escape, and nothing else hears of it", () => {
+    const { all, el } = mount(galleryModule, state());
+    const toggle = all(".isn-toggle")[1]!;
+    let heard = 0;
+    el.addEventListener("keydown", () => (heard += 1));
+    key(toggle, "Escape");
+    expect(heard).toBe(1);
+    toggle.click();
+    const inside = all(".isn-along-box")[0]!;
+    inside.focus();
+    key(inside, "Escape");
+    expect([all(".isn-detail").length, heard]).toEqual([0, 1]);
+    expect(document.activeElement).toBe(toggle);
+  });
   it("says in words what the activation fixes, and marks it over the columns", () => {
     const fixed = { sentence: "It fixes \u201c Mary\u201d.", states: ["", "free", "pinned"], words: ["", "30 % of the posterior", "99 % of the posterior"] };
     const { model, all, one } = mount(galleryModule, { ...state(), summary: summary({ fixed }), layout: "aligned" });
@@ -549,6 +563,29 @@ describe("InverseScopeWidget", () => {
     expect(document.activeElement).toBe(cell);
     key(cell, "Home");
     expect(document.activeElement?.getAttribute("title")).toContain("blocks.1.hook_attn_out");
+  });
+  it("reaches what unfolds the heads with the arrow keys", () => {
+    const { all, one } = mount(scopeModule, state(), host);
+    const first = all("button.isn-map-cell")[2]!;
+    first.focus();
+    key(first, "ArrowLeft");
+    const toggle = one('.isn-map-toggle[data-layer="1"]');
+    expect(document.activeElement).toBe(toggle);
+    key(toggle, "ArrowUp");
+    expect(document.activeElement).toBe(one('.isn-map-toggle[data-layer="0"]'));
+    key(document.activeElement!, "ArrowUp"); // there is none
+    key(document.activeElement!, "ArrowDown");
+    key(document.activeElement!, "ArrowRight");
+    expect(document.activeElement).toBe(first);
+  });
+  it("offers the way back from a cell of the sweep", () => {
+    const { model, one } = mount(scopeModule, state(), host);
+    const back = one(".isn-back");
+    expect(back.hidden).toBe(true);
+    model.update({ site: "blocks.0.hook_resid_post", came_from: "blocks.1.hook_resid_post" });
+    expect([back.hidden, back.textContent]).toEqual([false, "\u2190 back to blocks.1.hook_resid_post"]);
+    back.click();
+    expect(model.state["site"]).toBe("blocks.1.hook_resid_post");
   });
   it("unfolds the heads of a layer, by hand or because one of them is chosen", () => {
     const { model, all, one } = mount(scopeModule, state(), host);

@@ -84,7 +84,7 @@ function otherCell(row: Row): HTMLElement {
 export interface RowView {
   element: HTMLElement;
   toggle: HTMLButtonElement;
-  open(): void;
+  openOrClose(): void;
 }
 
 export function rowView(row: Row, style: Style, along: Along | null): RowView {
@@ -106,7 +106,7 @@ export function rowView(row: Row, style: Style, along: Along | null): RowView {
     text,
   );
   let detail: HTMLElement | null = null;
-  const open = () => {
+  const openOrClose = () => {
     if (detail) {
       detail.remove();
       detail = null;
@@ -116,7 +116,7 @@ export function rowView(row: Row, style: Style, along: Along | null): RowView {
     }
     toggle.setAttribute("aria-expanded", String(Boolean(detail)));
   };
-  return { element, toggle, open };
+  return { element, toggle, openOrClose };
 }
 
 function named(name: string, value: string, title: string): HTMLElement {

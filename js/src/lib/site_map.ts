@@ -1,5 +1,5 @@
 // The map of the model: one row a layer, one column a component, heads unfolded under their layer.
-// A grid with one tab stop: arrows move, Enter or a click chooses.
+// A grid with one tab stop: arrows move, Enter or a click chooses; left of a layer's cells is what unfolds its heads.
 import { attr, focused, h } from "./dom.ts";
 
 export interface SiteMap {
@@ -166,9 +166,24 @@ export class SiteMapView {
     this.draw();
   }
 
+  /** From what unfolds a layer's heads: right to its cells, up and down to the other layers'. */
+  private keyOnToggle(event: KeyboardEvent, toggle: HTMLElement): void {
+    const toggles = [...this.element.querySelectorAll<HTMLElement>(".isn-map-toggle")];
+    const index = toggles.indexOf(toggle);
+    const cell = () => this.cells.find((candidate) => candidate.column === 0 && candidate.button.closest(".isn-map-row") === toggle.closest(".isn-map-row"));
+    const next = event.key === "ArrowRight" ? cell()?.button : event.key === "ArrowDown" ? toggles[index + 1] : event.key === "ArrowUp" ? toggles[index - 1] : undefined;
+    if (!next) return;
+    event.preventDefault();
+    event.stopPropagation();
+    next.focus();
+  }
+
   private key(event: KeyboardEvent): void {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const toggle = (event.target as Element).closest<HTMLElement>(".isn-map-toggle");
+    if (toggle) this.keyOnToggle(event, toggle);
     const here = this.cells.find((cell) => cell.button === event.target);
-    if (!here || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (!here) return;
     const step: Record<string, [number, number]> = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0], Home: [0, -Infinity], End: [0, Infinity] };
     const move = step[event.key];
     if (!move) {
@@ -177,6 +192,10 @@ export class SiteMapView {
     }
     event.preventDefault();
     event.stopPropagation();
+    if (event.key === "ArrowLeft" && here.column === 0) {
+      here.button.closest(".isn-map-row")?.querySelector<HTMLElement>(".isn-map-toggle")?.focus();
+      return;
+    }
     const row = here.row + move[0];
     const line = this.cells.filter((cell) => cell.row === row);
     const wanted = Math.max(0, Math.min(line.length - 1, here.column + move[1]));
