@@ -215,13 +215,13 @@ export function drawScope(view: View): void {
   });
   const frozen = Boolean(view.model.get("frozen"));
   if (!frozen) ask("begin");
-  const sweep = section("Across the model", child(view, "sweep", "the sweep"));
+  const sweep = section("Across the model", child(view, "sweep", "the sweep", true));
   view.follow(["sweep"], () => {
     sweep.hidden = !view.model.get("sweep");
   });
   const status = progressBar(view, "status", () => ask("stop"));
   const training = progressBar(view, "training", () => ask("stop training"));
-  const comparison = child(view, "comparison", "the comparison");
+  const comparison = child(view, "comparison", "the comparison", true);
   view.root.addEventListener("isn-compare", () => comparison.scrollIntoView({ block: "nearest" }));
   view.root.append(
     h("div", { class: "isn-head" }, h("h2", { class: "isn-brand" }, "InverseScope"), name, h("span", { class: "isn-spring" }), frozen ? null : save),
@@ -233,7 +233,7 @@ export function drawScope(view: View): void {
         "div",
         { class: "isn-main" },
         section("Inputs the model cannot tell from it", h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one."), faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
-        section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses")),
+        section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),
     ),

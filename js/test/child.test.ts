@@ -10,7 +10,7 @@ function setUp(host: Host | undefined, ref: string | null = "anywidget:one") {
   const model = new FakeModel({ part: ref });
   const faults: unknown[] = [];
   const view = new View({ model, el: document.createElement("div"), ...(host ? { host } : {}) }, document.createElement("div"), (error) => faults.push(error));
-  return { model, view, faults, box: () => child(view, "part", "the part") };
+  return { model, view, faults, box: (below = false) => child(view, "part", "the part", below) };
 }
 
 /** Widgets that write their name; each render is told, with its signal. */
@@ -39,6 +39,20 @@ describe("a widget inside a widget", () => {
     expect(box.textContent).toBe("Loading the part\u2026");
     await settled();
     expect(box.textContent).toBe("first");
+  });
+  it("further down is drawn once what is above it is painted, also where nothing paints", async () => {
+    for (const paints of [true, false]) {
+      const frames: FrameRequestCallback[] = [];
+      vi.spyOn(globalThis, "requestAnimationFrame").mockImplementation((frame) => frames.push(frame));
+      const { host, signals } = hostOf({ "anywidget:one": "first" });
+      const box = setUp(host).box(true);
+      await settled();
+      expect(signals.length).toBe(0);
+      if (paints) for (const frame of frames) frame(0);
+      await vi.waitFor(() => expect(box.textContent).toBe("first"));
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      expect(signals.length).toBe(1); // once
+    }
   });
   it("is replaced by the next, which ends the one before", async () => {
     const { host, signals } = hostOf({ "anywidget:one": "first", "anywidget:two": "second" });
