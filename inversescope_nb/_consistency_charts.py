@@ -143,7 +143,7 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
         color=alt.Color(
             "fcr_star:Q",
             scale=alt.Scale(scheme="viridis", domain=[0, 1], clamp=True),
-            legend=alt.Legend(title="corrected", format="%"),
+            legend=alt.Legend(title="corrected", format="%", orient="bottom", direction="horizontal"),
         )
     )
     if "doubtful" in frame.columns:
@@ -175,9 +175,9 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
     title = alt.TitleParams(
         "Feature consistency, corrected for chance",
         subtitle=[
-            "0 %: as by chance, 100 %: every sample agrees; a dot: told from chance at q ≤ 0.05",
-            "an empty dot: told from chance too, but a quarter of the inversions or more are not to be relied on;",
-            "pale: half of them or more",
+            "0 %: as by chance, 100 %: every sample agrees",
+            "a dot: told from chance at q ≤ 0.05; an empty dot: that too, but a quarter",
+            "of the inversions or more are not to be relied on; pale: half of them or more",
         ],
         anchor="start",
     )

@@ -19,7 +19,9 @@ from typing import Any, TypeVar
 from .errors import Cancelled
 
 LIMIT_S = 0.5
-"""Seconds that one call may take."""
+"""Seconds of this thread's own time that one call may take; what others of a busy machine take does not count."""
+WAITING = 20
+"""So many times as long it may take in all, for code that waits instead of working."""
 _here = threading.local()
 T = TypeVar("T")
 
@@ -47,7 +49,7 @@ def limited(call: Callable[[], T], filename: str, limit_s: float = LIMIT_S) -> T
     """The result of a call into code that was compiled under a file name.
 
     Raises:
-        TooLong: it took longer than that many seconds.
+        TooLong: it took longer than that many seconds of the thread's own time, or `WAITING` times as long in all.
         Cancelled: the job around it was stopped.
 
     >>> limited(lambda: eval(compile("1 + 1", "<typed>", "eval")), "<typed>")
@@ -56,12 +58,13 @@ def limited(call: Callable[[], T], filename: str, limit_s: float = LIMIT_S) -> T
     cancel: threading.Event | None = getattr(_here, "cancel", None)
     if cancel is not None and cancel.is_set():
         raise Cancelled
-    end = time.monotonic() + limit_s
+    began, worked = time.monotonic(), time.thread_time()
 
     def look(frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename != filename:
             return None
-        if time.monotonic() > end:
+        took = time.monotonic() - began
+        if took > limit_s and (time.thread_time() - worked > limit_s or took > WAITING * limit_s):
             raise TooLong
         if cancel is not None and cancel.is_set():
             raise _Stopped

@@ -300,7 +300,7 @@ def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: flo
     if row["n_groups"] == 1 and row["n_targets"] > 1 + row["n_undefined"] + row["n_dropped"]:
         notes.append("All picks are one group: no interval and no chance level.")
     if permutations and np.isnan(row["p_value"]) and row["n_groups"] > 1:
-        notes.append("No exchange of labels between groups changes anything: no test.")
+        notes.append("All picks agree on it, or differ within groups only: it cannot be told from chance here.")
     return " ".join(notes)
 
 

@@ -264,5 +264,5 @@ def _percent(side: OneSide) -> str:
     """The share with its interval, and P(X)'s beside it."""
     share, low, high = side.shared
     chance = side.shared_by_chance
-    beside = "" if math.isnan(chance) else f"; of P(X)'s {chance:.0%}"
+    beside = "" if math.isnan(chance) else f"; of all inputs of P(X): {chance:.0%}"
     return f"{share:.0%} ({low:.0%} to {high:.0%}{beside})"

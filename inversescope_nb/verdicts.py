@@ -17,6 +17,8 @@ COARSE = 0.5
 """Share of a site's variance along one direction from which a bandwidth is coarse for all others."""
 FEW_BITS = 12.0
 """Bits that pass on average, at most, where it is; where more do, it is fine enough for the others too."""
+FAR = 2
+"""Bandwidths beyond which an input is no longer one that the model cannot tell from the picked one."""
 STARVED = 10
 """How many times too rarely q proposes what it starves."""
 LEAST_ESS = 5.0
@@ -65,6 +67,8 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
     if inv.ess < max(_FEW, _SHARE * inv.n) or heavy:
         few = inv.n * _SHARE > inv.ess >= _FEW  # many in number, of very many draws: the weights are uneven
         share = f" ({inv.ess / inv.n:.0%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
+        if heavy and inv.ess >= max(_FEW, _SHARE * inv.n):
+            share = f" (k-hat above {_statistics.KHAT_UNRELIABLE:g}: a few samples may carry much of the weight)"
         return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
@@ -135,9 +139,17 @@ def remarks_on(inv: Inversion) -> list[str]:
             f"This site varies {1 / inv.relative_scale:.0f} times less than the residual stream: standardised "
             "units magnify what the model may hardly use."
         )
-    if inv.picked_share > 0.05 and inv.usual_bandwidth > inv.bandwidth:
+    if inv.usual_bandwidth > inv.bandwidth:
+        if inv.verdict == Verdict.INVERTER_FAILED:  # then nobody knows what share the picked input has
+            found.append(f"At this site bandwidth {inv.usual_bandwidth:g} is usual.")
+        elif inv.picked_share > 0.05:
+            found.append(
+                f"The picked input itself is {inv.picked_share:.0%} of the posterior: at this site bandwidth "
+                f"{inv.usual_bandwidth:g} is usual."
+            )
+    elif inv.verdict == Verdict.RELIABLE and float(inv.weight[inv.d > FAR * inv.bandwidth].sum()) > 0.5:
         found.append(
-            f"The picked input itself is {inv.picked_share:.0%} of the posterior: at this site bandwidth "
-            f"{inv.usual_bandwidth:g} is usual."
+            f"Most of the weight lies beyond {FAR} \u03b5: P(X) has few inputs that are nearer, so these are similar "
+            "here rather than the same to the model. A smaller bandwidth asks for nearer ones."
         )
     return found

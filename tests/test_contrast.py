@@ -70,7 +70,7 @@ def test_inputs_of_one_label_are_all_near_both(middle) -> None:
     assert found.apart == pytest.approx((0, 0), abs=1e-5)
     assert [pair.which for pair in found.tokens] == ["neither", "both", "neither", "neither"]
     assert found.sentence == "Neither fixes a token that the other does not; both fix “b0”."
-    assert found.overlap.startswith("Of the inputs near the first, 100% (98% to 100%; of P(X)'s 3")
+    assert found.overlap.startswith("Of the inputs near the first, 100% (98% to 100%; of all inputs of P(X): 3")
 
 
 def test_inputs_of_two_labels_are_near_one_only(middle) -> None:

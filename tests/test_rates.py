@@ -154,7 +154,7 @@ def test_a_constant_feature_is_flagged_and_has_no_corrected_rate() -> None:
     assert (row["fcr"], row["chance"]) == (1, 1)
     assert np.isnan(row["fcr_star"])
     assert "hardly varies" in row["notes"]
-    assert "no test" in row["notes"]
+    assert "cannot be told from chance" in row["notes"]
     assert np.isnan(row["p_value"])
 
 

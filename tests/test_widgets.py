@@ -253,7 +253,10 @@ def test_a_bad_prompt_leaves_the_last_good_one_in_force(scope):
     assert scope.picker.error is not None
     assert scope.gallery.summary["bandwidth"] == 0.5
     assert scope.gallery.summary["tokens"] == scope.picker.tokens
-    assert scope.stale == ""
+    assert scope.unread
+    assert scope.stale, "what is shown is not of what is typed"
+    scope.picker.set_state({"text": PROMPT})
+    assert (scope.unread, scope.stale) == (False, "")
     with pytest.raises(BadPrompt, match="empty"):
         scope.prompt = " "
     assert scope.prompt == PROMPT

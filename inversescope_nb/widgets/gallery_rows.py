@@ -216,6 +216,7 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
             "drawn_at": float(getattr(inversion, "proposal_bandwidth", inversion.bandwidth)),
             "site": str(inversion.site),
             "tokens": list(inversion.tokens),
+            "text": str(inversion.text),
             "prior": inversion.prompts_name,
             "prior_is_exact": bool(inversion.prior_is_exact),
             "info_max": info_max,

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import features as ready_made
+from .._patterns import read_pattern
 from ..errors import InvalidArgument, suggest
 from ..features import Feature, InputText
 from ..python_features import PythonFeature
@@ -39,7 +40,9 @@ def written(kind: str, name: str, value: str, position: int, ready: Mapping[str,
         )
     if not value.strip():
         raise InvalidArgument("the hypothesis has no text", hint="type the text or pattern to look for")
-    return ready_made.contains(value) if kind == "contains" else ready_made.regex(value)
+    if kind == "contains":
+        return ready_made.contains(value)
+    return ready_made.regex(value, min(1, read_pattern(value).groups))  # what is in brackets, where something is
 
 
 def rate_of_pick(

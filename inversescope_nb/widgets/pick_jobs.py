@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,6 +54,8 @@ class PickJobs(MessageWidget):
     busy = t.Bool(False).tag(sync=True)
     """Whether something in the foreground runs or waits: an inversion or a search."""
     status = t.Dict(dict(IDLE)).tag(sync=True)
+    unread = t.Bool(False).tag(sync=True)
+    """Whether what stands in the picker is no prompt, so that the last one that was is still picked."""
     training = t.Dict(dict(IDLE)).tag(sync=True)
     """How far a training is, which runs behind all else."""
     offer = t.Dict(default_value=None, allow_none=True).tag(sync=True)
@@ -70,7 +74,7 @@ class PickJobs(MessageWidget):
         self._asked: Asked | None = None
         self._shown: Asked | None = None
         self._live = self._warm = self._held_back = False
-        self._pace: float | None = None  # seconds for a sample, in the last inversion
+        self._paces: deque[float] = deque(maxlen=5)  # seconds for a sample, in the last inversions
         self._inversions = Callbacks(self)
         self._turn = threading.RLock()
         self._pending: set[Job] = set()
@@ -89,9 +93,10 @@ class PickJobs(MessageWidget):
     def _now(self) -> Asked:
         return Asked(self.prompt, self.position, self.site, self.bandwidth, self.n)
 
-    def _refresh_stale(self) -> None:
-        shown = self._shown
-        if shown is None or shown == self._now():
+    def _refresh_stale(self, _change: Any = None) -> None:
+        shown, picker = self._shown, self.picker
+        self.unread = picker is not None and picker.text != picker.accepted
+        if shown is None or (shown == self._now() and not self.unread):
             self.stale = ""
         else:
             token = self._inversion.tokens[-1] if self._inversion is not None else ""
@@ -135,7 +140,7 @@ class PickJobs(MessageWidget):
             inversion = self._backend.invert(
                 generator, prompt, site=site, position=position, bandwidth=bandwidth, n=n, job=job
             )
-            self._pace = (perf_counter() - started) / n
+            self._paces.append((perf_counter() - started) / n)
         bits = self._backend.token_bits(generator, prompt, site=site, position=position, bandwidth=bandwidth, job=job)
         if job.cancel.is_set():
             raise Cancelled
@@ -172,7 +177,7 @@ class PickJobs(MessageWidget):
             inversion if generator else None,
             generator.sites if generator else (),
             features,
-            seconds=None if self._pace is None else self._pace * SWEEP_SAMPLES,
+            seconds=median(self._paces) * SWEEP_SAMPLES if len(self._paces) > 1 else None,  # the first one is slow
         )
         prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)

@@ -25,7 +25,7 @@ from .consistency_panel import ConsistencyPanel
 from .inputs import SWEEP_SAMPLES
 from .jobs import Job
 from .map_values import FEATURE, map_choices, map_values
-from .messages import STATIC, Callbacks, checked, guarded, handles
+from .messages import IDLE, STATIC, Callbacks, checked, guarded, handles
 from .pick_jobs import PickJobs
 from .pinning import Pinning
 from .sample_gallery import SampleGallery
@@ -83,7 +83,7 @@ class InverseScopeWidget(PickJobs):
     bound = t.Dict().tag(sync=True)
     """``{bandwidth, bits}``: what an activation of the site can say on average at most; empty without a generator."""
     came_from = t.Unicode("").tag(sync=True)
-    """The site that was left for one clicked in the sweep; empty where none was, or another was picked since."""
+    """The sweep's: the site that was left for one clicked there."""
     n = t.Int(64).tag(sync=True)
     model_name = t.Unicode("").tag(sync=True)
     site_map = t.Dict().tag(sync=True)
@@ -94,6 +94,8 @@ class InverseScopeWidget(PickJobs):
     map_choices = t.List(t.Dict(), default_value=map_choices(None)).tag(sync=True)
     map_values = t.Dict().tag(sync=True)
     """The number of each site that colours it; see `map_values`."""
+    sweeping = t.Dict(dict(IDLE)).tag(sync=True)
+    """How far the sweep is, for the map that it will colour."""
     map_note = t.Unicode("").tag(sync=True)
     """What the colours are of, where that is something else than what is picked."""
     picker = anywidget.WidgetTrait().tag(sync=True)
@@ -168,11 +170,14 @@ class InverseScopeWidget(PickJobs):
         self.panel.observe(self._refresh_picture, names=["rows"])
         self.panel.observe(lambda _change: self.sweep.test(self.panel.hypotheses), names=["rows"])
         self.sweep.site = self.site
-        self.sweep.on_site(self._go_to_cell)
+        self.sweep.on_site(lambda site: setattr(self, "site", site))
         self.observe(lambda change: setattr(self.sweep, "site", change["new"]), names=["site"])
         self.sweep.on_show(self._swept)
         self.sweep.observe(self._colour_by_feature, names=["feature"])
         t.dlink((self.sweep, "stale"), (self, "map_note"))
+        t.dlink((self.sweep, "came_from"), (self, "came_from"))
+        t.dlink((self.sweep, "status"), (self, "sweeping"))
+        self.picker.observe(self._refresh_stale, names=["text"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:
@@ -317,8 +322,6 @@ class InverseScopeWidget(PickJobs):
             self.picker.text = self.prompt
         if change["name"] in ("position", "site"):
             self._live = True
-        if change["name"] == "site":
-            self.came_from = ""
         self._refresh_site()
         self._refresh_stale()
         if change["name"] in ("prompt", "site", "bandwidth") and self.picker.quantity != PICKED:
@@ -331,10 +334,6 @@ class InverseScopeWidget(PickJobs):
         if self._now() != self._asked or self.error is not None:
             self.invert()
         self._picks(position)
-
-    def _go_to_cell(self, site: str) -> None:
-        left, self.site = self.site, site
-        self.came_from = left if self.site != left else self.came_from
 
     def _swept(self, frame: pd.DataFrame) -> None:
         """A sweep is there: the map of the model is coloured by it."""
@@ -371,6 +370,10 @@ class InverseScopeWidget(PickJobs):
         with self._turn:
             if self.worker.stop() and self.status["running"]:
                 self.status = {**self.status, "stopping": True}
+
+    @handles("stop sweep")
+    def _stop_sweep(self) -> None:
+        self.sweep.stop()
 
     @handles("html")
     def _ask_html(self) -> str:

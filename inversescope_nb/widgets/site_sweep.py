@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..inversion import Inversion
 
 STOPPED = "Stopped. What was found is kept: the same sweep goes on from there."
+STAYS = "The inversions that were made are kept: once the hypotheses are in order, the same sweep goes on from there."
 PICKS = (8, 16, 32)
 """Numbers of picked inputs to choose from."""
 DIGITS = 4
@@ -63,6 +64,8 @@ class SiteSweep(MessageWidget):
     where = t.Unicode("").tag(sync=True)
     site = t.Unicode("").tag(sync=True)
     """The site that is framed: the last one chosen, or whatever it is set to."""
+    came_from = t.Unicode("").tag(sync=True)
+    """The site that was framed before a cell or a line was chosen; empty where none was since."""
     feature = t.Unicode("")
     """The hypothesis whose cell or line was chosen last."""
     chart = anywidget.WidgetTrait().tag(sync=True)
@@ -157,6 +160,7 @@ class SiteSweep(MessageWidget):
     @t.observe("site")
     @guarded
     def _mark(self, _change: dict[str, Any]) -> None:
+        self.came_from = ""
         if self._frame is None:
             return
         chart = self.chart
@@ -247,6 +251,10 @@ class SiteSweep(MessageWidget):
             n = self.picks * self._n_sites
             time = "" if self._seconds is None or self._study == self._now() else f", {duration(n * self._seconds)}"
             self.label = f"{what}{ready} at {self._n_sites} sites: up to {n:,} inversions{self._each}{time}"
+        elif self._sweep and self._inversion is not None and self._n_sites:
+            self.label = (
+                "Put a hypothesis to the test first: then it can be measured at every layer, component and head."
+            )
         else:
             self.label = ""
 
@@ -302,6 +310,7 @@ class SiteSweep(MessageWidget):
                     self._show_kept(self._kept, features, inversion, study)
             else:
                 self.fail(job.error)
+                self.note = STAYS
         except Exception as error:
             self.fail(error)
         finally:
@@ -319,6 +328,8 @@ class SiteSweep(MessageWidget):
         like = text if len(text) < 50 else f"\u2026{text[-49:]}"
         n = int(frame["n_targets"].max())  # there may be fewer like it than were asked for
         where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}{self._each}"
+        if part_of is not None:
+            where += f", {frame['site'].nunique()} of {len(part_of[3])} sites so far"
         code = self._write_code(features, inversion, picks) if self._write_code else ""
         self._show(frame, where, code, of=inversion, part_of=part_of)
 
@@ -365,8 +376,15 @@ class SiteSweep(MessageWidget):
         if not any(row["site"] == site for row in self.rows):
             raise InvalidArgument(f"the sweep has no site {site!r}")
         self.feature = feature or self.feature
-        self.site = site
+        left, self.site = self.site, site
+        self.came_from = left if left != site else self.came_from
         self._sites(site)
+
+    @handles("back")
+    def _back(self) -> None:
+        if self.came_from:
+            self.site = self.came_from  # which forgets where it came from
+            self._sites(self.site)
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its chart off the page."""

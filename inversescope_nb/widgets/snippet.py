@@ -34,7 +34,7 @@ def python_code(backend: Backend, prompt: str, site: str, position: int, bandwid
     lines = ["import inversescope_nb as isn", "", _model(backend)]
     if generator is not None:
         lines += [_generator(backend, generator), f"inv = isn.invert(lm, gen, {prompt!r}, {where}, n={n})"]
-        return "\n".join([*lines, "inv.to_frame()"])
+        return "\n".join([*lines, "print(inv.summary())", 'inv.to_frame().sort_values("d")'])
     lines += [
         backend.inputs.prompts_code(prompt),
         f"found = isn.baselines.neighbours(lm, prompts, {prompt!r}, {where})",
@@ -64,7 +64,7 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
     generator = backend.shelf.find(asked.site)
     pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
     lines = python_code(backend, asked.prompt, asked.site, asked.position, asked.bandwidth, asked.n).split("\n")
-    lines = [line for line in lines if not line.endswith(".to_frame()") and not line.startswith("#")]
+    lines = [line for line in lines if ".to_frame()" not in line and not line.startswith(("#", "print"))]
     lines.insert(1, "from IPython.display import display")
     if generator is None:
         lines.append("inv = found")

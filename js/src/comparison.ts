@@ -9,7 +9,7 @@ import { framed } from "./lib/more_right.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { pickText } from "./lib/pick.ts";
 import { progressBar } from "./lib/progress.ts";
-import { rove } from "./lib/rove.ts";
+import { focusOn, rove } from "./lib/rove.ts";
 import { PAGE, type Row, allRows } from "./lib/rows.ts";
 import { Rpc, stopped } from "./lib/rpc.ts";
 import { type Layout, type RowView, SHARED, type Style, columns, gridColumns, rowView } from "./lib/sample_row.ts";
@@ -150,7 +150,9 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
       const drawn = rowView(row, style!, null);
       drawn.toggle.tabIndex = views.length === 0 ? 0 : -1;
       drawn.element.addEventListener("click", (event) => {
-        if (!(event.target as Element).closest(".isn-detail") && !getSelection()?.toString()) drawn.openOrClose();
+        if ((event.target as Element).closest(".isn-detail") || getSelection()?.toString()) return;
+        drawn.openOrClose();
+        focusOn(drawn, views, true);
       });
       group.append(drawn.element);
       views.push(drawn);
@@ -236,7 +238,7 @@ export function drawComparison(view: View): void {
       (lists) => {
         const lines = lists.flatMap((rows, index) => {
           const side: Side = view.model.get(NAMES[index]!);
-          const of: Record<string, unknown> = { side: side.name, picked: side.tokens.join(""), site: side.site, bandwidth: side.bandwidth };
+          const of: Record<string, unknown> = { side: side.name, picked: side.text, site: side.site, bandwidth: side.bandwidth };
           return rows.map((row) => CSV_COLUMNS.map((name) => (name in of ? of[name] : row[name as keyof Row])));
         });
         save("comparison.csv", "text/csv", csv(CSV_COLUMNS, lines));

@@ -15,7 +15,7 @@ import { type Summary, summaryView } from "./lib/summary.ts";
 import { toolbar } from "./lib/toolbar.ts";
 
 /** What the shading says; the picker's says the same of the picked input. */
-const PINNED = "given the activation: likelier (+), less likely (\u2212)";
+const PINNED = "to the generator, given the activation: likelier (+), less likely (\u2212)";
 const HOVER_MS = 120;
 /** Rows that the browser lays out, or skips, together (ten were no quicker). */
 const GROUP = 50;
@@ -24,6 +24,16 @@ const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
 const MOST_COLUMNS = 200;
 const CSV_COLUMNS = ["rank", "text", "d", "weight", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
+
+/** Share of the columns that must hold something for the inputs to be set under the picked one unasked. */
+const FILLED = 0.6;
+
+/** Whether the inputs of a page mostly stand under the tokens of the picked one. */
+function under(page: Page | null, tokens: number): boolean {
+  const rows = page?.rows ?? [];
+  const filled = rows.reduce((sum, { at }) => sum + new Set(at.filter((index) => index != null)).size, 0);
+  return filled >= FILLED * tokens * rows.length;
+}
 
 function edgeRule(edge: number): HTMLElement {
   const words = `edge of the ball, d = ${number(edge, 3)} \u2014 95 % of the weight lies nearer`;
@@ -68,6 +78,7 @@ function drawList(view: View): HTMLElement {
   let loading = false;
   let listed = 0; // the revision of the rows that are there
   let room: number[] = []; // of each column, in characters
+  let counts = false; // whether any input was sampled more than once
   const read = new Map<number, Promise<Array<number | null> | null>>();
 
   const summary = (): Summary => view.model.get("summary");
@@ -76,7 +87,7 @@ function drawList(view: View): HTMLElement {
     const unit: string = view.model.get("unit") || "bits";
     const { info_max, tokens, prior_is_exact: exact } = summary();
     const chosen: string = view.model.get("layout") || "auto";
-    const fits = tokens.length <= (chosen === "auto" ? COLUMNS : MOST_COLUMNS);
+    const fits = chosen === "auto" ? tokens.length <= COLUMNS && under(view.model.get("first_page"), tokens.length) : tokens.length <= MOST_COLUMNS;
     const layout: Layout = chosen === "text" || !fits ? "text" : "aligned";
     return { unit, layout, max: info_max * (unit === "bits" ? 1 / LN2 : 1), tokens, columns: room, exact };
   };
@@ -108,7 +119,9 @@ function drawList(view: View): HTMLElement {
       drawn.element.addEventListener("click", (event) => {
         const target = event.target as Element;
         const selecting = Boolean(getSelection()?.toString()) && target !== drawn.toggle; // text that is being copied
-        if (!target.closest(".isn-detail") && !selecting) drawn.openOrClose();
+        if (target.closest(".isn-detail") || selecting) return;
+        drawn.openOrClose();
+        focusOn(drawn, views, true);
       });
       drawn.element.addEventListener("pointerenter", () => {
         if (!canRead()) return;
@@ -132,6 +145,8 @@ function drawList(view: View): HTMLElement {
       list.classList.toggle("isn-aligned", layout === "aligned");
     }
     append(page.rows);
+    counts = (counts && page.start > 0) || page.rows.some(({ count }) => count > 1);
+    list.classList.toggle("isn-no-counts", !counts);
     look();
     if (refocus !== null) {
       const again = views[shown.findIndex(({ rank }) => rank === refocus)] ?? views[0];
@@ -169,8 +184,8 @@ function drawList(view: View): HTMLElement {
     const now = query();
     allRows((start) => source(now, start)).then(
       (rows) => {
-        const { site, bandwidth, tokens } = summary();
-        const lines = rows.map((row) => [...CSV_COLUMNS.map((name) => row[name as keyof Row]), tokens.join(""), site, bandwidth]);
+        const { site, bandwidth, text } = summary();
+        const lines = rows.map((row) => [...CSV_COLUMNS.map((name) => row[name as keyof Row]), text, site, bandwidth]);
         save("inputs.csv", "text/csv", csv([...CSV_COLUMNS, "picked", "site", "bandwidth"], lines));
       },
       (error) => view.fail(error),

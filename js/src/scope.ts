@@ -1,6 +1,6 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, status, stale, error, offer, code, model_name,
+// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, sweeping, status, stale, unread, error, offer, code, model_name,
 // frozen, picker, gallery, panel, sweep, pins, comparison.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
@@ -11,7 +11,7 @@ import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
-import { type MapValues, SiteMapView } from "./lib/site_map.ts";
+import { type MapValues, type SiteMap, SiteMapView } from "./lib/site_map.ts";
 
 export type Range = readonly [low: number, high: number];
 
@@ -52,12 +52,14 @@ function mapLegend(view: View): HTMLElement {
       return h("span", { class: "isn-map-step" }, cell, ` ${number(step * max, max > 2 ? 0 : 1)}`);
     });
     const doubt = Object.values(values).some((value) => value.doubtful) ? h("span", { class: "isn-map-step" }, sample("isn-map-valued isn-map-doubt"), " in doubt") : null;
-    replace(legend, ...steps, h("span", null, unit), doubt, where && h("span", null, `measured at ${where}`));
+    const map: SiteMap | null = view.model.get("site_map");
+    const missing = (map?.available ?? []).some((site) => values[site]?.value == null) ? h("span", { class: "isn-map-step" }, sample("isn-map-valued isn-map-none"), " not measured") : null;
+    replace(legend, ...steps, h("span", null, unit), doubt, missing, where && h("span", null, `measured at ${where}`));
   });
   return legend;
 }
 
-function mapSection(view: View): HTMLElement {
+function mapSection(view: View, ask: Ask): HTMLElement {
   const map = new SiteMapView((site) => {
     view.write("site", site);
   });
@@ -83,7 +85,10 @@ function mapSection(view: View): HTMLElement {
     name.textContent = view.model.get("site") ?? "";
     by.disabled = frozen && !view.model.get("maps"); // a saved page has them all
   });
-  const back = h("button", { type: "button", class: "isn-link isn-back", on: { click: () => view.write("site", view.model.get("came_from")) } });
+  const back = h("button", { type: "button", class: "isn-link isn-back", on: { click: () => {
+    view.write("site", view.model.get("came_from"));
+    map.focus();
+  } } });
   view.follow(["came_from"], () => {
     const from: string = view.model.get("came_from") ?? "";
     back.hidden = frozen || !from;
@@ -93,7 +98,8 @@ function mapSection(view: View): HTMLElement {
   view.follow(["map_values"], () => {
     legend.hidden = frozen && !view.model.get("map_values")?.values;
   });
-  return section(frozen ? "Read at" : "Where to read", row, note, map.element, name, back, legend);
+  const sweeping = progressBar(view, "sweeping", () => ask("stop sweep"));
+  return section(frozen ? "Read at" : "Where to read", row, sweeping, note, map.element, name, back, legend);
 }
 
 function bandwidthSection(view: View): HTMLElement {
@@ -110,18 +116,21 @@ function bandwidthSection(view: View): HTMLElement {
     value.textContent = `\u03b5 = ${bandwidth}`;
     attr(slider, "aria-valuetext", `epsilon ${bandwidth}`);
     const bits = bound.bandwidth === bandwidth ? bound.bits : null; // while the slider moves, the bound is of another
-    const most = bits == null ? "" : ` On average an activation of this site can say at most ${number(bits, bits < 10 ? 1 : 0)} bits then (a single one may say more).`;
+    const most = bits == null ? "" : ` Blurred by as much, an activation of this site tells at most ${number(bits, bits < 10 ? 1 : 0)} bits of its input on average; the clean one that is inverted here, or that of a rare input, may tell more.`;
     note.textContent = `The nearer an input, the more it counts: at distance \u03b5 a good half of one that is right there, at 3\u202f\u03b5 hardly anything.${most}`;
   };
+  let moving = false; // until what the slider says is sent, what the kernel says is older
   const send = debounce(
     80,
     view.safely(() => {
+      moving = false;
       view.write("bandwidth", chosen());
     }),
     view.signal,
   );
   slider.addEventListener("keydown", (event) => event.stopPropagation());
   slider.addEventListener("input", () => {
+    moving = true;
     show(chosen());
     send();
   });
@@ -131,6 +140,7 @@ function bandwidthSection(view: View): HTMLElement {
     slider.disabled = Boolean(view.model.get("frozen")) || low === high;
     fine.textContent = `${low} fine`;
     coarse.textContent = `coarse ${high}`;
+    if (moving) return;
     if (chosen() !== bandwidth) slider.value = String(stepOf(bandwidth, range()));
     show(bandwidth);
   });
@@ -155,8 +165,8 @@ function invertRow(view: View, ask: Ask): HTMLElement {
     samples.value = String(n);
   });
   const row = h("div", { class: "isn-row isn-go" }, invert, h("label", { for: id }, "samples"), samples);
-  view.follow(["busy", "frozen"], () => {
-    invert.disabled = Boolean(view.model.get("busy"));
+  view.follow(["busy", "frozen", "unread"], () => {
+    invert.disabled = Boolean(view.model.get("busy")) || Boolean(view.model.get("unread"));
     row.hidden = Boolean(view.model.get("frozen"));
   });
   return row;
@@ -189,9 +199,9 @@ function offerBox(view: View, ask: Ask): HTMLElement {
 /** Results that are no longer of what is picked are dimmed, and once nothing runs a line says whose they are. */
 function staleNote(view: View): HTMLElement {
   const note = h("p", { class: "isn-stale", role: "status" });
-  view.follow(["stale", "busy", "error"], () => {
+  view.follow(["stale", "busy", "error", "unread"], () => {
     const stale: string = view.model.get("stale") ?? "";
-    const next = view.model.get("error") ? "" : " Press Invert for those of the new pick.";
+    const next = view.model.get("unread") ? " What is typed now is no prompt of this model." : view.model.get("error") ? "" : " Press Invert for those of the new pick.";
     note.textContent = stale ? `Still shown: the inputs for ${stale}.${next}` : "";
     note.hidden = !stale || Boolean(view.model.get("busy"));
     attr(view.root, "data-isn-stale", Boolean(stale));
@@ -228,11 +238,11 @@ export function drawScope(view: View): void {
     h(
       "div",
       { class: "isn-layout" },
-      h("div", { class: "isn-side" }, section(frozen ? "Picked token" : "Pick a token", child(view, "picker", "the tokens")), mapSection(view), training, bandwidthSection(view), invertRow(view, ask)),
+      h("div", { class: "isn-side" }, section(frozen ? "Picked token" : "Pick a token", child(view, "picker", "the tokens")), mapSection(view, ask), training, bandwidthSection(view), invertRow(view, ask)),
       h(
         "div",
         { class: "isn-main" },
-        section("Inputs the model cannot tell from it", h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one."), faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
+        section("Inputs with a similar activation", h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: at d well below \u03b5 the model cannot tell them apart there."), faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),

@@ -1,5 +1,5 @@
 // SiteSweep: hypotheses at all sites of a model, as heat maps and as a table; a click on a cell or a line goes to its
-// site. Traits: rows, where, chart, status, can_sweep, picks, choices, label, note, stale, code, frozen, error.
+// site. Traits: rows, where, site, came_from, chart, status, can_sweep, picks, choices, label, note, stale, code, frozen, error.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
 import { h, replace, uid } from "./lib/dom.ts";
@@ -30,14 +30,14 @@ export function ranked(rows: Rate[]): Rate[] {
   return [...rows].sort((a, b) => star(b) - star(a));
 }
 
-function starter(view: View, rpc: Rpc): HTMLElement {
+function starter(view: View, rpc: Rpc): { element: HTMLElement; start: HTMLButtonElement } {
   const id = uid("sweep");
   const start = h("button", { type: "button", class: "isn-button", "aria-describedby": id, on: { click: () => rpc.request("sweep").catch(() => undefined) } }, "Sweep all sites");
   const picks = h("select", { class: "isn-input", "aria-label": "Picked inputs at each site" });
   picks.addEventListener("change", () => view.write("picks", Number(picks.value)));
   const words = h("span", { class: "isn-note", id });
   const row = h("div", { class: "isn-row isn-sweep-start" }, start, h("label", { class: "isn-row isn-note" }, "inputs per site", picks), words);
-  const empty = h("p", { class: "isn-empty isn-note" }, "Once an activation is inverted, its hypotheses can be measured at every layer, component and head here.");
+  const empty = h("p", { class: "isn-empty isn-note" });
   view.follow(["picks", "choices"], () => {
     const now: number = view.model.get("picks");
     const choices = [...new Set([...((view.model.get("choices") ?? []) as number[]), now])].sort((a, b) => a - b);
@@ -48,12 +48,14 @@ function starter(view: View, rpc: Rpc): HTMLElement {
     const can = Boolean(view.model.get("can_sweep"));
     const frozen = Boolean(view.model.get("frozen"));
     row.hidden = !can || frozen;
+    const label: string = view.model.get("label") ?? "";
     empty.hidden = can || frozen || ((view.model.get("rows") ?? []) as Rate[]).length > 0;
+    empty.textContent = label || "Once an activation is inverted, its hypotheses can be measured at every layer, component and head here.";
     start.disabled = Boolean(view.model.get("status")?.running);
-    words.textContent = view.model.get("label") ?? "";
+    words.textContent = label;
     start.textContent = view.model.get("note") ? "Go on with the sweep" : "Sweep all sites";
   });
-  return h("div", null, row, empty);
+  return { element: h("div", null, row, empty), start };
 }
 
 const COLUMNS = ["site", "layer", "kind", "head", "feature", "bandwidth", "fcr", "fcr_low", "fcr_high", "chance", "fcr_star", "p_value", "q_value", "bits", "ess_ratio", "n_groups", "n_undefined", "notes"];
@@ -106,18 +108,29 @@ function table(view: View, rpc: Rpc): HTMLElement {
   return h("div", { class: "isn-sweep-table" }, h("div", { class: "isn-downloads" }, file), box);
 }
 
-/** The best of each hypothesis, where its inversions can be relied on, in words; of the first few. */
+/** The largest q-value of what is told from chance. */
+const TOLD = 0.05;
+
+/** The best of each hypothesis that is told from chance, where its inversions can be relied on, in words; of the first few. */
 export function best(rows: Rate[]): string {
   const found = new Map<string, Rate>();
   for (const row of ranked(rows)) {
-    if (!found.has(row.feature) && typeof row["fcr_star"] === "number" && !weak(row["notes"])) found.set(row.feature, row);
+    const [star, q] = [row["fcr_star"], row["q_value"]];
+    const told = typeof star === "number" && star > 0 && (typeof q !== "number" || q <= TOLD);
+    if (!found.has(row.feature) && told && !weak(row["notes"])) found.set(row.feature, row);
   }
-  const words = [...found.values()].slice(0, 4).map((row) => `${row.feature}: ${row.site} (FCR ${number(row.fcr)}, FCR* ${number(row["fcr_star"] as number)})`);
-  return words.length ? `Highest above chance, of what can be relied on: ${words.join("; ")}.` : "";
+  const range = (row: Rate) => (typeof row["fcr_low"] === "number" ? ` (${number(row["fcr_low"])}\u2013${number(row["fcr_high"] as number)})` : "");
+  const words = [...found.values()].slice(0, 4).map((row) => `${row.feature}: ${row.site}, FCR ${number(row.fcr)}${range(row)}, chance ${number(row["chance"] as number | null)}`);
+  const names = new Set(rows.filter((row) => typeof row["fcr_star"] === "number").map((row) => row.feature));
+  const nowhere = [...names].filter((name) => !found.has(name));
+  const told = words.length ? `Highest above chance, of what can be relied on: ${words.join("; ")}.` : "";
+  const rest = nowhere.length === 0 ? "" : `${nowhere.slice(0, 4).join(", ")}${nowhere.length > 4 ? ` and ${nowhere.length - 4} more` : ""}: nowhere surely above chance.`;
+  return [told, rest].filter(Boolean).join(" ");
 }
 
 export function drawSiteSweep(view: View): void {
   const rpc = new Rpc(view);
+  const { element: starting, start } = starter(view, rpc);
   const faults = h("div");
   const note = h("p", { class: "isn-note", role: "status" });
   const where = h("p", { class: "isn-note" });
@@ -126,14 +139,23 @@ export function drawSiteSweep(view: View): void {
     highest.textContent = best(view.model.get("rows") ?? []);
     highest.hidden = !highest.textContent;
   });
+  const here = h("span");
+  const back = h("button", { type: "button", class: "isn-link isn-back", on: { click: () => rpc.request("back").catch((error) => view.fail(error)) } });
+  const gone = h("p", { class: "isn-note isn-gone", role: "status" }, here, " ", back);
+  view.follow(["site", "came_from"], () => {
+    const from: string = view.model.get("came_from") ?? "";
+    gone.hidden = !from || Boolean(view.model.get("frozen"));
+    here.textContent = from ? `Now at ${view.model.get("site")}: its inputs are listed above.` : "";
+    back.textContent = `\u2190 back to ${from}`;
+  });
   const stale = h("p", { class: "isn-other-input" });
   const chart = child(view, "chart", "the heat maps");
   chart.classList.add("isn-chart", "isn-heat");
-  const result = h("div", { class: "isn-sweep-result" }, stale, where, highest, chart, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
+  const result = h("div", { class: "isn-sweep-result" }, stale, where, highest, chart, gone, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
   // A click goes to a site: what is found there stands above, and may be higher or lower than what was there.
   chart.addEventListener("click", () => keepStill(chart, view.signal));
-  result.addEventListener("click", (event) => (event.target as Element).closest("tbody button") && keepStill(chart, view.signal));
-  view.root.append(starter(view, rpc), faults, progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error))), note, result);
+  result.addEventListener("click", (event) => (event.target as Element).closest("tbody button, .isn-back") && keepStill(chart, view.signal));
+  view.root.append(starting, faults, progressBar(view, "status", () => rpc.request("stop").catch((error) => view.fail(error)), start), note, result);
   view.follow(["note"], () => {
     note.textContent = view.model.get("note") ?? "";
     note.hidden = !note.textContent;

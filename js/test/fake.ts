@@ -144,6 +144,7 @@ export const summary = (extra: Record<string, unknown> = {}) => ({
   drawn_at: 0.1,
   site: "blocks.0.hook_resid_post",
   tokens: ["<bos>", "When", " Mary"],
+  text: "<bos>When Mary",
   prior: "toy",
   prior_is_exact: true,
   info_max: 2,

@@ -88,7 +88,7 @@ describe("proposals", () => {
     expect(model.last("propose")).toBeDefined();
     model.update({ proposals: { note: "Found on one half.", items } });
     expect(one(".isn-proposals").hidden).toBe(false);
-    expect(all(".isn-proposal-words").map((words) => words.textContent)).toEqual(["Has \u201c<b>a</b>\u201d: 97\u202f% of the inputs.explains token at 1, x, y and 1 more", "B."]);
+    expect(all(".isn-proposal-words").map((words) => words.textContent)).toEqual(["Has \u201c<b>a</b>\u201d: 97\u202f% of the inputs.and with it: token at 1, x, y and 1 more", "B."]);
     expect(one(".isn-proposals b")).toBeNull();
     expect(one(".isn-proposals .isn-note").textContent).toBe("Found on one half.");
     (all(".isn-proposal button")[0] as HTMLButtonElement).click();

@@ -129,7 +129,7 @@ describe("a row under the picked input", () => {
   it("makes every column as wide as what stands in it", () => {
     const wide = columns([row(0, { tokens: ["<bos>", "Nevertheless, then", " x"] })], style.tokens);
     expect(wide).toEqual([5, 12, 5]);
-    expect(gridColumns(wide)).toBe("8.2ch 15.2ch 8.2ch");
+    expect(gridColumns(wide)).toBe("7.7ch 14.7ch 7.7ch");
   });
   it("puts a box around a token only where it is too long for its column, or not alone there", () => {
     const boxes = (extra: Record<string, unknown>) => rowView(row(0, extra), style, null).element.querySelectorAll(".isn-slot").length;

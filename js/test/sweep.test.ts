@@ -73,9 +73,33 @@ describe("SiteSweep", () => {
   });
   it("names the best site of each hypothesis among those that can be relied on", () => {
     expect(best([rate("a", 0.9, { notes: "Not to be relied on: all" }), rate("b", 0.5), rate("c", 0.7), rate("d", 0.2, { feature: "verb" })])).toBe(
-      "Highest above chance, of what can be relied on: subject: c (FCR 0.70, FCR* 0.70); verb: d (FCR 0.20, FCR* 0.20).",
+      "Highest above chance, of what can be relied on: subject: c, FCR 0.70 (0.10\u20130.90), chance 0.20; verb: d, FCR 0.20 (0.10\u20130.90), chance 0.20.",
     );
+    const nothing = [rate("a", 0.004, { q_value: 0.4 }), rate("b", 0, { feature: "trivial", fcr: 1, chance: 1 })];
+    expect(best(nothing)).toBe("subject, trivial: nowhere surely above chance.");
     expect(best([rate("a", null)])).toBe("");
+  });
+  it("says beside the heat maps where a click went, and leads back", () => {
+    const { model, one } = mount(sweepModule, state());
+    expect(one(".isn-gone").hidden).toBe(true);
+    model.update({ site: "blocks.1.hook_resid_post", came_from: "blocks.0.hook_resid_post" });
+    expect(one(".isn-gone").textContent).toBe("Now at blocks.1.hook_resid_post: its inputs are listed above. \u2190 back to blocks.0.hook_resid_post");
+    one(".isn-gone button").click();
+    expect(model.last("back")).toBeDefined();
+  });
+  it("gives the focus of a Stop that disappears to the button that goes on", async () => {
+    const running = { ...state()["status"], running: true, done: 1, total: 9, message: "sweeping", remaining_s: null, stopping: false };
+    const { model, one, all } = mount(sweepModule, { ...state(), can_sweep: true, status: running });
+    one(".isn-stop").focus();
+    model.update({ status: { ...running, running: false } });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(document.activeElement).toBe(all("button").find((button) => button.textContent === "Sweep all sites"));
+  });
+  it("says what is missing before there can be a sweep", () => {
+    const { model, one } = mount(sweepModule, { ...state(), rows: [], can_sweep: false, label: "Put a hypothesis to the test first." });
+    expect(one(".isn-empty").textContent).toBe("Put a hypothesis to the test first.");
+    model.update({ label: "" });
+    expect(one(".isn-empty").textContent).toContain("Once an activation is inverted");
   });
   it("says where it is of something else than what is picked", () => {
     const { model, one } = mount(sweepModule, { ...state(), stale: "This sweep is of another input, 'a'." });

@@ -192,9 +192,9 @@ describe("SampleGallery", () => {
   });
   it("says the site's own bound on bits where a generator knows it", () => {
     const { model, one } = mount(galleryModule, state());
-    expect(one(".isn-figure").title).toContain("On average an activation of this site can say at most 12.3 bits at \u03b5 = 0.1");
+    expect(one(".isn-figure").title).toContain("Blurred by \u03b5 = 0.1, an activation of this site tells at most 12.3 bits on average");
     model.update({ summary: summary({ bits_bound: null }) });
-    expect(one(".isn-figure").title).not.toContain("On average");
+    expect(one(".isn-figure").title).not.toContain("on average");
   });
   it("shades tokens in the chosen unit", () => {
     const { model, one, all } = mount(galleryModule, state());
@@ -299,9 +299,13 @@ describe("SampleGallery", () => {
   it("aligns short inputs by itself, longer ones on request and very long ones never", () => {
     const aligned = (layout: string, length: number) => {
       const tokens = Array.from({ length }, (_, index) => ` t${index}`);
-      return mount(galleryModule, { ...state(), layout, summary: summary({ tokens }) }).all(".isn-slot").length > 0;
+      const first_page = page([row(0, { tokens, at: tokens.map((_, index) => (index < stand ? index : null)), info: tokens.map(() => 0) })]);
+      return mount(galleryModule, { ...state(), first_page, layout, summary: summary({ tokens }) }).all(".isn-slots").length > 0;
     };
+    let stand = 201;
     expect([aligned("auto", 12), aligned("auto", 13), aligned("aligned", 13), aligned("aligned", 201), aligned("text", 3)]).toEqual([true, false, true, false, false]);
+    stand = 3; // of eight tokens most have nothing under them
+    expect([aligned("auto", 8), aligned("aligned", 8)]).toEqual([false, true]);
   });
   it("draws the edge in any selection that is in order of distance, and nowhere else", async () => {
     const { model, all } = mount(galleryModule, state());
@@ -331,7 +335,7 @@ describe("SampleGallery", () => {
     const [toggle] = all(".isn-toggle");
     toggle!.click();
     expect(toggle!.getAttribute("aria-expanded")).toBe("true");
-    expect(one(".isn-facts").textContent).toContain("log q without it\u22128.50 nats");
+    expect(one(".isn-facts").textContent).toContain("log q without it\u221212.26 bits");
     expect(model.last("along").params).toEqual({ rank: 0, revision: 1, hover: false });
     await model.answer(model.last("along"), [3.2, 1.1, 0.05]);
     await settled();
@@ -378,6 +382,18 @@ describe("SampleGallery", () => {
     key(toggles[1]!, "End");
     expect(document.activeElement).toBe(toggles[3]);
     expect(toggles.map((toggle) => toggle.tabIndex)).toEqual([-1, -1, -1, 0]);
+  });
+  it("gives the keyboard an input that was clicked", () => {
+    const { all } = mount(galleryModule, state());
+    all(".isn-sample-text")[1]!.click();
+    expect(document.activeElement).toBe(all(".isn-toggle")[all(".isn-sample").findIndex((line) => line.querySelector(".isn-detail")) - 1]);
+  });
+  it("has no column of counts where every input was sampled once", async () => {
+    const { model, one } = mount(galleryModule, { ...state(), first_page: page([row(0), row(1)], { matching: 3 }) });
+    expect(one(".isn-samples").classList.contains("isn-no-counts")).toBe(true);
+    one(".isn-more").click();
+    await model.answer(model.last("page"), page([row(2, { count: 4 })], { start: 2, matching: 3 }));
+    expect(one(".isn-samples").classList.contains("isn-no-counts")).toBe(false);
   });
   it("closes an input with Escape, and nothing else hears of it", () => {
     const { all, el } = mount(galleryModule, state());
@@ -617,12 +633,32 @@ describe("InverseScopeWidget", () => {
   });
   it("says the site's own bound on bits, and only at the bandwidth that it is of", () => {
     const { model, el, one } = mount(scopeModule, { ...state(), bound: { bandwidth: 0.1, bits: 23.4 } }, host);
-    expect(el.textContent).toContain("On average an activation of this site can say at most 23 bits");
+    expect(el.textContent).toContain("tells at most 23 bits of its input on average");
     (one(".isn-slider") as HTMLInputElement).value = "0";
     one(".isn-slider").dispatchEvent(new Event("input"));
-    expect(el.textContent).not.toContain("On average");
+    expect(el.textContent).not.toContain("on average");
     model.update({ bound: {} });
-    expect(el.textContent).not.toContain("On average");
+    expect(el.textContent).not.toContain("on average");
+  });
+  it("does not move a slider that is being moved by what is older", () => {
+    vi.useFakeTimers();
+    const { model, one } = mount(scopeModule, state(), host);
+    const slider = one(".isn-slider") as HTMLInputElement;
+    slider.value = "172";
+    slider.dispatchEvent(new Event("input"));
+    model.update({ bound: { bandwidth: 0.1, bits: 5 } }); // the answer to what was picked before
+    expect(slider.value).toBe("172");
+    vi.advanceTimersByTime(100);
+    expect(model.state["bandwidth"]).toBe(bandwidthAt(172));
+    vi.useRealTimers();
+  });
+  it("dims what is shown while what is typed is no prompt", () => {
+    const { model, el, one } = mount(scopeModule, { ...state(), stale: "resid at 'x'", unread: true }, host);
+    expect(one(".isn-stale").textContent).toContain("no prompt of this model");
+    expect((one(".isn-go button") as HTMLButtonElement).disabled).toBe(true);
+    model.update({ stale: "", unread: false });
+    expect(one(".isn-stale").hidden).toBe(true);
+    expect(el.querySelector("[data-isn-stale]")).toBeNull();
   });
   it("sends the bandwidth after a pause and prints it at once", () => {
     vi.useFakeTimers();
@@ -692,7 +728,7 @@ describe("without a kernel", () => {
     expect(said(el).textContent).toContain("busy");
     expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(false); // it may only be busy
     vi.advanceTimersByTime(30_000);
-    expect(said(el).textContent).toContain("run the cell again");
+    expect(said(el).textContent).toContain("run the notebook again");
     expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(true);
     const asked = model.sent.filter(({ method }) => method === "ping").length;
     expect(asked).toBeGreaterThan(3); // it goes on asking

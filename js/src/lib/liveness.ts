@@ -9,8 +9,8 @@ export const PATIENCE_MS = 8000;
 /** Questions without an answer after which the kernel is taken for dead. */
 const TRIES = 4;
 const EVENT = "isn-line";
-const SILENT = "No answer from the kernel for a while: it is busy, or it was restarted; after a restart, run the cell again. This is the last result.";
-const CLOSED = "The kernel behind this was restarted or has ended. This is the last result; run the cell again to go on.";
+const SILENT = "No answer from the kernel for a while: it is busy, or it was restarted; after a restart, run the notebook again. This is the last result.";
+const CLOSED = "The kernel behind this was restarted or has ended. This is the last result; run the notebook again, from its first cell, to go on.";
 /** What works without a kernel: details of an input, files, an error's own cross. */
 const LOCAL = ".isn-toggle, .isn-link, summary, .isn-error button";
 

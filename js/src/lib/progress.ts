@@ -1,5 +1,5 @@
 // What a job is doing, how long it will take, and the button that stops it.
-import { h } from "./dom.ts";
+import { focused as focusedIn, h } from "./dom.ts";
 import type { View } from "./model.ts";
 
 export interface Status {
@@ -20,8 +20,11 @@ export function duration(seconds: number): string {
 
 const SAID_EVERY_MS = 10_000;
 
-/** Follows the trait that holds a Status; hidden while nothing runs. A screen reader hears of it now and then only. */
-export function progressBar(view: View, trait: string, stop: () => void): HTMLElement {
+/**
+ * Follows the trait that holds a Status; hidden while nothing runs. A screen reader hears of it now and then only.
+ * `after`: where the focus goes when the button that has it disappears.
+ */
+export function progressBar(view: View, trait: string, stop: () => void, after?: HTMLElement): HTMLElement {
   const bar = h("progress", { class: "isn-progress-bar", "aria-label": "Progress" });
   const words = h("span", { class: "isn-progress-words" });
   const said = h("span", { class: "isn-hidden", role: "status" });
@@ -30,8 +33,10 @@ export function progressBar(view: View, trait: string, stop: () => void): HTMLEl
   const element = h("div", { class: "isn-progress" }, bar, words, said, button);
   view.follow([trait], () => {
     const status: Status | null = view.model.get(trait);
+    const focused = !status?.running && element.contains(focusedIn(element));
     element.hidden = !status?.running;
     if (!status?.running) {
+      if (focused) setTimeout(() => after?.focus({ preventScroll: true })); // once it is enabled again
       phase = "";
       return;
     }

@@ -33,7 +33,7 @@ export function proposalsList(view: View, rpc: Rpc): HTMLElement {
         const button = h("button", { type: "button", class: "isn-button", "aria-label": `Test it: ${name}`, on: { click: () => accept(name) } }, tested.has(name) ? "Added" : "Test it");
         button.disabled = tested.has(name);
         button.hidden = Boolean(view.model.get("frozen"));
-        const more = folded.length ? h("span", { class: "isn-beside" }, `explains ${folded.slice(0, 3).join(", ")}${folded.length > 3 ? ` and ${folded.length - 3} more` : ""}`) : null;
+        const more = folded.length ? h("span", { class: "isn-beside" }, `and with it: ${folded.slice(0, 3).join(", ")}${folded.length > 3 ? ` and ${folded.length - 3} more` : ""}`) : null;
         return h("li", { class: "isn-proposal" }, h("span", { class: "isn-proposal-words" }, sentence, more), button);
       }),
     );

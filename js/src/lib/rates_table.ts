@@ -67,12 +67,17 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const body = h("tbody");
   const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", ""].map((text) => h("th", { scope: "col" }, text));
   const id = uid("fcr");
-  const caption = h("p", { class: "isn-note", id });
+  const caption = h("div", { class: "isn-note isn-caption", id });
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
-    const here = note ? "" : ", for this input draws from P(X)";
-    const words = `FCR, the feature consistency rate: the share of inputs that agree with the picked one (95 % interval), copies of it left out. Chance: the same for unrelated inputs: across inputs those of the other picks, which are like this one${here}, of all its tasks, which is easier to beat. FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike; the FCR weighs them.`;
-    replace(caption, note ? `${words} ` : words, note && h("strong", { class: "isn-chance-note" }, note));
+    const line = (term: string, words: string) => h("p", null, h("strong", null, term), ` ${words}`);
+    replace(
+      caption,
+      line("FCR", "(feature consistency rate): the share of the inputs found that agree with the picked one, weighted, copies of it left out; with its 95 % interval. FCR* is 0 at chance and 1 where all agree; plain counts all samples alike."),
+      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input:" : "for this input, draws from P(X) with all its tasks, which is easier to beat."}`),
+      note && h("p", null, h("strong", { class: "isn-chance-note" }, note)),
+      line("One input or many?", "A rate across inputs is the one to quote; that of this input is about this input alone, and all of them are at this \u03b5."),
+    );
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
   const file = h("button", { type: "button", class: "isn-link", on: { click: () => save("rates.csv", "text/csv", ratesCsv(view)) } }, "Save the rates as CSV");

@@ -1,10 +1,10 @@
 // Moving between the rows of a list with the arrow keys; Escape closes one that is open.
 import type { RowView } from "./sample_row.ts";
 
-export function focusOn(row: RowView, all: RowView[]): void {
+export function focusOn(row: RowView, all: RowView[], still = false): void {
   for (const { toggle } of all) toggle.tabIndex = -1;
   row.toggle.tabIndex = 0;
-  row.toggle.focus();
+  row.toggle.focus({ preventScroll: still });
 }
 
 /** Moves between the rows with the arrow keys, and closes one with Escape; one of them is in the tab order. */

@@ -123,17 +123,17 @@ function named(name: string, value: string, title: string): HTMLElement {
   return h("div", { class: "isn-fact", title }, h("dt", null, name), h("dd", null, value));
 }
 
-const nats = (value: number | null | undefined) => (value == null ? "unknown" : `${number(value)} nats`);
+const logText = (value: number | null | undefined, unit: string) => (value == null ? "unknown" : `${number(unit === "bits" ? value / LN2 : value)} ${unit}`);
 
 /** Everything that is known of one input. */
 function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
   const facts = h(
     "dl",
     { class: "isn-facts" },
-    named("log q given the activation", nats(row.log_q), "Log-probability that the generator gives this input, given the activation"),
-    named("log q without it", nats(row.log_no_condition), "The same without the activation"),
+    named("log q given the activation", logText(row.log_q, style.unit), "Log-probability that the generator gives this input, given the activation"),
+    named("log q without it", logText(row.log_no_condition, style.unit), "The same without the activation"),
     style.exact || !row.on_support
-      ? named("log P", row.on_support ? nats(row.log_prior) : "\u2212\u221e", "Log-probability under the prompt distribution")
+      ? named("log P", row.on_support ? logText(row.log_prior, style.unit) : "\u2212\u221e", "Log-probability under the prompt distribution")
       : null,
     named("relative norm", number(row.relative_norm), "Length of the difference to the picked activation, over the length of that"),
     named("cosine", number(row.cosine, 3), "Cosine of this input's activation and the picked one"),
@@ -176,7 +176,7 @@ export function nameDistances(element: HTMLElement, values: Array<number | null>
 }
 
 /** Room for the mark in the head of a column, and for what surrounds a token. */
-const MARK = 3.2;
+const MARK = 2.7;
 /** Characters that a column has room for at most; a token that has more is cut off, and whole in the input's details. */
 const WIDEST = 12;
 

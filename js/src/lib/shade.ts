@@ -18,7 +18,7 @@ export function niceMax(values: Iterable<number | null | undefined>): number {
 export function number(value: number | null | undefined, digits = 2): string {
   if (value == null || Number.isNaN(value)) return "\u2013";
   if (!Number.isFinite(value)) return value > 0 ? "\u221e" : "\u2212\u221e";
-  const text = Math.abs(value) >= 1000 ? value.toPrecision(3) : value.toFixed(digits);
+  const text = Math.abs(value) >= 1e6 ? value.toPrecision(3) : value.toFixed(Math.abs(value) >= 1000 ? 0 : digits);
   return text.replace("-", "\u2212");
 }
 

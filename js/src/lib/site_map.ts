@@ -68,6 +68,11 @@ export class SiteMapView {
     this.draw();
   }
 
+  /** The cell that is chosen. */
+  focus(): void {
+    (this.cells.find((cell) => cell.site === this.site) ?? this.cells[0])?.button.focus({ preventScroll: true });
+  }
+
   private headLayer(map: SiteMap | null, site: string): number | null {
     if (!map?.head_template || !HEAD.test(map.head_template)) return null;
     for (let layer = 0; layer < map.n_layers; layer += 1) {

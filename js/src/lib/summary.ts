@@ -34,6 +34,8 @@ export interface Summary {
   drawn_at: number;
   site: string;
   tokens: string[];
+  /** The picked input, as the tokenizer writes it. */
+  text: string;
   prior: string;
   prior_is_exact: boolean;
   info_max: number;
@@ -67,9 +69,9 @@ export function distancesView(summary: Summary): HTMLElement {
 /** All of it; without the histogram where that has another place. */
 export function summaryView(summary: Summary, picture = true): HTMLElement {
   const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
-  const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${number(summary.bits_stderr, 1)}`}`;
+  const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${summary.bits_stderr < 0.05 ? "under 0.1" : number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
-  const bound = summary.bits_bound == null ? "" : `. On average an activation of this site can say at most ${number(summary.bits_bound, 1)} bits at \u03b5 = ${summary.bandwidth}`;
+  const bound = summary.bits_bound == null ? "" : `. Blurred by \u03b5 = ${summary.bandwidth}, an activation of this site tells at most ${number(summary.bits_bound, 1)} bits on average; this one is clean, and may tell more`;
   const verdict = h(
     "p",
     { class: `isn-verdict isn-tone-${tone}` },
@@ -80,7 +82,7 @@ export function summaryView(summary: Summary, picture = true): HTMLElement {
   const figures = h(
     "div",
     { class: "isn-figures", role: "list" },
-    figure("bits", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${unknown}${bound}`),
+    figure("bits about the input", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${unknown}${bound}`),
     figure("effective", `${number(summary.ess, 0)} of ${summary.n}`, "Effective sample size of the importance weights"),
     figure("distinct", String(summary.distinct), "Different inputs among the samples"),
     figure("copies", percent(summary.copy_share), "Samples equal to the picked input"),
@@ -90,7 +92,7 @@ export function summaryView(summary: Summary, picture = true): HTMLElement {
   const reweighed = summary.drawn_at !== summary.bandwidth ? h("p", { class: "isn-note" }, `Samples drawn at \u03b5 = ${summary.drawn_at}, weighed anew for \u03b5 = ${summary.bandwidth}.`) : null;
   const sentence = summary.fixed?.sentence ? h("p", { class: "isn-answer" }, summary.fixed.sentence) : null;
   const known = summary.verdict === "RELIABLE" && summary.bits != null && summary.bits >= 1;
-  const across = known && summary.fixed?.states.includes("free") ? h("p", { class: "isn-note" }, "Free tokens may be tied to each other, as the digits of a sum that is held are: hypotheses that are proposed say what the inputs share beyond single tokens.") : null;
+  const across = known && summary.fixed?.states.includes("free") ? h("p", { class: "isn-note" }, "Free tokens may still be tied to each other, as the digits of a sum that is held are. Propose (below) looks for what the inputs share beyond single tokens.") : null;
   return h(
     "div",
     { class: "isn-summary" },
