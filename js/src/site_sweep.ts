@@ -50,7 +50,7 @@ function starter(view: View, rpc: Rpc): { element: HTMLElement; start: HTMLButto
     row.hidden = !can || frozen;
     const label: string = view.model.get("label") ?? "";
     empty.hidden = can || frozen || ((view.model.get("rows") ?? []) as Rate[]).length > 0;
-    empty.textContent = label || "Once an activation is inverted, its hypotheses can be measured at every layer, component and head here.";
+    empty.textContent = can ? "" : label || "Once an activation is inverted, its hypotheses can be measured at every layer, component and head here.";
     start.disabled = Boolean(view.model.get("status")?.running);
     words.textContent = label;
     start.textContent = view.model.get("note") ? "Go on with the sweep" : "Sweep all sites";

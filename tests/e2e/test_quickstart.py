@@ -239,8 +239,12 @@ def test_a_bad_prompt_is_explained_in_place_and_the_widget_goes_on(lab: Lab, pic
     assert "use words of its vocabulary" in error.inner_text()
     take(lab.page.locator(SCOPE), pictures / "error.png")
     before = lab.revision()
-    lab("button.isn-map-cell[title='blocks.2.hook_resid_post']").click()
-    lab.settle(before)
+    lab("button.isn-map-cell[title='blocks.2.hook_resid_post']").click()  # of the last prompt that could be read
+    lab.page.wait_for_function(
+        "before => Number(document.querySelector('.isn-scope .isn-gallery').dataset.isnRevision) > before", arg=before
+    )
+    lab(".isn-stale").get_by_text("What is typed now is no prompt of this model.").wait_for()
+    assert lab(".isn-go button").is_disabled()
     lab("textarea.isn-prompt").fill("   ")
     error.get_by_text("the prompt is empty").wait_for()
     lab.write("4 3 7 + 5 6 8 =")
