@@ -213,7 +213,7 @@ export function drawScope(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
   const ask: Ask = (method, params) => rpc.request(method, params).catch((error) => view.fail(error));
-  const save = h("button", { type: "button", class: "isn-button", title: "Save what is shown as one HTML file that works offline" }, "Save as HTML");
+  const save = h("button", { type: "button", class: "isn-button", title: "Save what is shown now as one HTML file that works offline; other pins and tabs are not in it" }, "Save as HTML");
   save.addEventListener("click", () => ask("html").then((html) => html && saveFile(`inversescope ${view.model.get("site")}.html`, "text/html", html)));
   const name = h("span", { class: "isn-model-name isn-mono" });
   view.follow(["model_name"], () => {
