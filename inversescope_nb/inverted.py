@@ -268,7 +268,8 @@ class Inversion(Nearby):
     def _bound(self) -> str:
         """What the bits can be at most, in words; nothing where that is not known."""
         known = math.isfinite(self.bits_bound) and self.bandwidth == self.proposal_bandwidth and not self.is_constant
-        return f"\n  at most {self.bits_bound:.1f} bits on average at this bandwidth" if known else ""
+        words = "blurred by the bandwidth, this site tells at most"
+        return f"\n  {words} {self.bits_bound:.1f} bits on average; the clean activation may tell more" if known else ""
 
     def summary(self) -> str:
         """A few plain lines."""

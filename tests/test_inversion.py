@@ -284,7 +284,10 @@ def test_a_bank_answers_for_the_bandwidths_it_was_scored_for() -> None:
 def test_remarks_say_what_the_numbers_do_not() -> None:
     here = {"bandwidth": 0.1, "proposal_bandwidth": 0.1}
     assert many(**here).remarks == []
-    assert "at most 4.2 bits on average at this bandwidth" in many(**here, bits_bound=4.2).summary()
+    assert (
+        "blurred by the bandwidth, this site tells at most 4.2 bits on average"
+        in many(**here, bits_bound=4.2).summary()
+    )
     assert "at most" not in many(**here).summary() + many(**here, bits_bound=4.2).reweight(0.2).summary()
     (coarse,) = many(**here, top_share=0.91, bits_bound=4.2).remarks
     assert "91%" in coarse
@@ -299,6 +302,11 @@ def test_remarks_say_what_the_numbers_do_not() -> None:
     assert "20% of the posterior" in own
     assert "0.3 is usual" in own
     assert own in found.summary()
+    failed = many(**here, picked_log_prior=2.0, usual_bandwidth=0.3)
+    assert failed.verdict == Verdict.INVERTER_FAILED
+    assert failed.remarks == ["At this site bandwidth 0.3 is usual."], "no share of a posterior that nobody knows"
+    (far,) = many(**here, d=np.full(200, 0.25)).remarks
+    assert far.startswith("Most of the weight lies beyond 2 \u03b5")
     assert many(**here, is_constant=True, top_share=0.9).remarks == []
 
 

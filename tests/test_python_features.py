@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import sys
 import threading
+import time
 
 import pytest
 
@@ -123,6 +124,23 @@ def test_time_is_counted_for_each_call() -> None:
     assert limited(lambda: 5, "<typed>", limit_s=0.0) == 5, "only the typed code is looked at"
     with pytest.raises(TooLong):
         limited(lambda: eval(compile("[i for i in range(9)]", "<typed>", "eval")), "<typed>", limit_s=-1.0)
+
+
+def test_time_that_others_take_does_not_count_but_waiting_ends(monkeypatch) -> None:
+    monkeypatch.setattr(_limits.time, "thread_time", lambda: 0.0)  # as if this thread had got none of it
+    began = time.monotonic()
+
+    def call(seconds: float) -> str:
+        while time.monotonic() < began + seconds:
+            time.sleep(0.001)
+        return "done"
+
+    here = call.__code__.co_filename
+    assert limited(lambda: call(0.05), here, limit_s=0.01) == "done"
+    began = time.monotonic()
+    with pytest.raises(TooLong):
+        limited(lambda: call(60), here, limit_s=0.01)
+    assert time.monotonic() - began < 30
 
 
 def test_what_was_raised_last_is_kept(monkeypatch):

@@ -76,6 +76,12 @@ def test_a_click_on_a_cell_or_a_line_names_its_site():
     assert (chosen[-1], sweep.feature) == (name, "subject")
     assert "no site" in ask(sweep, "go", site="blocks.7.hook_resid_post")["message"]
     assert len(chosen) == 3
+    sweep.site = "blocks.0.hook_resid_post"
+    assert sweep.came_from == "", "it was not left for a cell"
+    ask(sweep, "go", site=name)
+    assert sweep.came_from == "blocks.0.hook_resid_post"
+    assert ask(sweep, "back")["kind"] == "result"
+    assert (sweep.site, sweep.came_from, chosen[-1]) == ("blocks.0.hook_resid_post", "", "blocks.0.hook_resid_post")
 
 
 def test_the_site_that_is_framed_changes_without_drawing_anew():
@@ -226,6 +232,8 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     assert "goes on from there" in wide.sweep.note
     wide.background.submit("after it", lambda job: None).wait(30)
     assert "The 1 site that was done is shown." in wide.sweep.note
+    assert wide.sweep.where.endswith(", 1 of 2 sites so far"), "a page that is saved now says so too"
+    assert "1 of 2 sites so far" in wide.map_values["where"]
     assert [row["site"] for row in wide.sweep.rows] == [done[0]]
     assert set(wide.map_values["values"]) == {done[0]}
     assert wide.error is None
@@ -237,6 +245,27 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     assert len(done) - stopped_at == 8  # one site was kept
     assert wide.sweep.note == ""
     assert len(wide.sweep.rows) == 2
+
+
+def test_a_hypothesis_that_fails_costs_no_inversions(wide, monkeypatch):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    from inversescope_nb import _study
+
+    def broken(text):
+        raise ValueError("broken")
+
+    broken_one = isn.Feature("broken", broken)
+    wide.sweep.test([broken_one])
+    with pytest.raises(isn.errors.FeatureError):
+        wide.sweep.sweep().wait(60)
+    assert "are kept" in wide.sweep.note
+    real, done = _study.invert, []
+    monkeypatch.setattr(_study, "invert", lambda *args, **kwargs: done.append(1) or real(*args, **kwargs))
+    wide.sweep.test([JOHN])
+    wide.sweep.sweep().wait(60)
+    assert done == []
+    assert wide.sweep.note == ""
 
 
 def test_a_stopped_sweep_does_not_take_the_place_of_a_whole_one(wide, monkeypatch):
