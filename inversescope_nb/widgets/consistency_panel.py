@@ -64,6 +64,8 @@ class ConsistencyPanel(PanelJobs):
     chance_note = t.Unicode("").tag(sync=True)
     measured = t.List(t.Dict()).tag(sync=True)
     """Every measurement across inputs so far, newest first: ``{name, where, fcr, low, high, chance, n, p_value}``."""
+    tokens = t.List(t.Unicode()).tag(sync=True)
+    """Of the picked input, for who writes a hypothesis about one of them."""
     where = t.Unicode("").tag(sync=True)
     """What a measurement made now would be of: site, bandwidth, inputs."""
     doubt = t.Unicode("").tag(sync=True)
@@ -128,7 +130,7 @@ class ConsistencyPanel(PanelJobs):
             given = pick or InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
         with self._rows_turn:
             self._pick, self._prior, self._inversion = given, prior, inversion
-            self.chance_note = chance_note
+            self.chance_note, self.tokens = chance_note, [] if given is None else list(given.tokens)
             reason = "" if inversion is None else doubt_of(inversion)
             self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
             self.where = "" if inversion is None else where_of(inversion)

@@ -9,6 +9,22 @@ const row = { name: "a", label: "b", here: estimate, across: null, note: null, r
 const state = () => ({ features: [], rows: [], chart: null, ready: true, status: IDLE, measure_label: "slow", bandwidths_label: "six", proposals: null, curves: [], drawn: "rates", code: "", where: "blocks.1, \u03b5 = 0.3, inputs like 'a'", error: null });
 const labelled = (all: (selector: string) => HTMLElement[], label: string) => all("button").find((button) => button.textContent === label) as HTMLButtonElement;
 
+describe("a hypothesis about one token", () => {
+  it("says which token of the picked input that is", () => {
+    const { model, one } = mount(panelModule, { ...state(), tokens: ["<bos>", "Mary", " saw"] });
+    const said = () => one("form .isn-note").textContent;
+    expect(one("form .isn-note").hidden).toBe(true);
+    choose(one("form select"), "=token_at");
+    expect(said()).toBe("here: \u00b7saw");
+    const position = one(".isn-position") as HTMLInputElement;
+    position.value = "7";
+    position.dispatchEvent(new Event("input", { bubbles: true }));
+    expect(said()).toBe("there is none: -3 to 2");
+    model.update({ tokens: [] });
+    expect(said()).toBe("");
+  });
+});
+
 describe("a hypothesis in Python", () => {
   function open() {
     const view = mount(panelModule, state());

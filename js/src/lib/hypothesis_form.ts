@@ -1,14 +1,16 @@
 // The form in which a hypothesis is chosen or written: text, a pattern, a token at a position, Python. What is written
-// as Python is sent, and so run, by the button alone: never when a view is drawn. Trait: features.
+// as Python is sent, and so run, by the button alone: never when a view is drawn. Traits: features, tokens.
 import { h, replace, uid } from "./dom.ts";
 import type { View } from "./model.ts";
 import { errorBox, errorText } from "./mount.ts";
 import { type Rpc, stopped } from "./rpc.ts";
+import { tokenText } from "./shade.ts";
 
 export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
   const ready = h("select", { class: "isn-input", "aria-label": "Hypothesis" });
   const value = h("input", { class: "isn-input", type: "text", "aria-label": "Text" });
   const position = h("input", { class: "isn-input isn-position", type: "number", value: "-1", "aria-label": "Position, counted from the end when negative" });
+  const token = h("span", { class: "isn-note" });
   const editor = h("textarea", { class: "isn-input isn-python", rows: "3", spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-label": "Python" });
   const name = h("input", { class: "isn-input isn-name", "aria-label": "Name of the hypothesis", placeholder: "name (optional)" });
   const handId = uid("hand");
@@ -19,13 +21,17 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
   stop.hidden = true;
   const add = h("button", { type: "submit", class: "isn-button isn-primary" }, "Test it");
   const faults = h("div");
-  const form = h("form", { class: "isn-row isn-add" }, ready, value, position, python, name, add, stop);
+  const form = h("form", { class: "isn-row isn-add" }, ready, value, position, token, python, name, add, stop);
 
-  const WRITTEN: Record<string, string> = { "=contains": "contains the text\u2026", "=regex": "matches the pattern\u2026", "=token_at": "has the token at position\u2026", "=python": "Python\u2026" };
+  const WRITTEN: Record<string, string> = { "=contains": "contains the text\u2026", "=regex": "matches the pattern\u2026", "=token_at": "same token at position\u2026", "=python": "Python\u2026" };
   const update = () => {
     const kind = ready.value;
     value.hidden = !(kind === "=contains" || kind === "=regex");
-    position.hidden = kind !== "=token_at";
+    position.hidden = token.hidden = kind !== "=token_at";
+    const tokens: string[] = view.model.get("tokens") ?? [];
+    const there = tokens.at(Number(position.value));
+    const words = there === undefined ? [`there is none: ${-tokens.length} to ${tokens.length - 1}`] : ["here: ", h("code", null, ...tokenText(there))];
+    replace(token, ...(tokens.length ? words : []));
     python.hidden = name.hidden = kind !== "=python";
     editor.placeholder = "for example x.split()[0]";
     value.placeholder = kind === "=regex" ? "for example (\\w+) and" : "for example Mary";
@@ -42,6 +48,8 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
     update();
   });
   view.follow(["where"], () => replace(faults)); // it is about other inputs now
+  view.follow(["tokens"], update);
+  position.addEventListener("input", update);
   ready.addEventListener("change", () => {
     touched = true;
     replace(faults);
