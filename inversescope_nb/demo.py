@@ -266,7 +266,9 @@ def as_text(told: Told, *, number: int, limit: int = 5, width: int = 100) -> str
         f"{number}. {story.question}",
         f"   {prompt}",
         f"   {inversion.site} at {seen[-1]!r}, bandwidth {inversion.bandwidth:g}",
-        f"   {inversion.verdict}: {inversion.verdict_reason}",
+        *textwrap.wrap(
+            f"{inversion.verdict}: {inversion.verdict_reason}", width, initial_indent="   ", subsequent_indent="   "
+        ),
         f"   {inversion.bits:.1f} bits {told.bits_in_words}",
         "",
         f"   {'weight':>7}  {'d':>5}  {told.heading}",

@@ -68,7 +68,7 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
         few = inv.n * _SHARE > inv.ess >= _FEW  # many in number, of very many draws: the weights are uneven
         share = f" ({inv.ess / inv.n:.0%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
         if heavy and inv.ess >= max(_FEW, _SHARE * inv.n):
-            share = f" (k-hat above {_statistics.KHAT_UNRELIABLE:g}: a few samples may carry much of the weight)"
+            share = f" (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
         return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"

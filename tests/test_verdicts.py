@@ -52,7 +52,7 @@ def test_a_heavy_tail_counts_where_the_weights_are_uneven() -> None:
     assert found.khat > 0.7
     assert 20 < found.ess < 100
     assert found.verdict == Verdict.LOW_ESS
-    assert "k-hat above 0.7" in found.verdict_reason, "enough in number: it says what else is wrong"
+    assert "(above 0.7: a heavy tail)" in found.verdict_reason, "enough in number: it says what else is wrong"
     nearly_even = weighted(heavy(200, 0.85, shift=40.0))
     assert nearly_even.khat > 0.7
     assert nearly_even.ess > 150
