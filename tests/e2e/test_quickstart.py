@@ -97,7 +97,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The notebook, opened and run."""
     folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
     shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", folder)
-    with jupyter_lab(folder, scratch) as url, browser_page(1440, 1900) as (page, errors):
+    with jupyter_lab(folder, scratch) as url, browser_page(1440, 2100) as (page, errors):
         open_notebook(page, url, "quickstart.ipynb")
         run_all_cells(page)
         page.wait_for_selector(f"{SCOPE} button.isn-token")
