@@ -14,9 +14,11 @@ from test_widgets_background import wait_for
 
 import inversescope_nb as isn
 from inversescope_nb.errors import Cancelled, FeatureError, InvalidArgument
+from inversescope_nb.features import InputText
 from inversescope_nb.proposals import Proposals
 from inversescope_nb.python_features import AT_HAND
 from inversescope_nb.widgets import ConsistencyPanel, InverseScopeWidget, panel_jobs
+from inversescope_nb.widgets.hypothesis_rows import written
 
 JOHN = isn.features.contains("John")
 MEASURED = pd.DataFrame(
@@ -430,3 +432,9 @@ def test_a_hypothesis_that_is_added_while_another_input_comes_gets_its_rate_ther
     monkeypatch.undo()
     (row,) = panel.rows
     assert row["here"]["fcr"] == isn.consistency_of(second, JOHN, permutations=0).to_frame()["fcr"][0]
+
+
+def test_a_pattern_with_brackets_is_about_what_they_hold():
+    text = InputText("a year in Rome")
+    assert written("regex", "", r"in (\w+)", -1, {})(text) == "Rome"
+    assert written("regex", "", r"in \w+", -1, {})(text) == "in Rome"

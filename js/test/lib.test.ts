@@ -50,6 +50,7 @@ describe("shading", () => {
     expect(niceMax([])).toBe(1);
   });
   it("formats numbers", () => {
+    expect([number(1579.4), number(-12345.6), number(2.5e7)]).toEqual(["1579", "\u221212346", "2.50e+7"]);
     expect([number(-1.234), number(null), signed(0.5), percent(0.126), duration(600)]).toEqual(["\u22121.23", "\u2013", "+0.50", "13\u202f%", "about 10 min"]);
   });
 });

@@ -163,6 +163,24 @@ describe("the map of the model, coloured by a sweep", () => {
     expect(all(".isn-map-valued").length).toBe(0);
     expect(one(".isn-map-legend").textContent).toContain("generator at hand");
   });
+  it("names the sites that were not measured", () => {
+    const { model, one } = mount(scopeModule, { ...state(), map_choices: choices, map_by: "feature subject", map_values: values });
+    const legend = () => one(".isn-map-legend").textContent;
+    const all = Object.keys(values.values);
+    model.update({ site_map: { ...map, available: ["blocks.0.hook_resid_post"] }, map_values: { ...values } });
+    expect(legend()).not.toContain("not measured");
+    model.update({ site_map: { ...map, available: [...all, "blocks.9.hook_resid_post"] }, map_values: { ...values } });
+    expect(legend()).toContain("not measured");
+  });
+  it("says where the map is how far the sweep is, and stops it there", () => {
+    const sweeping = { running: true, done: 3, total: 9, message: "sweeping", remaining_s: null, stopping: false };
+    const { model, all } = mount(scopeModule, { ...state(), sweeping });
+    const bar = all(".isn-side .isn-progress").find((element) => element.textContent!.includes("sweeping 3 of 9"))!;
+    bar.querySelector("button")!.click();
+    expect(model.last("stop sweep")).toBeDefined();
+    model.update({ sweeping: { ...sweeping, running: false } });
+    expect(bar.hidden).toBe(true);
+  });
   it("still chooses with the keyboard", () => {
     const { model, all } = mount(scopeModule, { ...state(), map_choices: choices, map_by: "feature subject", map_values: values });
     all("button.isn-map-cell")[0]!.focus();
