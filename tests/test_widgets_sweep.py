@@ -19,6 +19,7 @@ import inversescope_nb as isn
 from inversescope_nb.errors import Cancelled, InvalidArgument
 from inversescope_nb.widgets import InverseScopeWidget, SiteSweep
 from inversescope_nb.widgets.map_values import map_choices, map_values
+from inversescope_nb.widgets.sweep_jobs import _Pace
 
 JOHN, MARY = isn.features.contains("John"), isn.features.contains("Mary")
 SMALL = isn.TrainingConfig(
@@ -245,6 +246,45 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     assert len(done) - stopped_at == 8  # one site was kept
     assert wide.sweep.note == ""
     assert len(wide.sweep.rows) == 2
+
+
+def test_sites_are_shown_as_they_are_done(wide, monkeypatch):
+    monkeypatch.setattr("inversescope_nb.widgets.sweep_jobs.PART_EVERY_S", 0)
+    monkeypatch.setattr("inversescope_nb.widgets.sweep_jobs.PART_SHARE", math.inf)
+    monkeypatch.setattr("inversescope_nb.widgets.jobs._REPORT_EVERY_S", 0)
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    shown = []
+    wide.sweep.on_show(
+        lambda rates: shown.append(
+            (rates["site"].tolist(), wide.sweep.where.partition("each")[2], wide.sweep.status["running"])
+        )
+    )
+    wide.sweep.sweep().wait(60)
+    assert [(len(sites), words, running) for sites, words, running in shown] == [
+        (1, ", 1 of 2 sites so far", True),
+        (2, "", True),
+    ]
+    assert set(wide.map_values["values"]) == {SITE, OTHER}
+    whole = wide.sweep.frame
+    del shown[:]
+    wide.sweep.picks = 4  # another study: what is shown is whole, so that no part takes its place
+    wide.sweep.sweep().wait(60)
+    assert [len(sites) for sites, *_ in shown] == [2]
+    assert wide.sweep.frame is not whole
+
+
+def test_sites_that_are_done_take_a_small_part_of_the_time():
+    now = [0.0]
+    pace, looked = _Pace(lambda: now[0]), []
+    while now[0] < 600:
+        now[0] += 1
+        if pace.due():
+            with pace:
+                now[0] += 4
+            looked.append(now[0])
+    assert looked[0] == 9, "after five seconds at the earliest"
+    assert len(looked) * 4 / 600 <= 0.1
 
 
 def test_a_hypothesis_that_fails_costs_no_inversions(wide, monkeypatch):

@@ -5,6 +5,7 @@ import scopeModule, { bandwidthAt, stepOf } from "../src/scope.ts";
 import pickerModule, { onScreen } from "../src/token_picker.ts";
 import { PageModel } from "../src/viewer.ts";
 import { EVERYTHING } from "../src/lib/rows.ts";
+import { Told } from "../src/lib/told.ts";
 import { FakeModel, choose, key, watchDownloads, mount, row, summary } from "./fake.ts";
 
 afterEach(() => vi.useRealTimers());
@@ -14,6 +15,35 @@ const IDLE = { running: false, done: 0, total: 0, message: "", remaining_s: null
 describe("TokenPicker", () => {
   const state = () => ({ text: "When Mary", tokens: ["<bos>", "When", " Mary"], position: -1, values: null, examples: [], editable: true, error: null });
 
+  it("does not go back to what was picked before the last when the kernel repeats it", () => {
+    const { model, all } = mount(pickerModule, { ...state(), position: 0 });
+    const pressed = () => all(".isn-token").findIndex((token) => token.getAttribute("aria-pressed") === "true");
+    const shown: number[] = [];
+    all(".isn-token")[1]!.click();
+    all(".isn-token")[2]!.click();
+    expect(pressed()).toBe(2);
+    for (const repeated of [1, 2]) {
+      model.update({ position: repeated });
+      shown.push(pressed());
+    }
+    expect(shown).toEqual([2, 2]);
+    model.update({ position: 1 }); // nothing is waited for any more: that is Python's own
+    expect(pressed()).toBe(1);
+    all(".isn-token")[2]!.click();
+    all(".isn-token")[1]!.click();
+    model.update({ position: 0 }); // neither was told
+    expect(pressed()).toBe(0);
+  });
+  it("waits for a repeat for two seconds, as some kernels never repeat", () => {
+    vi.useFakeTimers();
+    const told = new Told();
+    for (const value of [1, 2, 1]) told.tell(value);
+    expect([told.isOlder(1), told.isOlder(2), told.isOlder(1)]).toEqual([true, true, false]);
+    for (const value of [1, 2]) told.tell(value);
+    vi.advanceTimersByTime(2500);
+    expect(told.isOlder(1)).toBe(false);
+    vi.useRealTimers();
+  });
   it("has one tab stop, moves with the arrows and picks with a click", () => {
     const { model, all } = mount(pickerModule, state());
     const tokens = all(".isn-token");

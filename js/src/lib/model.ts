@@ -1,4 +1,5 @@
 // The parts of anywidget's model and host that the widgets use.
+import { Told } from "./told.ts";
 
 export interface Model {
   get(key: string): any;
@@ -33,6 +34,8 @@ export class View {
   line: Line | null = null;
   private readonly aborter = new AbortController();
   private readonly undo: Array<() => void> = [];
+  private readonly told = new Map<string, Told>();
+  private writing = false;
   private readonly report: (error: unknown) => void;
 
   constructor(args: RenderArgs, root: HTMLElement, report: (error: unknown) => void) {
@@ -64,9 +67,26 @@ export class View {
 
   /** Set a trait in Python; if nobody is there to hear it, the view will say so. */
   write(trait: string, value: unknown): void {
-    this.model.set(trait, value);
+    this.toldOf(trait).tell(value);
+    this.writing = true;
+    try {
+      this.model.set(trait, value);
+    } finally {
+      this.writing = false;
+    }
     this.model.save_changes();
     this.line?.check();
+  }
+
+  private toldOf(trait: string): Told {
+    const known = this.told.get(trait);
+    if (known) return known;
+    const told = new Told();
+    this.told.set(trait, told);
+    this.on(`change:${trait}`, () => {
+      if (!this.writing && told.isOlder(this.model.get(trait))) this.model.set(trait, told.last);
+    });
+    return told;
   }
 
   onClose(callback: () => void): void {
