@@ -27,6 +27,8 @@ WIDE = 700
 """Pixels within which the panels of a heat map stand side by side."""
 MANY_COMPONENTS = 9
 """Columns of a heat map from which on there is room for a title under them."""
+HEADS = "replace(datum.label, /^z (?=[0-9])/, 'head ')"
+"""What stands under a column: of what heads hold, their number, as on the widget's map."""
 LEGEND = alt.Legend(title=None, orient="top", offset=4)
 _MARKS = ["consistency", "chance"]
 _TICK = "M-0.22,-1H0.22V1H-0.22Z"  # an upright bar, as a symbol that the legend shows too
@@ -201,8 +203,8 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
 
 def grid(frame: pd.DataFrame, components: list[str]) -> alt.Chart:
     """Layers against components, the first layer above, as on the map of the model."""
-    title = "component (heads by number)" if len(components) >= MANY_COMPONENTS else None  # else wider than the panel
-    component = alt.X("component:N", sort=components, title=title, axis=alt.Axis(labelAngle=-60))
+    title = "component" if len(components) >= MANY_COMPONENTS else None  # else wider than the panel
+    component = alt.X("component:N", sort=components, title=title, axis=alt.Axis(labelAngle=-60, labelExpr=HEADS))
     layer = alt.Y("layer:O", title="layer", axis=alt.Axis(format="d"))
     return alt.Chart(frame).encode(x=component, y=layer, tooltip=tooltip(frame))
 

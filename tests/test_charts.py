@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 from types import SimpleNamespace
 
 import altair as alt
@@ -118,7 +119,8 @@ def test_a_single_inversion_shows_the_priors_chance_instead() -> None:
 
 
 def test_many_sites_are_a_heat_map_in_the_order_of_the_forward_pass() -> None:
-    found = spec(consistency_chart(frame(3, ["resid_post", "resid_pre", "attn_out"], ["subject"], heads=11)))
+    chart = consistency_chart(frame(3, ["resid_post", "resid_pre", "attn_out"], ["subject"], heads=11))
+    found = spec(chart)
     rect, dots = found["layer"]
     assert rect["mark"]["type"] == "rect"
     assert rect["encoding"]["color"]["scale"]["scheme"] == "viridis"
@@ -126,6 +128,13 @@ def test_many_sites_are_a_heat_map_in_the_order_of_the_forward_pass() -> None:
     assert order == ["resid_pre", *[f"z {h}" for h in range(11)], "attn_out", "resid_post"]
     assert "0.05" in dots["transform"][0]["filter"]
     assert "sort" not in rect["encoding"]["y"], "the first layer above, as on the widget's map"
+
+
+def test_heads_are_called_so_under_a_heat_map() -> None:
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+    chart = consistency_chart(frame(3, ["resid_post", "zeal 2"], ["subject"], heads=2), heatmap=True)
+    drawn = re.findall(r">(resid_post|(?:head|z|zeal) \d+)</text>", converter.vegalite_to_svg(chart.to_json()))
+    assert drawn == ["head 0", "head 1", "resid_post", "zeal 2"]
 
 
 def test_heat_maps_split_by_feature_and_bandwidth() -> None:
@@ -253,7 +262,7 @@ def test_a_heat_map_of_few_columns_has_no_title_wider_than_itself() -> None:
         return found["layer"][0]["encoding"]["x"]["title"]
 
     assert title(["resid_post"]) is None
-    assert title([f"kind_{i}" for i in range(12)]) == "component (heads by number)"
+    assert title([f"kind_{i}" for i in range(12)]) == "component"
 
 
 def test_cells_of_which_half_the_inversions_failed_are_pale() -> None:
