@@ -1,19 +1,22 @@
 """Stopping Python that somebody typed: a time limit, and whatever stops the job that it runs in.
 
 What runs is looked at before every line (`sys.settrace` in this thread only, so that nothing else slows down). That
-ends loops written in Python, however long. It cannot end a single call into C that does not come back, such as
-``10 ** 10 ** 9``, ``sum(itertools.count())`` or ``time.sleep(9999)``, nor code that catches whatever is raised again
-and again: those end with the kernel.
+ends loops written in Python, however long; Python 3.11 reports no line for a loop of a single instruction (``while
+True: pass``), so that code with such a loop is looked at before every instruction. It cannot end a single call into C
+that does not come back, such as ``10 ** 10 ** 9``, ``sum(itertools.count())`` or ``time.sleep(9999)``, nor code that
+catches whatever is raised again and again: those end with the kernel.
 """
 
 from __future__ import annotations
 
+import dis
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from functools import lru_cache
+from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from .errors import Cancelled
@@ -24,6 +27,11 @@ WAITING = 20
 """So many times as long it may take in all, for code that waits instead of working."""
 _here = threading.local()
 T = TypeVar("T")
+
+
+@lru_cache(64)
+def _jumps_to_itself(code: CodeType) -> bool:
+    return any(i.opcode in dis.hasjrel and i.argval == i.offset for i in dis.get_instructions(code))
 
 
 class TooLong(BaseException):
@@ -63,6 +71,8 @@ def limited(call: Callable[[], T], filename: str, limit_s: float = LIMIT_S) -> T
     def look(frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename != filename:
             return None
+        if event == "call":
+            frame.f_trace_opcodes = _jumps_to_itself(frame.f_code)
         took = time.monotonic() - began
         if took > limit_s and (time.thread_time() - worked > limit_s or took > WAITING * limit_s):
             raise TooLong

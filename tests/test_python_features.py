@@ -17,6 +17,10 @@ from inversescope_nb.features import InputText, contains, python
 TEXT = InputText("John saw 12", ("<bos>", "John", " saw", " 12"), (1, 5, 6, 7))
 FOREVER = {
     "a loop": "def f(x):\n    while True:\n        pass",
+    "on one line": "def f(x):\n    while True: pass",
+    "without a body": "def f(x):\n    while True:\n        ...",
+    "that goes on": "def f(x):\n    while 1: continue",
+    "inside another function": "def f(x):\n    def g():\n        while True: pass\n    return g()",
     "a generator": "any(x is None for _ in iter(int, 1))",
     "behind an except": "def f(x):\n while True:\n  try:\n   x[0]\n  except Exception:\n   pass",
 }

@@ -31,9 +31,12 @@ export function stepOf(bandwidth: number, [low, high]: Range = USUAL): number {
 
 type Ask = (method: string, params?: Record<string, unknown>) => Promise<any>;
 
-function section(title: string, ...content: Array<HTMLElement | null>): HTMLElement {
+/** A part of the widget under its title; what comes and goes beside the title moves nothing. */
+function section(title: string | [title: string, beside: HTMLElement], ...content: Array<HTMLElement | null>): HTMLElement {
   const id = uid("section");
-  return h("section", { class: "isn-section", "aria-labelledby": id }, h("h3", { class: "isn-title", id }, title), ...content);
+  const [words, beside] = typeof title === "string" ? [title, null] : title;
+  const heading = h("h3", { class: "isn-title", id }, words);
+  return h("section", { class: "isn-section", "aria-labelledby": id }, beside ? h("div", { class: "isn-row isn-title-line" }, heading, beside) : heading, ...content);
 }
 
 /** What the map's colours mean: which sites have a generator, or the scale of a sweep's numbers. */
@@ -242,7 +245,7 @@ export function drawScope(view: View): void {
       h(
         "div",
         { class: "isn-main" },
-        section("Inputs with a similar activation", h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: at d well below \u03b5 the model cannot tell them apart there."), faults, offerBox(view, ask), status, staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
+        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: at d well below \u03b5 the model cannot tell them apart there."), faults, offerBox(view, ask), staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),

@@ -217,9 +217,17 @@ def test_hypotheses_get_a_rate_and_a_chance_level(lab: Lab):
 
 def test_a_long_job_can_be_stopped(lab: Lab):
     before = lab.revision()
+
+    def depth() -> float:
+        """Pixels from the top of the column to its first input."""
+        top, first = (lab(part).first.bounding_box()["y"] for part in (".isn-main", ".isn-sample"))
+        return first - top
+
+    stood = depth()
     lab(".isn-go select").select_option("4096")
-    progress = lab(".isn-main > .isn-section > .isn-progress").first
+    progress = lab(".isn-main .isn-title-line .isn-progress").first
     progress.locator("progress[max='4096']").wait_for()
+    assert depth() == stood, "what comes and goes moves nothing"
     progress.get_by_text("Stop").click()
     progress.wait_for(state="hidden")
     assert lab.revision() == before
