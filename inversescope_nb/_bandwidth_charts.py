@@ -26,7 +26,7 @@ def is_doubtful(notes: str) -> bool:
 def lines(frame: pd.DataFrame, width: int | str = WIDTH) -> alt.LayerChart:
     """The chart of a frame with rates; see `charts.bandwidth_chart`."""
     doubtful = [is_doubtful(str(notes or "")) for notes in frame["notes"]]
-    level = frame["chance"].fillna(frame["chance_prior"])
+    level = frame["chance"].fillna(frame["chance_defined"]).fillna(frame["chance_prior"])
     ess = frame["ess_median"]
     frame = prepared(frame).drop(columns="row")
     frame = frame.assign(level=level, ess=ess, points=["hollow" if d else "filled" for d in doubtful])

@@ -25,7 +25,7 @@ def read_pattern(pattern: str) -> regex.Pattern[str]:
         return regex.compile(pattern)
     except (regex.error, TypeError) as e:
         raise InvalidArgument(
-            f"{pattern!r} is no regular expression: {e}",
+            f"'{pattern}' is no regular expression: {e}",
             hint=r"escape special characters, such as \( for a bracket",
         ) from e
 

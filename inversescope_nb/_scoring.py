@@ -28,6 +28,8 @@ NEARLY_CONSTANT = 0.99
 """Above this chance level a feature hardly varies, and correcting for chance divides by almost nothing."""
 MANY = 0.25
 """From this share of the picks on, inversions that are not to be believed are named."""
+FEW_DEFINED = 20
+"""Inputs from P(X) for which a feature is defined, below which no chance is taken over them."""
 FEW_GROUPS = 10
 """Below this number of groups an interval over groups is rough."""
 
@@ -224,7 +226,8 @@ def _row(
         "fcr_with_copies": _mean(scored.shares["fcr_with_copies"]),
         "fcr_channel": _mean(scored.shares["fcr_channel"]),
         "chance": estimate.chance,
-        "chance_prior": _mean((prior == scored.labels[known, None]).mean(-1) if len(prior) else np.zeros(0)),
+        "chance_prior": _agreeing(prior, scored.labels[known]),
+        "chance_defined": _agreeing(prior[prior >= 0], scored.labels[known], least=FEW_DEFINED),
         "fcr_star": estimate.star,
         "fcr_star_low": estimate.star_low,
         "fcr_star_high": estimate.star_high,
@@ -234,6 +237,11 @@ def _row(
         **_quality(cell, sampled),
     }
     return {**row, "notes": _notes(row, permutations, _doubtful(cell), effective_groups(scored.groups[known]))}
+
+
+def _agreeing(prior: np.ndarray, labels: np.ndarray, least: int = 1) -> float:
+    """Mean share of the prior's labels that agree; NaN where there are fewer than ``least`` of them."""
+    return _mean((prior == labels[:, None]).mean(-1)) if len(prior) >= least else float("nan")
 
 
 def _own_seed(seed: int, cell: Cell, feature: Feature) -> int:

@@ -250,8 +250,14 @@ def _refuse_unknown_words(
         meant = suggest(words[0], tokenizer.get_vocab()) if len(words) == 1 else ""
         raise BadPrompt(
             f"the tokenizer does not know {', '.join(map(repr, words[:WORDS_NAMED]))}{more}.{meant}",
-            hint="use words of its vocabulary, or give token ids",
+            hint=f"{_some_words(tokenizer)}; an example prompt is a good start, or give token ids",
         )
+
+
+def _some_words(tokenizer: Any) -> str:
+    """How many words a tokenizer knows, and some that are spread over them."""
+    words = sorted(word for word in tokenizer.get_vocab() if word.isalpha())
+    return f"it knows {len(words):,} words, such as {', '.join(words[:: max(1, len(words) // 8)][:8])}"
 
 
 def _unknown_token(tokenizer: Any) -> tuple[str, int] | None:

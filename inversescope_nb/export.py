@@ -89,7 +89,7 @@ def _inputs(gallery: SampleGallery) -> str:
 
 def _where(tokens: Sequence[str], picked: int, site: str, bandwidth: float, states: Sequence[str] = ()) -> str:
     """The prompt, and in words where in it the activation is read."""
-    at = f"read at token {picked + 1} of {len(tokens)}, <b>{shown(tokens[picked])}</b>, " if tokens else ""
+    at = f"read at token {picked} (of 0 to {len(tokens) - 1}), <b>{shown(tokens[picked])}</b>, " if tokens else ""
     return prompt(tokens, picked, states) + f"<p>{at}{html.escape(site)}, \u03b5 = {bandwidth:g}</p>"
 
 

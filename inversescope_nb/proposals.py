@@ -124,7 +124,8 @@ class Proposals(Sequence[Proposal]):
         if self.found:
             return (
                 f"Found on one half of this inversion\u2019s samples, tested on the other ({on}; {self.n_tested} "
-                f"tests, all at {_percent(self.level)} together). They are about this one activation."
+                f"tested, {len(self)} listed, all at {_percent(self.level)} together). They are about this one "
+                "activation."
             )
         if not self.n_tested:
             return (
@@ -253,7 +254,7 @@ def _split(n: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _tested(half: Half, pick: InputText, folded: dict[Candidate, list[str]], level: float) -> list[Proposal]:
-    """Those that hold on this half, the surest first."""
+    """Those that hold on this half, the surest first, what is about the length alone last."""
     parts = [part for candidate in folded for part in candidate.parts]
     agreement = half.agreement(list(dict.fromkeys([*parts, *folded])), {})
     found = []
@@ -263,14 +264,13 @@ def _tested(half: Half, pick: InputText, folded: dict[Candidate, list[str]], lev
         if p_value > level or not seen.rises:
             continue
         low, high = half.interval(seen.share, 1 - level / len(folded))
-        found.append(
-            Proposal(
-                feature=candidate.feature, label=str(candidate.feature(pick)), words=candidate.words,
-                share=seen.share, low=low, high=high, prior=seen.prior, by_length=seen.by_length,
-                p_value=p_value, folded=tuple(names),
-            )
+        proposal = Proposal(
+            feature=candidate.feature, label=str(candidate.feature(pick)), words=candidate.words,
+            share=seen.share, low=low, high=high, prior=seen.prior, by_length=seen.by_length,
+            p_value=p_value, folded=tuple(names),
         )  # fmt: skip
-    return sorted(found, key=lambda proposal: proposal.p_value)
+        found.append((candidate.about_length, p_value, proposal))
+    return [proposal for _, _, proposal in sorted(found, key=lambda held: held[:2])]
 
 
 def _percent(share: float) -> str:

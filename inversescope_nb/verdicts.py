@@ -65,11 +65,13 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
     why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {inv.khat:.2f}"
     heavy = inv.khat > _statistics.KHAT_UNRELIABLE and inv.ess < _EVEN * inv.n
     if inv.ess < max(_FEW, _SHARE * inv.n) or heavy:
-        few = inv.n * _SHARE > inv.ess >= _FEW  # many in number, of very many draws: the weights are uneven
+        uneven = inv.ess < _SHARE * inv.n  # however many there are
+        few = uneven and inv.ess >= _FEW
         share = f" ({inv.ess / inv.n:.0%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
         if heavy and inv.ess >= max(_FEW, _SHARE * inv.n):
             share = f" (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
-        return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
+        advice = "widen the bandwidth" if uneven else "draw more samples or widen the bandwidth"
+        return Verdict.LOW_ESS, f"{why}{share}: {advice}"
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why
@@ -115,6 +117,14 @@ def doubt_of(inv: Inversion) -> str:
     if inv.ess < LEAST_ESS:
         return f"only {inv.ess:.1f} effective samples carry them"
     return ""
+
+
+def doubt_of_rates(inv: Inversion) -> str:
+    """Why rates of these samples are not to be relied on; empty where they are."""
+    if why := doubt_of(inv):
+        return why
+    few = inv.verdict == Verdict.LOW_ESS
+    return f"{inv.ess:.1f} effective samples of {inv.n}, k-hat {inv.khat:.2f}: too little to rely on" if few else ""
 
 
 def remarks_on(inv: Inversion) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -81,9 +82,22 @@ def test_a_single_inversion_has_its_own_interval_and_the_priors_chance() -> None
     assert row["fcr"] == pytest.approx(2 / 3), "without the copy"
     assert row["fcr_low"] < 2 / 3 < row["fcr_high"]
     assert row["chance_prior"] == 0.25
+    assert math.isnan(row["chance_defined"]), "of four inputs nothing is said"
     assert row[["chance", "p_value", "fcr_star"]].isna().all()
     assert row["copy_share"] == 0.25
     assert "0.67 [" in report.summary()
+
+
+def test_chance_among_the_inputs_for_which_a_feature_is_defined() -> None:
+    one = inversion("Ann left", ["Ann stayed", "Bob stayed"])
+    some = Feature("name", lambda x: None if x.startswith("#") else x.split()[0])
+    prior = [*["Ann left", "Bob left", "Cid left", "Dan left"] * 5, *["# no name"] * 60]
+    row = consistency_of(one, some, prior_texts=prior).to_frame().iloc[0]
+    assert (row["chance_prior"], row["chance_defined"]) == pytest.approx((5 / 80, 1 / 4))
+    row = consistency_of(one, some, prior_texts=prior[4:]).to_frame().iloc[0]
+    assert math.isnan(row["chance_defined"]), "of 16 inputs nothing is said"
+    row = consistency_of(one, NAME, prior_texts=prior).to_frame().iloc[0]
+    assert row["chance_prior"] == row["chance_defined"], "a feature that is defined everywhere"
 
 
 def test_rates_and_chance_of_several_inversions_by_hand() -> None:

@@ -353,7 +353,7 @@ def test_the_code_gives_what_is_shown(lm, generator, prompts, tmp_path, quick):
     assert len(panel.rows) == 6
     assert [feature.name for feature in space["features"]] == [row["name"] for row in panel.rows]
     rates, across = space["rates"], space["across"]
-    for column, key in (("fcr", "fcr"), ("fcr_low", "low"), ("fcr_high", "high"), ("chance_prior", "chance")):
+    for column, key in (("fcr", "fcr"), ("fcr_low", "low"), ("fcr_high", "high"), ("chance_defined", "chance")):
         mine = numbers([row["here"] for row in panel.rows], key)
         assert mine == pytest.approx(rates[column].tolist(), abs=1e-5, nan_ok=True), column
     for column, key in (("fcr", "fcr"), ("fcr_low", "low"), ("fcr_high", "high"), ("chance", "chance")):

@@ -17,7 +17,8 @@ import altair as alt
 import pandas as pd
 import traitlets as t
 
-from .messages import STATIC
+from .._bandwidth_charts import is_doubtful
+from .messages import STATIC, heard_while_cells_run
 
 BLUE, GREY = "#2f81d6", "#8b949e"
 HERE, ACROSS = "this input", "across inputs"
@@ -35,6 +36,10 @@ class Chart(alt.JupyterChart):
     _esm = STATIC / "chart.js"
     _css = STATIC / "isn.css"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        heard_while_cells_run(self)
+
     @t.default("embed_options")
     def _default_options(self) -> dict[str, Any]:
         return {"actions": False, "renderer": "svg"}
@@ -50,23 +55,29 @@ class Chart(alt.JupyterChart):
         return {**(data or {}), "image/svg+xml": picture.getvalue()}, metadata
 
 
-def frame_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Long form of the panel's rows: hypothesis, over, fcr, low, high, chance."""
+def frame_of(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) -> pd.DataFrame:
+    """Long form of the panel's rows: hypothesis, over, fcr, low, high, chance, doubtful."""
     records = [
-        {"hypothesis": row["name"], "over": over, **{k: row[key][k] for k in ("fcr", "low", "high", "chance")}}
+        {
+            "hypothesis": row["name"],
+            "over": over,
+            **{k: row[key][k] for k in ("fcr", "low", "high", "chance")},
+            "doubtful": doubtful if over == HERE else is_doubtful(str(row[key].get("notes") or "")),
+        }
         for row in rows
         for key, over in (("here", HERE), ("across", ACROSS))
         if row[key] is not None and row[key]["fcr"] is not None
     ]
-    return pd.DataFrame(records, columns=["hypothesis", "over", "fcr", "low", "high", "chance"])
+    return pd.DataFrame(records, columns=["hypothesis", "over", "fcr", "low", "high", "chance", "doubtful"])
 
 
 def hypothesis_chart(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) -> alt.LayerChart:
     """FCR with its interval and a tick at chance, one line per hypothesis and kind of estimate.
 
-    Rates for this input that are ``doubtful`` are grey, and their marks are not filled.
+    Rates that are not to be relied on are grey, and their marks are not filled: those for this input where they are
+    ``doubtful``, those across inputs where their notes say so.
     """
-    frame = frame_of(rows)
+    frame = frame_of(rows, doubtful=doubtful)
     order = [row["name"] for row in rows]
     base = alt.Chart(frame).encode(
         y=alt.Y(
@@ -80,9 +91,8 @@ def hypothesis_chart(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) 
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format=".2f", values=[0, 0.25, 0.5, 0.75, 1])
     tooltip = ["hypothesis", "over", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("fcr", "low", "high", "chance"))]
-    grey = alt.datum.over == HERE
-    colour = alt.when(grey).then(alt.value(GREY)).otherwise(alt.value(BLUE)) if doubtful else alt.value(BLUE)
-    fill = alt.when(grey).then(alt.value("transparent")).otherwise(alt.value(BLUE)) if doubtful else alt.value(BLUE)
+    colour = alt.when("datum.doubtful").then(alt.value(GREY)).otherwise(alt.value(BLUE))
+    fill = alt.when("datum.doubtful").then(alt.value("transparent")).otherwise(alt.value(BLUE))
     interval = base.mark_rule(strokeWidth=2).encode(
         color=colour,
         x=alt.X("low:Q", scale=scale, axis=axis, title="FCR (grey tick: chance)"),

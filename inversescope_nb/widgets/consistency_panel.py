@@ -16,7 +16,7 @@ import traitlets as t
 from ..errors import FeatureError, InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText
 from ..python_features import AT_HAND
-from ..verdicts import doubt_of
+from ..verdicts import doubt_of_rates
 from .hypothesis_rows import fault_at, row_of, written
 from .jobs import Job, Worker
 from .messages import STATIC, as_json, guarded, handles
@@ -131,7 +131,7 @@ class ConsistencyPanel(PanelJobs):
         with self._rows_turn:
             self._pick, self._prior, self._inversion = given, prior, inversion
             self.chance_note, self.tokens = chance_note, [] if given is None else list(given.tokens)
-            reason = "" if inversion is None else doubt_of(inversion)
+            reason = "" if inversion is None else doubt_of_rates(inversion)
             self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
             self.where = "" if inversion is None else where_of(inversion)
             self.ready = inversion is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._patterns import LIMIT_S, read_pattern, search
+from .._statistics import truncate
 from ..alignment import align
 from ..errors import InvalidArgument, suggest
 from ..fixing import fixed
@@ -96,6 +97,7 @@ def rows_of(inversion: Inversion) -> list[dict[str, Any]]:
         first.setdefault(key, i)
         members.setdefault(key, []).append(i)
     weight = np.asarray(inversion.weight, dtype=float)
+    counted = truncate(weight)
     no_condition = getattr(inversion, "log_no_condition", None)  # neighbours have no generator that knows it
     rows = []
     for key in sorted(first, key=lambda k: float(inversion.d[first[k]])):
@@ -112,6 +114,7 @@ def rows_of(inversion: Inversion) -> list[dict[str, Any]]:
                 "text": str(text),
                 "d": float(inversion.d[i]),
                 "weight": float(weight[members[key]].sum()),
+                "weight_in_rates": float(counted[members[key]].sum()),
                 "count": len(members[key]),
                 "in_ball": bool(inversion.in_ball[i]),
                 "is_copy": bool(inversion.is_copy[i]),

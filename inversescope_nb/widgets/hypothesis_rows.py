@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from .. import features as ready_made
@@ -45,6 +46,11 @@ def written(kind: str, name: str, value: str, position: int, ready: Mapping[str,
     return ready_made.regex(value, min(1, read_pattern(value).groups))  # what is in brackets, where something is
 
 
+def chance_in(record: Mapping[str, Any]) -> float:
+    """Chance for one input, of a row of a report: among draws from P(X) for which the hypothesis is defined."""
+    return record["chance_prior"] if isnan(record["chance_defined"]) else record["chance_defined"]
+
+
 def rate_of_pick(
     inversion: Inversion | Neighbours, pick: InputText, feature: Feature, prior: Sequence[InputText]
 ) -> tuple[Hashable | None, dict[str, Any] | None]:
@@ -60,15 +66,16 @@ def rate_of_pick(
         return None, None
     report = consistency_of(inversion, [feature], prior_texts=prior, permutations=0)
     record = report.to_frame().iloc[0]
-    chance = record["chance_prior"]
+    chance = chance_in(record)
     return label, {
         "fcr": record["fcr"],
         "low": record["fcr_low"],
         "high": record["fcr_high"],
-        "chance": record["chance_prior"],
+        "chance": chance,
         "plain": record["fcr_plain"],
         "star": (record["fcr"] - chance) / (1 - chance) if chance < 1 else None,  # None: nothing is above chance
         "n": record["ess_median"],
+        "verdict": record["verdict_counts"].partition(":")[0],
     }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import traitlets as t
+from ipywidgets import Widget
 
 from ..errors import Cancelled, InvalidArgument, InverseScopeError, suggest
 from .jobs import Job, Progress, Worker
@@ -126,6 +127,17 @@ class Callbacks:
                 self._owner.fail(error)
 
 
+def heard_while_cells_run(widget: Widget) -> None:
+    """Let what the front end sends to a widget be handled where it asks for that.
+
+    JupyterLab sends it to a thread of its own, which is there while a cell runs as well. ipykernel 7.4 sends it on to
+    the thread that last wrote to the widget, which may wait for an answer in a loop; here none does, and the thread is
+    often the one of the cells.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, default: default
+
+
 class MessageWidget(Pictured):
     """Base of the package's widgets."""
 
@@ -143,6 +155,7 @@ class MessageWidget(Pictured):
         members = ((name, inspect.getattr_static(type(self), name)) for name in names)
         self._methods = {f._isn_method: name for name, f in members if hasattr(f, "_isn_method")}
         super().__init__(**traits)
+        heard_while_cells_run(self)
         self.on_msg(self._receive)
 
     @classmethod

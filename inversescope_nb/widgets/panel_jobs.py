@@ -15,6 +15,7 @@ import traitlets as t
 from .._bandwidth_charts import is_doubtful
 from ..errors import Cancelled, InvalidArgument, InverseScopeError
 from ..features import Feature, InputText
+from .hypothesis_rows import chance_in
 from .jobs import Job, Worker
 from .messages import IDLE, MessageWidget, as_json, handles, status_of
 
@@ -201,7 +202,7 @@ def _with_tokens(prior: Sequence[InputText]) -> list[InputText]:
 
 
 def _point(row: dict[str, Any]) -> dict[str, Any]:
-    chance = row["chance_prior"]
+    chance = chance_in(row)
     return {
         "name": row["feature"],
         "bandwidth": row["bandwidth"],

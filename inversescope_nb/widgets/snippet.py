@@ -73,7 +73,7 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
         lines += ["", *_features_code("features", panel.hypotheses)]
         lines += [
             "rates = isn.consistency_of(inv, features, prior_texts=prior, permutations=0).to_frame()",
-            f"display(rates[{[*_SHOWN, 'chance_prior']}])",
+            f"display(rates[{[*_SHOWN, 'chance_prior', 'chance_defined']}])",
         ]
     if panel.proposals is not None:
         lines += ["", *_features_code("ready_made", backend.inputs.features_for(pick))]

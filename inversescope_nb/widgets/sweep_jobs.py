@@ -109,6 +109,7 @@ class SweepJobs(MessageWidget):
         self._of: tuple[str, ...] = ()
         self._seconds: float | None = None
         self._part_of: StudyOf | None = None
+        self._noted: StudyOf | None = None
         self._shown_of: Inversion | None = None
         super().__init__(**traits)
         self.use_worker(background)
@@ -132,6 +133,8 @@ class SweepJobs(MessageWidget):
         self._inversion, self._ready, self._of = inversion, list(ready), tuple(sites)
         self._describe()
         self._hold_against()
+        if self._noted is not None and self._noted != self._now():
+            self.note = ""
 
     def _hold_against(self) -> None:
         """Whether what is shown is of what is picked."""
@@ -203,6 +206,7 @@ class SweepJobs(MessageWidget):
         wanted = Wanted(tuple(features), inversion, self._now())
         self.clear_error()
         self.note = "The sites that were done are shown; the others are added." if wanted.study == self._part_of else ""
+        self._noted = wanted.study
         self.status = status_of(None, "waiting")
         parts = _Pace()
 

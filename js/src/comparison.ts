@@ -10,7 +10,7 @@ import { errorBox, widget } from "./lib/mount.ts";
 import { pickText } from "./lib/pick.ts";
 import { progressBar } from "./lib/progress.ts";
 import { focusOn, rove } from "./lib/rove.ts";
-import { PAGE, type Row, allRows } from "./lib/rows.ts";
+import { PAGE, type Row, allRows, inFile } from "./lib/rows.ts";
 import { Rpc, stopped } from "./lib/rpc.ts";
 import { type Layout, type RowView, SHARED, type Style, columns, gridColumns, rowView } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
@@ -183,7 +183,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
     show(side, part, max) {
       if (part.revision !== revision) {
         replace(pick, pickText(side));
-        replace(about, summaryView(side, false));
+        replace(about, summaryView(side, { picture: false }));
         replace(distances, distancesView(side));
       }
       [views, revision, listed] = [[], part.revision, part.listed];
@@ -241,7 +241,7 @@ export function drawComparison(view: View): void {
           const of: Record<string, unknown> = { side: side.name, picked: side.text, site: side.site, bandwidth: side.bandwidth };
           return rows.map((row) => CSV_COLUMNS.map((name) => (name in of ? of[name] : row[name as keyof Row])));
         });
-        save("comparison.csv", "text/csv", csv(CSV_COLUMNS, lines));
+        save("comparison.csv", "text/csv", csv(CSV_COLUMNS.map(inFile), lines));
       },
       (error) => stopped(error) || view.fail(error),
     ),

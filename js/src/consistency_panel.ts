@@ -27,7 +27,10 @@ export function drawConsistencyPanel(view: View): void {
   const job = (method: string, label: string) => h("button", { type: "button", class: "isn-button", on: { click: () => rpc.request(method).catch(() => undefined) } }, label);
   const propose = job("propose", "Propose");
   propose.title = "Look for hypotheses in one half of these samples, and test them on the other";
-  const bandwidths = job("bandwidths", "Measure across bandwidths");
+  const bandwidths = h("button", { type: "button", class: "isn-button" }, "Measure across bandwidths");
+  bandwidths.addEventListener("click", () => {
+    rpc.request("bandwidths").then(() => rates.scrollIntoView({ block: "nearest" }), () => undefined); // drawn above the button
+  });
   const bandwidthsId = uid("bandwidths");
   const bandwidthsNote = h("span", { class: "isn-note", id: bandwidthsId });
   bandwidths.setAttribute("aria-describedby", bandwidthsId);

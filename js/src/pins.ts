@@ -43,7 +43,7 @@ export function drawPins(view: View): void {
     const [tone, mark] = TONE[one.verdict] ?? ["quiet", "?"];
     const go = h(
       "button",
-      { type: "button", class: "isn-pin-go", title: current ? "This one is shown" : "Go back to it", "aria-current": current ? "true" : null, "data-id": one.id, on: { click: () => ask("go", { id: one.id }) } },
+      { type: "button", class: "isn-pin-go", title: `${current ? "This one is shown" : "Go back to it"}; ${one.n} samples`, "aria-current": current ? "true" : null, "data-id": one.id, on: { click: () => ask("go", { id: one.id }) } },
       h("span", { class: `isn-verdict-mark isn-tone-${tone}`, "aria-hidden": "true" }, mark),
       h("span", { class: "isn-hidden" }, `${one.verdict.toLowerCase().replaceAll("_", " ")}: `),
       pickText(one),

@@ -5,7 +5,7 @@ import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { framed } from "./lib/more_right.ts";
 import { widget } from "./lib/mount.ts";
-import { EVERYTHING, PAGE, type Page, type Query, type Row, allRows, remote } from "./lib/rows.ts";
+import { EVERYTHING, PAGE, type Page, type Query, type Row, allRows, inFile, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { type Along, type Layout, type RowView, type Style, columns, gridColumns, nameDistances, rowView } from "./lib/sample_row.ts";
 import { focusOn, rove } from "./lib/rove.ts";
@@ -23,7 +23,7 @@ const GROUP = 50;
 const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
 const MOST_COLUMNS = 200;
-const CSV_COLUMNS = ["rank", "text", "d", "weight", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
+const CSV_COLUMNS = ["rank", "text", "d", "weight", "weight_in_rates", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
 
 /** Share of the columns that must hold something for the inputs to be set under the picked one unasked. */
 const FILLED = 0.6;
@@ -157,7 +157,7 @@ function drawList(view: View): HTMLElement {
     more.hidden = rest <= 0 || !filtered;
     more.textContent = `Show ${Math.min(PAGE, rest)} more`;
     const { text, inside } = filtered ? query() : EVERYTHING;
-    state.textContent = page.matching === 0 ? "No input matches this filter." : `${shown.length} of ${page.matching} ${text || inside ? "inputs match" : "different inputs"}`;
+    state.textContent = page.matching === 0 ? "No input matches this filter." : text ? `${shown.length} of ${page.matching} that match, of ${summary().distinct} different inputs` : `${shown.length} of ${page.matching} different inputs${inside ? " inside the ball" : ""}`;
   };
   const load = (start: number) => {
     asked += 1;
@@ -186,7 +186,7 @@ function drawList(view: View): HTMLElement {
       (rows) => {
         const { site, bandwidth, text } = summary();
         const lines = rows.map((row) => [...CSV_COLUMNS.map((name) => row[name as keyof Row]), text, site, bandwidth]);
-        save("inputs.csv", "text/csv", csv([...CSV_COLUMNS, "picked", "site", "bandwidth"], lines));
+        save("inputs.csv", "text/csv", csv([...CSV_COLUMNS.map(inFile), "picked", "site", "bandwidth"], lines));
       },
       (error) => view.fail(error),
     );
@@ -241,7 +241,7 @@ export function drawSampleGallery(view: View): void {
     const has = Boolean(summary && summary.verdict);
     empty.hidden = has;
     body.hidden = !has;
-    replace(top, has ? summaryView(summary!) : null);
+    replace(top, has ? summaryView(summary!, { frozen: Boolean(view.model.get("frozen")) }) : null);
     if (has && summary!.drawn_at !== summary!.bandwidth) return; // weighed anew: what is said comes with the new samples
     said.textContent = has ? `${summary!.distinct} inputs found. ${summary!.fixed?.sentence ?? ""} ${summary!.verdict_words}` : "";
     attr(view.root, "data-isn-revision", view.model.get("revision"));

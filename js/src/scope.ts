@@ -105,6 +105,9 @@ function mapSection(view: View, ask: Ask): HTMLElement {
   return section(frozen ? "Read at" : "Where to read", row, sweeping, note, map.element, name, back, legend);
 }
 
+/** Steps of the slider for a key: an arrow is some 10 %. */
+const STRIDE: Record<string, number> = { ArrowRight: 4, ArrowUp: 4, ArrowLeft: -4, ArrowDown: -4 };
+
 function bandwidthSection(view: View): HTMLElement {
   const id = uid("bandwidth");
   const slider = h("input", { type: "range", class: "isn-slider", id, min: 0, max: STEPS, step: 1 });
@@ -112,6 +115,7 @@ function bandwidthSection(view: View): HTMLElement {
   const note = h("p", { class: "isn-note" });
   const fine = h("span");
   const coarse = h("span");
+  const ends = h("div", { class: "isn-slider-ends isn-note", "aria-hidden": "true" }, fine, coarse);
   const range = (): Range => view.model.get("bandwidth_range") ?? USUAL;
   const chosen = () => bandwidthAt(Number(slider.value), range());
   const show = (bandwidth: number) => {
@@ -131,7 +135,14 @@ function bandwidthSection(view: View): HTMLElement {
     }),
     view.signal,
   );
-  slider.addEventListener("keydown", (event) => event.stopPropagation());
+  slider.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    const by = STRIDE[(event as KeyboardEvent).key];
+    if (!by || slider.disabled) return;
+    event.preventDefault();
+    slider.value = String(Number(slider.value) + by);
+    slider.dispatchEvent(new Event("input"));
+  });
   slider.addEventListener("input", () => {
     moving = true;
     show(chosen());
@@ -141,13 +152,13 @@ function bandwidthSection(view: View): HTMLElement {
     const bandwidth: number = view.model.get("bandwidth");
     const [low, high] = range();
     slider.disabled = Boolean(view.model.get("frozen")) || low === high;
+    slider.hidden = ends.hidden = Boolean(view.model.get("frozen"));
     fine.textContent = `${low} fine`;
     coarse.textContent = `coarse ${high}`;
     if (moving) return;
     if (chosen() !== bandwidth) slider.value = String(stepOf(bandwidth, range()));
     show(bandwidth);
   });
-  const ends = h("div", { class: "isn-slider-ends isn-note", "aria-hidden": "true" }, fine, coarse);
   return h("section", { class: "isn-section" }, h("div", { class: "isn-field-head" }, h("label", { for: id, class: "isn-title" }, "Bandwidth"), value), slider, ends, note);
 }
 

@@ -112,7 +112,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
 const TOLD = 0.05;
 
 /** The best of each hypothesis that is told from chance, where its inversions can be relied on, in words; of the first few. */
-export function best(rows: Rate[]): string {
+export function best(rows: Rate[], partial = false): string {
   const found = new Map<string, Rate>();
   for (const row of ranked(rows)) {
     const [star, q] = [row["fcr_star"], row["q_value"]];
@@ -124,7 +124,7 @@ export function best(rows: Rate[]): string {
   const names = new Set(rows.filter((row) => typeof row["fcr_star"] === "number").map((row) => row.feature));
   const nowhere = [...names].filter((name) => !found.has(name));
   const told = words.length ? `Highest above chance, of what can be relied on: ${words.join("; ")}.` : "";
-  const rest = nowhere.length === 0 ? "" : `${nowhere.slice(0, 4).join(", ")}${nowhere.length > 4 ? ` and ${nowhere.length - 4} more` : ""}: nowhere surely above chance.`;
+  const rest = nowhere.length === 0 ? "" : `${nowhere.slice(0, 4).join(", ")}${nowhere.length > 4 ? ` and ${nowhere.length - 4} more` : ""}: nowhere ${partial ? "so far " : ""}surely above chance.`;
   return [told, rest].filter(Boolean).join(" ");
 }
 
@@ -135,8 +135,8 @@ export function drawSiteSweep(view: View): void {
   const note = h("p", { class: "isn-note", role: "status" });
   const where = h("p", { class: "isn-note" });
   const highest = h("p", { class: "isn-note" });
-  view.follow(["rows"], () => {
-    highest.textContent = best(view.model.get("rows") ?? []);
+  view.follow(["rows", "where"], () => {
+    highest.textContent = best(view.model.get("rows") ?? [], String(view.model.get("where") ?? "").endsWith("so far"));
     highest.hidden = !highest.textContent;
   });
   const here = h("span");

@@ -116,7 +116,7 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
       if (button.dataset["drawn"] === drawn) return;
       button.dataset["drawn"] = drawn;
       shade(button, value, max);
-      attr(button, "aria-label", `token ${index + 1} of ${tokens.length}: ${spoken(tokens[index] ?? "")}${shown}`);
+      attr(button, "aria-label", `token ${index} of 0 to ${tokens.length - 1}: ${spoken(tokens[index] ?? "")}${shown}`);
       attr(button, "title", `position ${index}${shown}`);
     });
     replace(key, values?.length ? scaleKey(max, view.model.get("values_label") ?? "", unit, diverging, clipped) : null);

@@ -111,6 +111,7 @@ export const row = (rank: number, extra: Record<string, unknown> = {}) => ({
   text: `When name${rank}`,
   d: rank / 10,
   weight: 1 / (rank + 2),
+  weight_in_rates: 1 / (rank + 2),
   count: 1,
   in_ball: rank < 2,
   is_copy: rank === 0,

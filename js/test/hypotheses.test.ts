@@ -172,7 +172,36 @@ describe("rates across bandwidths", () => {
     const files = watchDownloads();
     const { all } = mount(panelModule, { ...state(), rows: [row], curves: curves.slice(0, 1) });
     all(".isn-table-part .isn-link")[0]!.click();
-    expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",\"blocks.1, inputs like 'a'\",,0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.02,LOW_ESS");
+    expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",\"blocks.1, 'a'\",,0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.02,LOW_ESS,");
+  });
+});
+
+describe("rates that are not to be relied on", () => {
+  const estimate = { fcr: 0.5, low: 0.4, high: 0.6, chance: 0.1, plain: 0.45, star: 0.44, n: 20 };
+  const notes = "Not to be relied on: of 32 inversions 25 missed by the generator. Only 8 groups of picks: the interval is rough.";
+  const doubtful = (name: string) => ({ name, label: "5", here: estimate, across: { ...estimate, notes }, note: null });
+
+  it("are grey across inputs, and why is said once", () => {
+    const { model, all, one } = mount(panelModule, { ...state(), rows: [doubtful("a"), doubtful("b")] });
+    const cells = all(".isn-table-part tbody .isn-doubtful").map((cell) => cell.textContent!);
+    expect(cells.length).toBe(2);
+    expect(cells.every((words) => words.includes("Only 8 groups") && !words.includes("25 missed"))).toBe(true);
+    expect(one(".isn-table-part .isn-remark").textContent!.match(/25 missed/g)).toHaveLength(1);
+    model.update({ rows: [{ ...doubtful("a"), across: estimate }] });
+    expect(one(".isn-table-part .isn-remark").hidden).toBe(true);
+    expect(all(".isn-table-part tbody .isn-doubtful")).toEqual([]);
+  });
+});
+
+describe("a pattern", () => {
+  it("is explained while it is what is written", () => {
+    const { one } = mount(panelModule, state());
+    const kind = one('[aria-label="Hypothesis"]') as HTMLSelectElement;
+    const words = () => [...document.querySelectorAll<HTMLElement>(".isn-add .isn-note")].filter((note) => !note.hidden && note.textContent!.includes("brackets"));
+    choose(kind, "=contains");
+    expect(words()).toEqual([]);
+    choose(kind, "=regex");
+    expect(words()).toHaveLength(1);
   });
 });
 

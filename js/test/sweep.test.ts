@@ -77,6 +77,7 @@ describe("SiteSweep", () => {
     );
     const nothing = [rate("a", 0.004, { q_value: 0.4 }), rate("b", 0, { feature: "trivial", fcr: 1, chance: 1 })];
     expect(best(nothing)).toBe("subject, trivial: nowhere surely above chance.");
+    expect(best(nothing, true)).toBe("subject, trivial: nowhere so far surely above chance.");
     expect(best([rate("a", null)])).toBe("");
   });
   it("says beside the heat maps where a click went, and leads back", () => {

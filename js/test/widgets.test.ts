@@ -261,7 +261,7 @@ describe("SampleGallery", () => {
     one(".isn-check input").click();
     expect(model.last("page").params).toMatchObject({ inside: true, regex: false });
     await model.answer(model.last("page"), page([row(0), row(1)]));
-    expect(el.textContent).toContain("2 of 2 inputs match");
+    expect(el.textContent).toContain("2 of 2 different inputs inside the ball");
     one(".isn-regex").click();
     expect(one(".isn-regex").getAttribute("aria-pressed")).toBe("true");
     choose(one('[aria-label="Sort the inputs"]'), "weight");
@@ -270,6 +270,8 @@ describe("SampleGallery", () => {
     expect((one(".isn-filter") as HTMLInputElement).value).toBe("Mary");
     expect((one(".isn-check input") as HTMLInputElement).checked).toBe(false);
     expect(model.last("page").params).toMatchObject({ text: "Mary", sort: "count" });
+    await model.answer(model.last("page"), page([row(1)]));
+    expect(el.textContent).toContain("1 of 1 that match, of 4 different inputs");
   });
   it("keeps what was typed when another choice comes at once", () => {
     const { model, one } = mount(galleryModule, state());
@@ -400,7 +402,8 @@ describe("SampleGallery", () => {
     const [name, text] = files[0]!;
     const lines = text.trim().split("\r\n");
     expect([name, lines.length]).toEqual(["inputs.csv", 52]);
-    expect(lines[1]).toBe("0,'=0,0,0.5,1,true,true,true,-3,-8.5,-9,0.1,0.99,<bos>When Mary,blocks.0.hook_resid_post,0.1");
+    expect(lines[0]).toContain("weight,weight_in_rates,count,in_ball,is_copy,on_support,log_q_nats,log_no_condition_nats,log_prior_nats,");
+    expect(lines[1]).toBe("0,'=0,0,0.5,0.5,1,true,true,true,-3,-8.5,-9,0.1,0.99,<bos>When Mary,blocks.0.hook_resid_post,0.1");
   });
   it("moves between inputs with the arrow keys", () => {
     const { all } = mount(galleryModule, state());
@@ -540,15 +543,15 @@ describe("ConsistencyPanel", () => {
   });
   it("saves all rates as one file", () => {
     const files = watchDownloads();
-    const row = { name: "=evil", label: "a, b", here: estimate, across: null, note: null };
-    const { all } = mount(panelModule, { ...state(), where: "blocks.1, \u03b5 = 0.3", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "blocks.0", ...estimate, p_value: 0.01 }] });
+    const row = { name: "=evil", label: "a, b", here: { ...estimate, verdict: "LOW_ESS" }, across: null, note: null };
+    const { all } = mount(panelModule, { ...state(), where: "blocks.1, \u03b5 = 0.3", doubt: "They are grey.", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "blocks.0", ...estimate, p_value: 0.01, notes: "Rough." }] });
     all(".isn-table-part .isn-link")[0]!.click();
     expect(files).toEqual([
       [
         "rates.csv",
-        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,n_counts,p_value,bandwidth,verdict\r\n" +
-          "'=evil,this input,\"blocks.1, \u03b5 = 0.3\",\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.3,\r\n" +
-          "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,inputs,0.01,,\r\n",
+        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,n_counts,p_value,bandwidth,verdict,notes\r\n" +
+          "'=evil,this input,blocks.1,\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.3,LOW_ESS,They are grey.\r\n" +
+          "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,inputs,0.01,,,Rough.\r\n",
       ],
     ]);
   });
@@ -623,6 +626,11 @@ describe("InverseScopeWidget", () => {
     key(document.activeElement!, "ArrowDown");
     key(document.activeElement!, "ArrowRight");
     expect(document.activeElement).toBe(first);
+    toggle.click();
+    const unfolded = one('.isn-map-toggle[data-layer="1"]');
+    unfolded.focus();
+    key(unfolded, "ArrowDown");
+    expect(document.activeElement?.getAttribute("aria-label")).toContain("layer 1, head 0");
   });
   it("offers the way back from a cell of the sweep", () => {
     const { model, one } = mount(scopeModule, state(), host);
@@ -669,6 +677,16 @@ describe("InverseScopeWidget", () => {
     expect(el.textContent).not.toContain("on average");
     model.update({ bound: {} });
     expect(el.textContent).not.toContain("on average");
+  });
+  it("moves the slider by some ten percent with an arrow", () => {
+    vi.useFakeTimers();
+    const { model, one } = mount(scopeModule, state(), host);
+    key(one(".isn-slider"), "ArrowRight");
+    vi.advanceTimersByTime(200);
+    expect(model.state["bandwidth"]).toBeCloseTo(0.11, 2);
+    for (let i = 0; i < 3; i += 1) key(one(".isn-slider"), "ArrowLeft");
+    vi.advanceTimersByTime(200);
+    expect(model.state["bandwidth"]).toBeLessThan(0.09);
   });
   it("does not move a slider that is being moved by what is older", () => {
     vi.useFakeTimers();
@@ -758,7 +776,7 @@ describe("without a kernel", () => {
     expect(said(el).textContent).toContain("busy");
     expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(false); // it may only be busy
     vi.advanceTimersByTime(30_000);
-    expect(said(el).textContent).toContain("run the notebook again");
+    expect(said(el).textContent).toMatch(/busy with something else.* If it was restarted, run the notebook again/);
     expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(true);
     const asked = model.sent.filter(({ method }) => method === "ping").length;
     expect(asked).toBeGreaterThan(3); // it goes on asking

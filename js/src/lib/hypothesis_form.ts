@@ -17,16 +17,20 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
   const hand = h("p", { class: "isn-note", id: handId }, "An expression of ", h("code", null, "x"), ", or ", h("code", null, "def f(x): \u2026"), ". At hand: ", h("code", null, "x"), " (the text), ", h("code", null, "x.tokens"), ", ", h("code", null, "x.token_ids"), ", ", h("code", null, "re"), ", ", h("code", null, "math"), ". Runs in your kernel when you click the button (or press Ctrl+Enter).");
   editor.setAttribute("aria-describedby", handId);
   const python = h("div", { class: "isn-python-part" }, editor, hand);
+  const patternId = uid("pattern");
+  const pattern = h("p", { class: "isn-note", id: patternId }, "Asks whether the same text is found. With ", h("code", null, "(\u2026)"), " only what stands in the brackets has to be the same; ", h("code", null, "(?:\u2026)"), " only groups.");
+  value.setAttribute("aria-describedby", patternId);
   const stop = h("button", { type: "button", class: "isn-button", on: { click: () => rpc.cancel("add") } }, "Stop");
   stop.hidden = true;
   const add = h("button", { type: "submit", class: "isn-button isn-primary" }, "Test it");
   const faults = h("div");
-  const form = h("form", { class: "isn-row isn-add" }, ready, value, position, token, python, name, add, stop);
+  const form = h("form", { class: "isn-row isn-add" }, ready, value, position, token, python, name, add, stop, pattern);
 
   const WRITTEN: Record<string, string> = { "=contains": "contains the text\u2026", "=regex": "matches the pattern\u2026", "=token_at": "same token at position\u2026", "=python": "Python\u2026" };
   const update = () => {
     const kind = ready.value;
     value.hidden = !(kind === "=contains" || kind === "=regex");
+    pattern.hidden = kind !== "=regex";
     position.hidden = token.hidden = kind !== "=token_at";
     const tokens: string[] = view.model.get("tokens") ?? [];
     const there = tokens.at(Number(position.value));

@@ -6,15 +6,17 @@ import { h } from "./dom.ts";
 import type { View } from "./model.ts";
 
 export const PATIENCE_MS = 8000;
-/** Questions without an answer after which the kernel is taken for dead. */
+/** Questions without an answer after which controls are taken out of use until one comes. */
 const TRIES = 4;
 const EVENT = "isn-line";
 const SILENT = "No answer from the kernel for a while: it is busy, or it was restarted; after a restart, run the notebook again. This is the last result.";
+const LONG = "No answer from the kernel: it is busy with something else, and this goes on once it has time. If it was restarted, run the notebook again, from its first cell. This is the last result.";
 const CLOSED = "The kernel behind this was restarted or has ended. This is the last result; run the notebook again, from its first cell, to go on.";
 /** What works without a kernel: details of an input, files, an error's own cross. */
 const LOCAL = ".isn-toggle, .isn-link, summary, .isn-error button";
 
-type State = "open" | "silent" | "closed";
+type State = "open" | "silent" | "long" | "closed";
+const WORDS: Record<State, string> = { open: "", silent: SILENT, long: LONG, closed: CLOSED };
 
 export class Liveness {
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -62,7 +64,7 @@ export class Liveness {
   private unheard(): void {
     this.timer = undefined;
     this.tries += 1;
-    this.tell(this.tries < TRIES ? "silent" : "closed");
+    this.tell(this.tries < TRIES ? "silent" : "long");
     this.check();
   }
 
@@ -88,10 +90,10 @@ export function livenessNote(root: HTMLElement): HTMLElement {
     if (root.parentElement?.closest(".isn")) return; // a child: the event goes on to its parent
     const state = (event as CustomEvent<State>).detail;
     note.hidden = state === "open";
-    note.textContent = state === "open" ? "" : state === "silent" ? SILENT : CLOSED;
+    note.textContent = WORDS[state];
     for (const control of off) control.disabled = false;
     off.clear();
-    if (state !== "closed") return;
+    if (state === "open" || state === "silent") return;
     for (const control of root.querySelectorAll<HTMLButtonElement>("button, input, select, textarea")) {
       if (control.disabled || control.matches(LOCAL)) continue;
       control.disabled = true;

@@ -38,6 +38,7 @@ export function progressBar(view: View, trait: string, stop: () => void, after?:
     if (!status?.running) {
       if (focused) setTimeout(() => after?.focus({ preventScroll: true })); // once it is enabled again
       phase = "";
+      words.textContent = said.textContent = "";
       return;
     }
     if (status.total > 0) {

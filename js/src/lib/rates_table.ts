@@ -16,6 +16,8 @@ export interface Estimate {
   plain: number | null;
   star: number | null;
   n: number;
+  /** Of the one inversion that it is of. */
+  verdict?: string | null;
   p_value?: number | null;
   /** What to beware of, of a measurement across inputs. */
   notes?: string | null;
@@ -23,6 +25,10 @@ export interface Estimate {
 
 /** Whether some of the inversions behind a rate are not to be believed, in the words of `reports.UNRELIABLE`. */
 export const weak = (notes: unknown): boolean => String(notes ?? "").startsWith("Not to be relied on");
+
+/** The sentence of the notes that says why a rate is not to be relied on, and all that follows it. */
+const doubted = (notes: unknown): string => (weak(notes) ? String(notes).split(/(?<=\.)\s/)[0]! : "");
+const rest = (notes: unknown): string => String(notes ?? "").slice(doubted(notes).length).trim();
 
 export interface HypothesisRow {
   name: string;
@@ -46,20 +52,22 @@ export function interval(estimate: Estimate | null): string {
 export function beside(estimate: Estimate | null): HTMLElement | null {
   if (!estimate || estimate.fcr == null) return null;
   const numbers = h("span", { class: "isn-beside", title: "FCR*: 0 at chance, 1 where all agree. Plain: all samples count alike; the rate itself weighs them" }, `FCR* ${number(estimate.star)} \u00b7 plain ${number(estimate.plain)}`);
-  return estimate.notes ? h("span", null, numbers, h("span", { class: "isn-beside" }, estimate.notes)) : numbers;
+  const notes = rest(estimate.notes);
+  return notes ? h("span", null, numbers, h("span", { class: "isn-beside" }, notes)) : numbers;
 }
 
-const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "bandwidth", "verdict"];
+const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "bandwidth", "verdict", "notes"];
 
 /** All rates that the panel knows, as a file. */
 function ratesCsv(view: View): string {
   const numbers = (rate: Estimate, counts: string) => [rate.fcr, rate.low, rate.high, rate.chance, rate.star, rate.plain, rate.n, counts, rate.p_value];
   const bandwidthIn = (where: string) => where.match(/\u03b5 = ([\d.e-]+)/)?.[1] ?? null;
   const there: string = view.model.get("where") ?? "";
-  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", there, row.label, ...numbers(row.here!, "effective samples"), bandwidthIn(there), null]);
-  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one, "inputs"), bandwidthIn(one.where), null]);
-  const input = there.replace(/, \u03b5 = [^,]*/, "");
-  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", input, null, ...numbers(one, "effective samples"), one.bandwidth, one.verdict]);
+  const input = there.replace(/, \u03b5 = [^,]*/, "").replace(", inputs like ", ", ");
+  const doubt: string = view.model.get("doubt") || null;
+  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", input, row.label, ...numbers(row.here!, "effective samples"), bandwidthIn(there), row.here!.verdict ?? null, doubt]);
+  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one, "inputs"), bandwidthIn(one.where), null, one.notes ?? null]);
+  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", input, null, ...numbers(one, "effective samples"), one.bandwidth, one.verdict, null]);
   return csv(COLUMNS, [...here, ...across, ...curves]);
 }
 
@@ -73,8 +81,8 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
     const line = (term: string, words: string) => h("p", null, h("strong", null, term), ` ${words}`);
     replace(
       caption,
-      line("FCR", "(feature consistency rate): the share of the inputs found that agree with the picked one, weighted, copies of it left out; with its 95 % interval. FCR* is 0 at chance and 1 where all agree; plain counts all samples alike."),
-      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input:" : "for this input, draws from P(X) with all its tasks, which is easier to beat."}`),
+      line("FCR", "(feature consistency rate): the share of the inputs found that agree with the picked one, weighted (one that weighs more than a share of 1/\u221an counts as that much), copies of it left out; with its 95 % interval. FCR* is 0 at chance and 1 where all agree; plain counts all samples alike."),
+      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input:" : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."}`),
       note && h("p", null, h("strong", { class: "isn-chance-note" }, note)),
       line("One input or many?", "A rate across inputs is the one to quote; that of this input is about this input alone, and all of them are at this \u03b5."),
     );
@@ -85,9 +93,12 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const doubt = h("p", { class: "isn-remark" });
   element.prepend(doubt);
   view.follow(["rows", "doubt"], () => {
-    doubt.textContent = view.model.get("doubt") ?? "";
+    const grey: string = view.model.get("doubt") ?? "";
+    const across = [...new Set(((view.model.get("rows") ?? []) as HypothesisRow[]).map((row) => doubted(row.across?.notes)).filter(Boolean))];
+    const spread = across.length ? `The rates across inputs are grey. ${across.join(" ")} Another bandwidth, or a generator trained for longer, may do better.` : "";
+    doubt.textContent = [grey, spread].filter(Boolean).join(" ");
     doubt.hidden = !doubt.textContent;
-    const here = doubt.hidden ? "isn-cell-number" : "isn-cell-number isn-doubtful";
+    const here = !grey ? "isn-cell-number" : "isn-cell-number isn-doubtful";
     const rows: HypothesisRow[] = view.model.get("rows") ?? [];
     element.hidden = rows.length === 0;
     const lines = rows.map((row) => {
@@ -98,7 +109,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
             h("td", { class: "isn-mono" }, row.label ?? "undefined"),
             h("td", { class: here }, interval(row.here), beside(row.here)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.here ? number(row.here.chance) : "\u2013"),
-            h("td", { class: "isn-cell-number" }, interval(row.across), beside(row.across)),
+            h("td", { class: weak(row.across?.notes) ? "isn-cell-number isn-doubtful" : "isn-cell-number" }, interval(row.across), beside(row.across)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
           ];
       const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");

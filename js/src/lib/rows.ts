@@ -11,6 +11,8 @@ export interface Row {
   text: string;
   d: number | null;
   weight: number;
+  /** The same with the heaviest samples cut off, as rates of hypotheses count them. */
+  weight_in_rates: number;
   count: number;
   in_ball: boolean;
   is_copy: boolean;
@@ -29,6 +31,9 @@ export interface Row {
 export const SORTS = { distance: "nearest first", weight: "heaviest first", count: "most frequent first" };
 
 export type Sort = keyof typeof SORTS;
+
+/** How a column is called in a file. */
+export const inFile = (column: string): string => (column.startsWith("log_") ? `${column}_nats` : column);
 
 /** What the list shows, and in which order. */
 export interface Query {

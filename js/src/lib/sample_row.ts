@@ -135,6 +135,7 @@ function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
     style.exact || !row.on_support
       ? named("log P", row.on_support ? logText(row.log_prior, style.unit) : "\u2212\u221e", "Log-probability under the prompt distribution")
       : null,
+    Math.abs(row.weight_in_rates - row.weight) >= 0.005 ? named("weight in rates", percent(row.weight_in_rates), "The share with which this input counts in rates of hypotheses: the heaviest samples are cut at root n times the mean") : null,
     named("relative norm", number(row.relative_norm), "Length of the difference to the picked activation, over the length of that"),
     named("cosine", number(row.cosine, 3), "Cosine of this input's activation and the picked one"),
   );

@@ -19,7 +19,7 @@ export function number(value: number | null | undefined, digits = 2): string {
   if (value == null || Number.isNaN(value)) return "\u2013";
   if (!Number.isFinite(value)) return value > 0 ? "\u221e" : "\u2212\u221e";
   const text = Math.abs(value) >= 1e6 ? value.toPrecision(3) : value.toFixed(Math.abs(value) >= 1000 ? 0 : digits);
-  return text.replace("-", "\u2212");
+  return text.replace(/^-(?=0(\.0*)?$)/, "").replace("-", "\u2212");
 }
 
 /** The same value with a sign, for differences and information. */

@@ -176,7 +176,8 @@ export class SiteMapView {
     const toggles = [...this.element.querySelectorAll<HTMLElement>(".isn-map-toggle")];
     const index = toggles.indexOf(toggle);
     const cell = () => this.cells.find((candidate) => candidate.column === 0 && candidate.button.closest(".isn-map-row") === toggle.closest(".isn-map-row"));
-    const next = event.key === "ArrowRight" ? cell()?.button : event.key === "ArrowDown" ? toggles[index + 1] : event.key === "ArrowUp" ? toggles[index - 1] : undefined;
+    const head = () => toggle.closest(".isn-map-row")!.nextElementSibling?.querySelector<HTMLElement>(":scope.isn-map-heads button");
+    const next = event.key === "ArrowRight" ? cell()?.button : event.key === "ArrowDown" ? (head() ?? toggles[index + 1]) : event.key === "ArrowUp" ? toggles[index - 1] : undefined;
     if (!next) return;
     event.preventDefault();
     event.stopPropagation();
