@@ -20,7 +20,7 @@ export function csv(columns: string[], rows: unknown[][]): string {
   return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-const PAINT = ["fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "font-size", "font-family", "font-weight", "text-anchor"];
+const PAINT = ["fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-size", "font-family", "font-weight", "text-anchor"];
 
 /** The text of a picture that stands alone: what style sheets gave it is written into it, on the page's background. */
 export function svgText(svg: SVGSVGElement): string {
@@ -55,7 +55,7 @@ export function background(element: Element): string {
 }
 
 /** An SVG picture drawn as PNG, so many pixels to one of its own. */
-export async function pngOf(svg: string, scale = 2): Promise<Blob> {
+export async function pngOf(svg: string, scale = 3): Promise<Blob> {
   const image = new Image();
   const url = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
   try {
