@@ -1,8 +1,8 @@
 """Charts: pure functions from frames and inversions to altair charts, usable offline.
 
-Colours are Okabe and Ito's (distinguishable with every common colour vision), heat maps viridis; colour
-is never the only channel. Every chart is a plain Vega-Lite specification with its data inside, and a
-chart of nothing is a sentence that says so.
+Colours are Okabe and Ito's (distinguishable with every common colour vision), heat maps in the blue of the
+widget's map of the model; colour is never the only channel. Every chart is a plain Vega-Lite specification with
+its data inside, and a chart of nothing is a sentence that says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import _bandwidth_charts, _consistency_charts
+from . import _bandwidth_charts, _consistency_charts, _heat_maps
 from ._consistency_charts import (
     BLUE,
     GREEN,
@@ -51,7 +51,7 @@ def consistency_chart(
     """Feature consistency rates with their 95 % intervals and chance levels.
 
     Few sites: one row per site, a panel per feature: a point with whiskers, a tick at chance. Many: a heat
-    map of layers against components and heads, coloured by the rate corrected for chance.
+    map of layers against components and heads, filled by the rate corrected for chance.
 
     Args:
         frame: as of `ConsistencyReport.to_frame`.
@@ -72,11 +72,7 @@ def consistency_chart(
     if frame["fcr"].isna().all():
         return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
     many = frame["site"].nunique() > MANY_SITES if heatmap is None else heatmap
-    return (
-        _consistency_charts.heatmap(frame, select=select, chosen=chosen)
-        if many
-        else _consistency_charts.points(frame, width)
-    )
+    return _heat_maps.heatmap(frame, select=select, chosen=chosen) if many else _consistency_charts.points(frame, width)
 
 
 def bandwidth_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
@@ -206,10 +202,11 @@ def _bits_by_layer(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     several = "bandwidth" in frame.columns and frame["bandwidth"].nunique() > 1
     palette = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY]
     if len(components) > len(palette):
-        cells = _consistency_charts.grid(frame, components).mark_rect(stroke="white", strokeWidth=0.5)
-        legend = alt.Legend(title="bits")
-        cells = cells.encode(color=alt.Color("bits:Q", scale=alt.Scale(scheme="viridis"), legend=legend))
-        cells = cells.properties(width=alt.Step(20), height=alt.Step(20))
+        scale = alt.Scale(range=_heat_maps.BLUES, zero=True)
+        cells = _heat_maps.filled(
+            _heat_maps.grid(frame, components), alt.Color("bits:Q", scale=scale, legend=alt.Legend(title="bits"))
+        )
+        cells = cells.properties(width=alt.Step(_heat_maps.STEP), height=alt.Step(_heat_maps.STEP))
         return (cells.facet(row=alt.Row("bandwidth:O")) if several else cells).properties(title=title)
     line = alt.Chart(frame).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(format="d", labelAngle=0)),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import html
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import altair as alt
@@ -13,10 +15,10 @@ import pandas as pd
 import pytest
 
 import inversescope_nb as isn
-from inversescope_nb import _consistency_charts, charts
+from inversescope_nb import _consistency_charts, _heat_maps, charts
 from inversescope_nb.charts import consistency_chart, distance_histogram, information_chart, message, training_chart
 from inversescope_nb.features import InputText
-from inversescope_nb.reports import ROW_COLUMNS, ConsistencyReport
+from inversescope_nb.reports import ROW_COLUMNS, UNRELIABLE, ConsistencyReport
 
 EMPTY = {c: "" if c in ("notes", "verdict_counts") else np.nan for c in ROW_COLUMNS}
 
@@ -123,7 +125,9 @@ def test_many_sites_are_a_heat_map_in_the_order_of_the_forward_pass() -> None:
     found = spec(chart)
     rect, dots = found["layer"]
     assert rect["mark"]["type"] == "rect"
-    assert rect["encoding"]["color"]["scale"]["scheme"] == "viridis"
+    assert rect["encoding"]["color"]["scale"] == {"range": _heat_maps.BLUES, "domain": [0, 1], "clamp": True}
+    assert rect["encoding"]["color"]["legend"]["title"] == "above chance"
+    assert found["title"]["subtitle"] == "0 %: as by chance; 100 %: every sample agrees"
     order = rect["encoding"]["x"]["sort"]
     assert order == ["resid_pre", *[f"z {h}" for h in range(11)], "attn_out", "resid_post"]
     assert "0.05" in dots["transform"][0]["filter"]
@@ -265,18 +269,49 @@ def test_a_heat_map_of_few_columns_has_no_title_wider_than_itself() -> None:
     assert title([f"kind_{i}" for i in range(12)]) == "component"
 
 
-def test_cells_of_which_half_the_inversions_failed_are_pale() -> None:
-    rates = frame(3, ["resid_post"], ["subject"])
-    rates["verdict_counts"] = [
-        "RELIABLE: 8",
-        "RELIABLE: 5, LOW_ESS: 2, INVERTER_FAILED: 1",
-        "INVERTER_FAILED: 4, RELIABLE: 4",
+def test_heat_maps_have_the_blue_of_the_map_of_the_model() -> None:
+    light = (Path(__file__).parents[1] / "js" / "src" / "isn.css").read_text().split("}")[0]
+    assert f"--isn-pin: {_heat_maps.MAP_BLUE};" in light
+    channels = [int(_heat_maps.MAP_BLUE[i : i + 2], 16) for i in (1, 3, 5)]
+    assert [re.findall(r"[\d.]+", colour) for colour in _heat_maps.BLUES] == [
+        [*map(str, channels), opacity] for opacity in ("0.04", "1")
     ]
-    found = spec(consistency_chart(rates, heatmap=True))
+    bits = spec(information_chart(frame(2, ["resid_post"], ["a"], heads=8)))
+    assert bits["encoding"]["color"]["scale"] == {"range": _heat_maps.BLUES, "zero": True}
+
+
+def half_failed() -> pd.DataFrame:
+    """Rates at three sites, of which none, three eighths and half of the inversions failed."""
+    counts = ["RELIABLE: 8", "RELIABLE: 5, LOW_ESS: 2, INVERTER_FAILED: 1", "INVERTER_FAILED: 4, RELIABLE: 4"]
+    notes = ["", f"{UNRELIABLE}: of 8 inversions 3", f"{UNRELIABLE}: of 8 inversions 4"]
+    return frame(3, ["resid_post"], ["subject"]).assign(verdict_counts=counts, notes=notes)
+
+
+def test_cells_of_which_half_the_inversions_failed_have_an_edge_below_the_frame_of_what_is_chosen() -> None:
+    found = spec(consistency_chart(half_failed(), heatmap=True, select=True))
     assert data(found)["doubtful"].tolist() == [0, 0.375, 0.5]
-    (cells,) = (layer for layer in found["layer"] if layer["mark"]["type"] == "rect")
-    assert cells["encoding"]["opacity"]["condition"] == [{"test": "datum.doubtful >= 0.5", "value": 0.35}]
+    edges, cells, _ = found["layer"]
+    assert edges["transform"][0] == {"filter": "datum.doubtful >= 0.5"}
+    assert edges["encoding"]["stroke"]["scale"]["range"] == [_heat_maps.OCHRE]
+    assert edges["mark"]["strokeDash"]
+    assert cells["mark"]["type"] == "rect"
+    assert "opacity" not in cells["encoding"], "they keep their colour"
+    assert cells["encoding"]["stroke"]["condition"][0]["value"] == _consistency_charts.VERMILION
     assert doctest.testmod(_consistency_charts).failed == 0
+
+
+def test_a_heat_map_has_a_key_of_the_marks_that_are_on_it() -> None:
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+
+    def key(rates: pd.DataFrame) -> list[str]:
+        svg = html.unescape(converter.vegalite_to_svg(consistency_chart(rates, heatmap=True).to_json()))
+        marks = (_heat_maps.IN_DOUBT, _heat_maps.TOLD, _heat_maps.TOLD_WEAKLY)
+        return [mark for mark in marks if f">{mark}</text>" in svg]
+
+    rates = half_failed()
+    assert key(rates) == [_heat_maps.IN_DOUBT, _heat_maps.TOLD, _heat_maps.TOLD_WEAKLY]
+    assert key(rates.assign(verdict_counts="RELIABLE: 8", notes="")) == [_heat_maps.TOLD]
+    assert key(rates.assign(verdict_counts="RELIABLE: 8", q_value=0.4)) == []
 
 
 def test_a_cell_of_the_heat_map_can_be_chosen() -> None:
