@@ -64,7 +64,7 @@ def tooltip(frame: pd.DataFrame) -> list[alt.Tooltip]:
         "fcr_high": "to",
         "chance": "chance",
         "chance_prior": "in all prompts",
-        "fcr_star": "corrected for chance",
+        "fcr_star": "above chance",
         "q_value": "q-value",
         "n_groups": "groups of picks",
         "bits": "bits",

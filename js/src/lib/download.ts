@@ -1,5 +1,5 @@
 // Files that the browser saves: tables as CSV, pictures as SVG or PNG. Nothing leaves the page.
-import { h } from "./dom.ts";
+import { h, s } from "./dom.ts";
 
 export function save(name: string, type: string, content: BlobPart): void {
   const url = URL.createObjectURL(new Blob([content], { type }));
@@ -43,6 +43,39 @@ export function svgText(svg: SVGSVGElement): string {
   }
   copy.style.background = background(svg);
   return new XMLSerializer().serializeToString(copy);
+}
+
+const TITLE = 10;
+const LEADING = 13;
+
+/** Words in lines that fit; a letter is taken to be a little over half as wide as it is high. */
+function wrapped(words: string, width: number): string[] {
+  const most = Math.max(12, Math.floor(width / (0.56 * TITLE)));
+  const lines = [""];
+  for (const word of words.split(" ")) {
+    const last = lines.at(-1)!;
+    if (last && last.length + 1 + word.length > most) lines.push(word);
+    else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+  }
+  return lines;
+}
+
+/** A picture that stands alone with words above it, in the ink of an element; the same picture without any. */
+export function titled(svg: string, words: string, ink: Element): string {
+  if (!words) return svg;
+  const root = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+  const [left, top, width, height] = (root.getAttribute("viewBox") ?? "").split(/[ ,]+/).map(Number);
+  if (width === undefined || height === undefined) return svg;
+  const lines = words.split("\n").flatMap((line) => wrapped(line, width - 8));
+  const more = lines.length * LEADING + 5;
+  const scale = Number(root.getAttribute("height")) / height || 1;
+  root.setAttribute("viewBox", `${left} ${top! - more} ${width} ${height + more}`);
+  root.setAttribute("height", String((height + more) * scale));
+  const { color, fontFamily } = getComputedStyle(ink);
+  lines.forEach((line, index) => {
+    root.append(s("text", { x: left! + 4, y: top! - more + (index + 1) * LEADING - 2, fill: color, "font-size": TITLE, "font-family": fontFamily || "sans-serif" }, line));
+  });
+  return new XMLSerializer().serializeToString(root);
 }
 
 /** The colour behind an element. */
