@@ -35,6 +35,11 @@ class Chart(alt.JupyterChart):
     _esm = STATIC / "chart.js"
     _css = STATIC / "isn.css"
 
+    file_name = t.Unicode("chart").tag(sync=True)
+    """What the files of its picture are called, without their ending."""
+    caption = t.Unicode("").tag(sync=True)
+    """What stands above the picture in those files, such as what it was measured at."""
+
     @t.default("embed_options")
     def _default_options(self) -> dict[str, Any]:
         return {"actions": False, "renderer": "svg"}

@@ -104,7 +104,7 @@ function strip(words: Words, sides: Record<Name, Side>): HTMLElement | null {
 function pictureOf(picture: Picture, sides: Record<Name, Side>, fault: (error: unknown) => void): HTMLElement {
   const map = contrastMap(picture);
   const words = `First: ${whereOf(sides.first)}\nSecond: ${whereOf(sides.second)}`;
-  return h("figure", { class: "isn-figure-box" }, map, pictureButtons("contrast", async () => titled(svgText(map), words, map), fault));
+  return h("figure", { class: "isn-figure-box" }, map, pictureButtons(() => "contrast", async () => titled(svgText(map), words, map), fault));
 }
 
 function listHead(side: Side, other: Name, layout: Layout): HTMLElement {

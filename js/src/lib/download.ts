@@ -48,9 +48,9 @@ export function svgText(svg: SVGSVGElement): string {
 const TITLE = 10;
 const LEADING = 13;
 
-/** Words in lines that fit; a letter is taken to be a little over half as wide as it is high. */
+/** Words in lines that fit; a letter is taken to be about half as wide as it is high. */
 function wrapped(words: string, width: number): string[] {
-  const most = Math.max(12, Math.floor(width / (0.56 * TITLE)));
+  const most = Math.max(12, Math.floor(width / (0.52 * TITLE)));
   const lines = [""];
   for (const word of words.split(" ")) {
     const last = lines.at(-1)!;
@@ -104,13 +104,13 @@ export async function pngOf(svg: string, scale = 3): Promise<Blob> {
   }
 }
 
-/** "SVG" and "PNG" buttons for a picture; `text` gives its SVG when asked. */
-export function pictureButtons(name: string, text: () => Promise<string>, fail: (error: unknown) => void): HTMLElement {
+/** "SVG" and "PNG" buttons for a picture; `name` of its files and `text`, its SVG, are asked for when one is clicked. */
+export function pictureButtons(name: () => string, text: () => Promise<string>, fail: (error: unknown) => void): HTMLElement {
   const button = (label: string, act: () => Promise<void>) => h("button", { type: "button", class: "isn-link", "aria-label": `Save the picture as ${label}`, on: { click: () => act().catch(fail) } }, label);
   return h(
     "div",
     { class: "isn-downloads" },
-    button("SVG", async () => save(`${name}.svg`, "image/svg+xml", await text())),
-    button("PNG", async () => save(`${name}.png`, "image/png", await pngOf(await text()))),
+    button("SVG", async () => save(`${name()}.svg`, "image/svg+xml", await text())),
+    button("PNG", async () => save(`${name()}.png`, "image/png", await pngOf(await text()))),
   );
 }

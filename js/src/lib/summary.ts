@@ -71,7 +71,7 @@ export function distancesView(summary: Summary): HTMLElement {
   const picture = histogram(summary.histogram, summary.ball_edge);
   const figure = h("figure", { class: "isn-figure-box" }, picture);
   const fault = (error: unknown) => figure.append(h("p", { class: "isn-note" }, `This picture could not be saved: ${error}`));
-  figure.append(pictureButtons("distances", async () => titled(svgText(picture), whereOf(summary), picture), fault));
+  figure.append(pictureButtons(() => "distances", async () => titled(svgText(picture), whereOf(summary), picture), fault));
   return figure;
 }
 
