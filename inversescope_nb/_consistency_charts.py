@@ -20,6 +20,10 @@ COMPONENTS = (
 )  # fmt: skip
 """Order of components in charts: the order of the forward pass."""
 WIDTH, PANEL, ROW_HEIGHT = 380, 250, 18
+ROOM, GAP, NARROWEST = 880, 20, 140
+"""Pixels within which panels of points stand side by side, between two of them, and of a panel at least."""
+LABEL, LETTER = 320, 5.6
+"""Pixels of a row's label at most, and of a letter of it."""
 LEGEND = alt.Legend(title=None, orient="top", offset=4)
 _MARKS = ["consistency", "chance"]
 _TICK = "M-0.22,-1H0.22V1H-0.22Z"  # an upright bar, as a symbol that the legend shows too
@@ -90,7 +94,7 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     heading = alt.TitleParams(title, anchor="start", subtitle=_SUBTITLE)
     agree = "share of samples that agree with the picked input" if len(features) == 1 else "share that agrees"
     scale = alt.Scale(domain=[0, 1])
-    y = alt.Y("row:N", sort=list(dict.fromkeys(frame["row"])), title=None, axis=alt.Axis(labelLimit=320))
+    y = alt.Y("row:N", sort=list(dict.fromkeys(frame["row"])), title=None, axis=alt.Axis(labelLimit=LABEL))
     base = alt.Chart().encode(y=y)
 
     def mark(column: str, name: str, size: int) -> alt.Chart:
@@ -116,9 +120,19 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     layered = alt.layer(*layers, data=frame).properties(height=alt.Step(ROW_HEIGHT))
     if len(features) == 1:
         return layered.properties(width=width, title=heading)
-    panels = layered.properties(width=PANEL if width == "container" else width * 2 // 3)
+    columns = 2 if len(features) == 4 else min(3, len(features))
+    wanted = PANEL if width == "container" else width * 2 // 3
+    panels = layered.properties(
+        width=min(wanted, _room(frame["row"], columns)) if width in ("container", WIDTH) else wanted
+    )
     facet = alt.Facet("feature:N", sort=features, title=None, header=alt.Header(labelFontWeight="bold"))
-    return panels.facet(facet, columns=2 if len(features) == 4 else 3).properties(title=heading)
+    return panels.facet(facet, columns=columns).properties(title=heading)
+
+
+def _room(rows: pd.Series, columns: int) -> int:
+    """Pixels that each of the panels side by side can have, right of the labels of their rows."""
+    labels = min(LABEL, LETTER * rows.str.len().max())
+    return max(NARROWEST, int(ROOM - labels - GAP * columns) // columns)
 
 
 def components_of(frame: pd.DataFrame) -> list[str]:
