@@ -108,6 +108,19 @@ def test_several_features_get_a_panel_each() -> None:
     assert found["facet"]["sort"] == ["subject", "order"]
 
 
+def test_three_panels_fit_in_a_notebook() -> None:
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+
+    def pixels(sites: pd.DataFrame, **more: int) -> float:
+        svg = converter.vegalite_to_svg(consistency_chart(sites, **more).to_json())
+        return float(re.search(r'width="([\d.]+)"', svg)[1])
+
+    three = frame(4, ["resid_post"], ["ones digit of sum", "carry", "first_digit"])
+    assert 800 < pixels(three) < 900
+    assert pixels(three.assign(site="a" + three["site"])) <= pixels(three) + 6, "longer labels, narrower panels"
+    assert pixels(three, width=600) > 3 * 400, "of the width that was asked for"
+
+
 def test_several_bandwidths_get_a_row_each() -> None:
     found = spec(consistency_chart(frame(2, ["resid_post"], ["subject"], bandwidths=(0.1, 0.3))))
     assert data(found)["row"].nunique() == 4
@@ -191,8 +204,12 @@ def test_bars_are_weighted_shares_beside_the_priors_with_the_ball_edge() -> None
     found = spec(distance_histogram(inversion()))
     table = data(found)
     shares = table.groupby("series")["share"].sum()
-    assert shares.to_dict() == pytest.approx({"samples (by weight)": 1, "draws from P(X)": 1})
-    assert table["d"].dropna().unique().tolist() == [0.15]
+    assert shares["posterior"] + shares["posterior, beyond the edge"] == pytest.approx(1)
+    assert shares["P(X) alone"] == pytest.approx(1)
+    beyond = table[table["series"] == "posterior, beyond the edge"]
+    assert ((beyond["from"] + beyond["to"]) / 2 > 0.15).all()
+    assert table.loc[table["name"].notna(), ["d", "name"]].to_numpy().tolist() == [[0.15, "edge of the ball 0.15"]]
+    assert found["layer"][0]["encoding"]["y"]["title"] == "share of weight"
     assert "standardised units" in found["layer"][0]["encoding"]["x"]["title"]
 
 
@@ -201,7 +218,25 @@ def test_bars_follow_the_weights() -> None:
     one.d, one.weight = np.linspace(0, 1, 50), np.r_[np.full(49, 0.1 / 49), 0.9]
     table = data(spec(distance_histogram(one, bins=10)))
     assert table.sort_values("from").dropna(subset="share")["share"].iloc[-1] > 0.9
-    assert set(table["series"].dropna()) == {"samples (by weight)"}
+    assert set(table["series"].dropna()) == {"posterior", "posterior, beyond the edge"}
+
+
+def test_the_label_of_the_edge_stands_above_the_bars() -> None:
+    found = spec(distance_histogram(inversion()))
+    _, top = found["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert top == pytest.approx(1.2 * data(found)["share"].max())
+    label = found["layer"][-1]
+    assert (label["mark"]["type"], label["encoding"]["y"]) == ("text", {"value": 0})
+    assert label["mark"]["align"] == "left"
+    assert spec(distance_histogram(inversion(n_prior=0)))["layer"][-1]["mark"]["align"] == "right", "else it is cut"
+
+
+def test_without_an_edge_all_of_the_posterior_is_inside() -> None:
+    one = inversion()
+    one.ball_edge = float("nan")
+    found = spec(distance_histogram(one))
+    assert set(data(found)["series"].dropna()) == {"posterior", "P(X) alone"}
+    assert "rule" not in [layer["mark"]["type"] for layer in found["layer"]]
 
 
 def test_infinite_distances_and_missing_weights_do_not_raise() -> None:

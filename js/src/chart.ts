@@ -25,6 +25,7 @@ function themed(el: HTMLElement): Record<string, unknown> {
     header: { labelColor: ink, titleColor: quiet, titleFontWeight: "normal" },
     title: { color: ink, subtitleColor: quiet },
     text: { color: ink },
+    rule: { color: ink },
   };
 }
 
