@@ -1,8 +1,8 @@
 """Charts: pure functions from frames and inversions to altair charts, usable offline.
 
-Colours are Okabe and Ito's (distinguishable with every common colour vision), heat maps viridis; colour
-is never the only channel. Every chart is a plain Vega-Lite specification with its data inside, and a
-chart of nothing is a sentence that says so.
+Colours are Okabe and Ito's (distinguishable with every common colour vision), heat maps in the blue of the
+widget's map of the model; colour is never the only channel. Every chart is a plain Vega-Lite specification with
+its data inside, and a chart of nothing is a sentence that says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import _bandwidth_charts, _consistency_charts
+from . import _bandwidth_charts, _consistency_charts, _distance_charts, _heat_maps
 from ._consistency_charts import (
     BLUE,
     GREEN,
@@ -51,7 +51,7 @@ def consistency_chart(
     """Feature consistency rates with their 95 % intervals and chance levels.
 
     Few sites: one row per site, a panel per feature: a point with whiskers, a tick at chance. Many: a heat
-    map of layers against components and heads, coloured by the rate corrected for chance.
+    map of layers against components and heads, filled by the rate corrected for chance.
 
     Args:
         frame: as of `ConsistencyReport.to_frame`.
@@ -72,11 +72,7 @@ def consistency_chart(
     if frame["fcr"].isna().all():
         return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
     many = frame["site"].nunique() > MANY_SITES if heatmap is None else heatmap
-    return (
-        _consistency_charts.heatmap(frame, select=select, chosen=chosen)
-        if many
-        else _consistency_charts.points(frame, width)
-    )
+    return _heat_maps.heatmap(frame, select=select, chosen=chosen) if many else _consistency_charts.points(frame, width)
 
 
 def bandwidth_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
@@ -102,10 +98,10 @@ def bandwidth_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.Top
 
 
 def distance_histogram(inversion: Inversion, *, bins: int = 40, width: int | str = WIDTH) -> alt.TopLevelMixin:
-    """How near the samples lie to the picked activation, beside draws from P(X).
+    """How near the samples lie to the picked activation, beside draws from P(X) alone, as the widget shows it.
 
-    Bars are shares, the samples' by weight; the rule is the edge of the ball, within which 95 % of the
-    weight lies.
+    Bars are shares of the weight: filled inside the ball, within whose edge, the rule, 95 % of it lies, and
+    outlined beyond. Steps are shares of the draws.
 
     Args:
         inversion: what `invert` returned; its `prior_d` (if any) is drawn beside.
@@ -117,55 +113,15 @@ def distance_histogram(inversion: Inversion, *, bins: int = 40, width: int | str
     keep = np.isfinite(d)
     if not keep.any() or not weight[keep].any():
         return message("No sample lies near the picked activation: there is no distance to show.")
-    everything = np.concatenate([d[keep], prior[np.isfinite(prior)]])
-    edges = np.linspace(0, max(float(everything.max()) * 1.0001, 1e-9), bins + 1)
-    series = [("samples (by weight)", d[keep], weight[keep])]
-    if np.isfinite(prior).any():
-        series.append(("draws from P(X)", prior[np.isfinite(prior)], np.ones(np.isfinite(prior).sum())))
-    rows = [
-        {"from": float(low), "to": float(high), "share": float(share), "series": name}
-        for name, values, w in series
-        for low, high, share in zip(
-            edges[:-1], edges[1:], np.histogram(values, edges, weights=w)[0] / w.sum(), strict=True
-        )
-        if share > 0
-    ]
-    names = [name for name, _, _ in series]
-    bars = (
-        alt.Chart(pd.DataFrame(rows))
-        .mark_bar(opacity=0.75, binSpacing=0)
-        .encode(
-            x=alt.X("from:Q", bin="binned", title="distance d (standardised units per coordinate)"),
-            x2="to:Q",
-            y=alt.Y("share:Q", stack=None, axis=alt.Axis(format="%"), title="share"),
-            color=alt.Color(
-                "series:N",
-                scale=alt.Scale(domain=names, range=[BLUE, ORANGE][: len(names)]),
-                legend=LEGEND if len(names) > 1 else None,
-            ),
-            tooltip=[
-                "series:N",
-                alt.Tooltip("from:Q", format=".3f"),
-                alt.Tooltip("to:Q", format=".3f"),
-                alt.Tooltip("share:Q", format=".1%"),
-            ],
-        )
+    chart = _distance_charts.histogram(
+        d[keep], weight[keep], prior[np.isfinite(prior)], edge=inversion.ball_edge, bins=bins, width=width
     )
-    layers: list[alt.Chart] = [bars]
-    if np.isfinite(inversion.ball_edge):
-        edge = pd.DataFrame({"d": [float(inversion.ball_edge)], "name": ["edge of the ball (95 %)"]})
-        rule = alt.Chart(edge).mark_rule(color=VERMILION, strokeDash=[5, 3], size=1.5)
-        label = alt.Chart(edge).mark_text(color=VERMILION, align="left", dx=4, dy=6, baseline="top")
-        layers += [
-            rule.encode(x="d:Q", tooltip=["name:N", alt.Tooltip("d:Q", format=".3f")]),
-            label.encode(x="d:Q", y=alt.value(0), text="name:N"),
-        ]
     title = alt.TitleParams(
         "How near the samples are",
         subtitle=f"{inversion.site}, bandwidth {inversion.bandwidth:g}",
         anchor="start",
     )
-    return alt.layer(*layers).properties(title=title, width=width, height=160)
+    return chart.properties(title=title)
 
 
 def information_chart(source: pd.DataFrame | Inversion, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
@@ -206,10 +162,11 @@ def _bits_by_layer(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     several = "bandwidth" in frame.columns and frame["bandwidth"].nunique() > 1
     palette = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY]
     if len(components) > len(palette):
-        cells = _consistency_charts.grid(frame, components).mark_rect(stroke="white", strokeWidth=0.5)
-        legend = alt.Legend(title="bits")
-        cells = cells.encode(color=alt.Color("bits:Q", scale=alt.Scale(scheme="viridis"), legend=legend))
-        cells = cells.properties(width=alt.Step(20), height=alt.Step(20))
+        scale = alt.Scale(range=_heat_maps.BLUES, zero=True)
+        cells = _heat_maps.filled(
+            _heat_maps.grid(frame, components), alt.Color("bits:Q", scale=scale, legend=alt.Legend(title="bits"))
+        )
+        cells = cells.properties(width=alt.Step(_heat_maps.STEP), height=alt.Step(_heat_maps.STEP))
         return (cells.facet(row=alt.Row("bandwidth:O")) if several else cells).properties(title=title)
     line = alt.Chart(frame).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(format="d", labelAngle=0)),

@@ -19,6 +19,7 @@ from .widgets.messages import IDLE, STATIC
 if TYPE_CHECKING:
     from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, SiteSweep, TokenPicker
 
+_OF_A_CHART = ("spec", "embed_options", "_vl_selections", "_params", "file_name", "caption")
 _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "site_sweep", "comparison", "chart")
 
 
@@ -224,7 +225,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         scope["comparison"] = "anywidget:comparison"
         widgets["comparison"] = saved(widget.comparison)
     for name, chart in drawn.items():
-        state = {key: getattr(chart, key) for key in ("spec", "embed_options", "_vl_selections", "_params")}
+        state = {key: getattr(chart, key) for key in _OF_A_CHART}
         widgets[f"chart of the {name}"] = {"module": "chart", "state": state}
     used = {entry["module"] for entry in widgets.values()}
     modules = {name: (STATIC / f"{name}.js").read_text(encoding="utf-8") for name in _MODULES if name in used}

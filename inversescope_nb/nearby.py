@@ -13,6 +13,7 @@ import numpy as np
 
 from .features import InputText
 from .sites import Site
+from .verdicts import doubt_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import html
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import altair as alt
@@ -13,10 +15,10 @@ import pandas as pd
 import pytest
 
 import inversescope_nb as isn
-from inversescope_nb import _consistency_charts, charts
+from inversescope_nb import _consistency_charts, _heat_maps, charts
 from inversescope_nb.charts import consistency_chart, distance_histogram, information_chart, message, training_chart
 from inversescope_nb.features import InputText
-from inversescope_nb.reports import ROW_COLUMNS, ConsistencyReport
+from inversescope_nb.reports import ROW_COLUMNS, UNRELIABLE, ConsistencyReport
 
 EMPTY = {c: "" if c in ("notes", "verdict_counts") else np.nan for c in ROW_COLUMNS}
 
@@ -106,6 +108,19 @@ def test_several_features_get_a_panel_each() -> None:
     assert found["facet"]["sort"] == ["subject", "order"]
 
 
+def test_three_panels_fit_in_a_notebook() -> None:
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+
+    def pixels(sites: pd.DataFrame, **more: int) -> float:
+        svg = converter.vegalite_to_svg(consistency_chart(sites, **more).to_json())
+        return float(re.search(r'width="([\d.]+)"', svg)[1])
+
+    three = frame(4, ["resid_post"], ["ones digit of sum", "carry", "first_digit"])
+    assert 800 < pixels(three) < 900
+    assert pixels(three.assign(site="a" + three["site"])) <= pixels(three) + 6, "longer labels, narrower panels"
+    assert pixels(three, width=600) > 3 * 400, "of the width that was asked for"
+
+
 def test_several_bandwidths_get_a_row_each() -> None:
     found = spec(consistency_chart(frame(2, ["resid_post"], ["subject"], bandwidths=(0.1, 0.3))))
     assert data(found)["row"].nunique() == 4
@@ -123,7 +138,9 @@ def test_many_sites_are_a_heat_map_in_the_order_of_the_forward_pass() -> None:
     found = spec(chart)
     rect, dots = found["layer"]
     assert rect["mark"]["type"] == "rect"
-    assert rect["encoding"]["color"]["scale"]["scheme"] == "viridis"
+    assert rect["encoding"]["color"]["scale"] == {"range": _heat_maps.BLUES, "domain": [0, 1], "clamp": True}
+    assert rect["encoding"]["color"]["legend"]["title"] == "above chance"
+    assert found["title"]["subtitle"] == "0 %: as by chance; 100 %: every sample agrees"
     order = rect["encoding"]["x"]["sort"]
     assert order == ["resid_pre", *[f"z {h}" for h in range(11)], "attn_out", "resid_post"]
     assert "0.05" in dots["transform"][0]["filter"]
@@ -187,8 +204,12 @@ def test_bars_are_weighted_shares_beside_the_priors_with_the_ball_edge() -> None
     found = spec(distance_histogram(inversion()))
     table = data(found)
     shares = table.groupby("series")["share"].sum()
-    assert shares.to_dict() == pytest.approx({"samples (by weight)": 1, "draws from P(X)": 1})
-    assert table["d"].dropna().unique().tolist() == [0.15]
+    assert shares["posterior"] + shares["posterior, beyond the edge"] == pytest.approx(1)
+    assert shares["P(X) alone"] == pytest.approx(1)
+    beyond = table[table["series"] == "posterior, beyond the edge"]
+    assert ((beyond["from"] + beyond["to"]) / 2 > 0.15).all()
+    assert table.loc[table["name"].notna(), ["d", "name"]].to_numpy().tolist() == [[0.15, "edge of the ball 0.15"]]
+    assert found["layer"][0]["encoding"]["y"]["title"] == "share of weight"
     assert "standardised units" in found["layer"][0]["encoding"]["x"]["title"]
 
 
@@ -197,7 +218,25 @@ def test_bars_follow_the_weights() -> None:
     one.d, one.weight = np.linspace(0, 1, 50), np.r_[np.full(49, 0.1 / 49), 0.9]
     table = data(spec(distance_histogram(one, bins=10)))
     assert table.sort_values("from").dropna(subset="share")["share"].iloc[-1] > 0.9
-    assert set(table["series"].dropna()) == {"samples (by weight)"}
+    assert set(table["series"].dropna()) == {"posterior", "posterior, beyond the edge"}
+
+
+def test_the_label_of_the_edge_stands_above_the_bars() -> None:
+    found = spec(distance_histogram(inversion()))
+    _, top = found["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert top == pytest.approx(1.2 * data(found)["share"].max())
+    label = found["layer"][-1]
+    assert (label["mark"]["type"], label["encoding"]["y"]) == ("text", {"value": 0})
+    assert label["mark"]["align"] == "left"
+    assert spec(distance_histogram(inversion(n_prior=0)))["layer"][-1]["mark"]["align"] == "right", "else it is cut"
+
+
+def test_without_an_edge_all_of_the_posterior_is_inside() -> None:
+    one = inversion()
+    one.ball_edge = float("nan")
+    found = spec(distance_histogram(one))
+    assert set(data(found)["series"].dropna()) == {"posterior", "P(X) alone"}
+    assert "rule" not in [layer["mark"]["type"] for layer in found["layer"]]
 
 
 def test_infinite_distances_and_missing_weights_do_not_raise() -> None:
@@ -265,18 +304,47 @@ def test_a_heat_map_of_few_columns_has_no_title_wider_than_itself() -> None:
     assert title([f"kind_{i}" for i in range(12)]) == "component"
 
 
-def test_cells_of_which_half_the_inversions_failed_are_pale() -> None:
-    rates = frame(3, ["resid_post"], ["subject"])
-    rates["verdict_counts"] = [
-        "RELIABLE: 8",
-        "RELIABLE: 5, LOW_ESS: 2, INVERTER_FAILED: 1",
-        "INVERTER_FAILED: 4, RELIABLE: 4",
+def test_heat_maps_have_the_blue_of_the_map_of_the_model() -> None:
+    light = (Path(__file__).parents[1] / "js" / "src" / "isn.css").read_text().split("}")[0]
+    assert f"--isn-pin: {_heat_maps.MAP_BLUE};" in light
+    channels = [int(_heat_maps.MAP_BLUE[i : i + 2], 16) for i in (1, 3, 5)]
+    assert [re.findall(r"[\d.]+", colour) for colour in _heat_maps.BLUES] == [
+        [*map(str, channels), opacity] for opacity in ("0.04", "1")
     ]
-    found = spec(consistency_chart(rates, heatmap=True))
-    assert data(found)["doubtful"].tolist() == [0, 0.375, 0.5]
-    (cells,) = (layer for layer in found["layer"] if layer["mark"]["type"] == "rect")
-    assert cells["encoding"]["opacity"]["condition"] == [{"test": "datum.doubtful >= 0.5", "value": 0.35}]
+    bits = spec(information_chart(frame(2, ["resid_post"], ["a"], heads=8)))
+    assert bits["encoding"]["color"]["scale"] == {"range": _heat_maps.BLUES, "zero": True}
+
+
+def half_failed() -> pd.DataFrame:
+    """Rates at three sites, of which none, three eighths and half of the inversions failed."""
+    notes = ["", f"{UNRELIABLE}: of 8 inversions 3", f"{UNRELIABLE}: of 8 inversions 4"]
+    return frame(3, ["resid_post"], ["subject"]).assign(notes=notes)
+
+
+def test_cells_of_which_many_inversions_failed_have_an_edge_below_the_frame_of_what_is_chosen() -> None:
+    found = spec(consistency_chart(half_failed(), heatmap=True, select=True))
+    edges, cells, _ = found["layer"]
+    assert edges["transform"][0] == {"filter": f"indexof(datum.notes || '', '{UNRELIABLE}') === 0"}
+    assert edges["encoding"]["stroke"]["scale"]["range"] == [_heat_maps.OCHRE]
+    assert edges["mark"]["strokeDash"]
+    assert cells["mark"]["type"] == "rect"
+    assert "opacity" not in cells["encoding"], "they keep their colour"
+    assert cells["encoding"]["stroke"]["condition"][0]["value"] == _consistency_charts.VERMILION
     assert doctest.testmod(_consistency_charts).failed == 0
+
+
+def test_a_heat_map_has_a_key_of_the_marks_that_are_on_it() -> None:
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+
+    def key(rates: pd.DataFrame) -> list[str]:
+        svg = html.unescape(converter.vegalite_to_svg(consistency_chart(rates, heatmap=True).to_json()))
+        marks = (_heat_maps.IN_DOUBT, _heat_maps.TOLD)
+        return [mark for mark in marks if f">{mark}</text>" in svg]
+
+    rates = half_failed()
+    assert key(rates) == [_heat_maps.IN_DOUBT, _heat_maps.TOLD]
+    assert key(rates.assign(notes="")) == [_heat_maps.TOLD]
+    assert key(rates.assign(notes="", q_value=0.4)) == []
 
 
 def test_a_cell_of_the_heat_map_can_be_chosen() -> None:

@@ -262,6 +262,8 @@ def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quic
     assert {low, high, shown.bandwidth} <= set(widths)
     assert panel.drawn == "bandwidths"
     assert [layer["mark"]["type"] for layer in panel.chart.spec["layer"]] == ["area", "line", "line", "point", "point"]
+    assert panel.chart.file_name == "bandwidths"
+    assert panel.chart.caption == f"{SITE}, inputs like {PROMPT!r}", "which is of several bandwidths"
     truth = isn.across_bandwidths(
         shown.lm, shown.generator, PROMPT, JOHN, site=SITE, bandwidths=widths, n=shown.n, prior_texts=panel._prior,
         progress=False,
@@ -270,9 +272,11 @@ def test_rates_across_bandwidths_are_drawn_and_belong_to_their_input(shown, quic
     assert [point["verdict"] for point in panel.curves] == [v.partition(":")[0] for v in truth["verdict_counts"]]
     panel.drawn = "rates"
     assert len(panel.chart.spec["layer"]) == 3
+    assert panel.chart.file_name == "rates"
     kept = panel.curves
     shown.bandwidth = 0.5
     settle(shown)
+    assert panel.chart.caption == f"{SITE}, \u03b5 = 0.5, inputs like {PROMPT!r}"
     assert panel.curves == kept, "the same input at the same site"
     shown.n = 64
     settle(shown)

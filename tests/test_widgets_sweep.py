@@ -49,6 +49,7 @@ def test_it_shows_any_report():
     assert {row["site"] for row in sweep.rows} == set(rates["site"])
     assert [row["head"] for row in sweep.rows if row["kind"] == "resid_post"] == [None] * 6
     assert "site" in sweep.chart._vl_selections
+    assert (sweep.chart.file_name, sweep.chart.caption) == ("sweep", "Measured at \u03b5 = 0.1")
     assert sweep.label == ""
     assert not sweep.can_sweep
     with pytest.raises(InvalidArgument, match="no column fcr"):

@@ -36,6 +36,11 @@ class Chart(alt.JupyterChart):
     _esm = STATIC / "chart.js"
     _css = STATIC / "isn.css"
 
+    file_name = t.Unicode("chart").tag(sync=True)
+    """What the files of its picture are called, without their ending."""
+    caption = t.Unicode("").tag(sync=True)
+    """What stands above the picture in those files, such as what it was measured at."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         heard_while_cells_run(self)

@@ -251,19 +251,30 @@ class ConsistencyPanel(PanelJobs):
         if curves is None:
             from .chart import hypothesis_chart
 
-            self._draw_with(hypothesis_chart(self.rows, doubtful=bool(self.doubt)))
+            self._draw_with(hypothesis_chart(self.rows, doubtful=bool(self.doubt)), "rates")
         else:
             from ..charts import bandwidth_chart
 
-            self._draw_with(bandwidth_chart(curves, width="container"))
+            self._draw_with(bandwidth_chart(curves, width="container"), "bandwidths")
 
-    def _draw_with(self, chart: alt.TopLevelMixin | None) -> None:
+    def _draw_with(self, chart: alt.TopLevelMixin | None, name: str = "rates") -> None:
         from .chart import Chart
 
         if self.chart is None:
             self.chart = Chart(chart)
         else:
             self.chart.chart = chart
+        self.chart.file_name = name
+        self._caption()
+
+    @t.observe("where")
+    @guarded
+    def _caption(self, _change: dict[str, Any] | None = None) -> None:
+        """What stands above the chart in its files: of rates at several bandwidths, no bandwidth."""
+        shown = self._inversion
+        if self.chart is not None:
+            several = self.chart.file_name == "bandwidths" and shown is not None
+            self.chart.caption = where_of(shown, bandwidth=False) if several else self.where
 
     @t.observe("rows", "measured", "curves", "proposals", "where")
     @guarded
@@ -305,8 +316,9 @@ def _place(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
     return str(inversion.site), inversion.bandwidth, tuple(inversion.prompt_ids)
 
 
-def where_of(inversion: Inversion | Neighbours) -> str:
-    """The same in words."""
+def where_of(inversion: Inversion | Neighbours, *, bandwidth: bool = True) -> str:
+    """The same in words, with or without the bandwidth."""
     text = str(inversion.text)
     like = text if len(text) < 50 else f"\u2026{text[-49:]}"
-    return f"{inversion.site}, \u03b5 = {inversion.bandwidth:g}, inputs like {like!r}"
+    epsilon = f", \u03b5 = {inversion.bandwidth:g}" if bandwidth else ""
+    return f"{inversion.site}{epsilon}, inputs like {like!r}"

@@ -147,10 +147,11 @@ class SiteSweep(SweepJobs):
         from .chart import Chart
 
         if self.chart is None:
-            self.chart = Chart(chart)
+            self.chart = Chart(chart, file_name="sweep")
             self.chart.observe(self._clicked, names=["_vl_selections"])
         else:
             self.chart.chart = chart
+        self.chart.caption = f"Measured at {self.where}" if self.where else ""
 
     def _clicked_cell(self) -> tuple[str, str]:
         """Site and hypothesis of the cell that was clicked last; empty where none was."""

@@ -1,8 +1,9 @@
 // The front end of one Altair chart, with Vega inside so that it draws without a network. Traits as altair's own
-// JupyterChart has them: spec, embed_options, _vl_selections, _params, debounce_wait.
+// JupyterChart has them: spec, embed_options, _vl_selections, _params, debounce_wait; of its own file_name and caption,
+// what its files are called, and the words above the picture in them.
 import vegaEmbed, { type Result, type VisualizationSpec } from "vega-embed";
 import { h } from "./lib/dom.ts";
-import { background, pictureButtons } from "./lib/download.ts";
+import { background, pictureButtons, titled } from "./lib/download.ts";
 import type { Model, RenderArgs } from "./lib/model.ts";
 import { errorBox, errorText } from "./lib/mount.ts";
 import { isDark } from "./lib/theme.ts";
@@ -24,6 +25,7 @@ function themed(el: HTMLElement): Record<string, unknown> {
     header: { labelColor: ink, titleColor: quiet, titleFontWeight: "normal" },
     title: { color: ink, subtitleColor: quiet },
     text: { color: ink },
+    rule: { color: ink },
   };
 }
 
@@ -61,9 +63,12 @@ class Chart {
       this.listen(result);
       await this.setParams(); // they may have changed since the specification was written
       if (turn !== this.turn) return;
-      const text = async () => (await result.view.toSVG()).replace("<svg ", `<svg style="background:${background(this.el)}" `);
+      const text = async () => {
+        const svg = (await result.view.toSVG()).replace("<svg ", `<svg style="background:${background(this.el)}" `);
+        return titled(svg, this.model.get("caption") ?? "", this.el);
+      };
       const fault = (error: unknown) => this.el.append(errorBox({ message: `This picture could not be saved: ${errorText(error).message}` }));
-      this.el.append(pictureButtons("chart", text, fault));
+      this.el.append(pictureButtons(() => this.model.get("file_name") || "chart", text, fault));
     } catch (error) {
       if (turn === this.turn) this.el.replaceChildren(errorBox({ message: `This chart could not be drawn: ${errorText(error).message}` }));
     } finally {

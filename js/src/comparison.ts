@@ -3,7 +3,7 @@
 import { codeBox } from "./lib/code.ts";
 import { type Picture, contrastMap } from "./lib/contrast_map.ts";
 import { attr, h, replace, uid } from "./lib/dom.ts";
-import { csv, pictureButtons, save, svgText } from "./lib/download.ts";
+import { csv, pictureButtons, save, svgText, titled } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { framed } from "./lib/more_right.ts";
 import { errorBox, widget } from "./lib/mount.ts";
@@ -15,7 +15,7 @@ import { Rpc, stopped } from "./lib/rpc.ts";
 import { type Layout, type RowView, SHARED, type Style, columns, gridColumns, rowView } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
-import { type Summary, distancesView, summaryView } from "./lib/summary.ts";
+import { type Summary, distancesView, summaryView, whereOf } from "./lib/summary.ts";
 import { unitSelect } from "./lib/toolbar.ts";
 
 type Name = "first" | "second";
@@ -101,9 +101,10 @@ function strip(words: Words, sides: Record<Name, Side>): HTMLElement | null {
   );
 }
 
-function pictureOf(picture: Picture, fault: (error: unknown) => void): HTMLElement {
+function pictureOf(picture: Picture, sides: Record<Name, Side>, fault: (error: unknown) => void): HTMLElement {
   const map = contrastMap(picture);
-  return h("figure", { class: "isn-figure-box" }, map, pictureButtons("contrast", async () => svgText(map), fault));
+  const words = `First: ${whereOf(sides.first)}\nSecond: ${whereOf(sides.second)}`;
+  return h("figure", { class: "isn-figure-box" }, map, pictureButtons(() => "contrast", async () => titled(svgText(map), words, map), fault));
 }
 
 function listHead(side: Side, other: Name, layout: Layout): HTMLElement {
@@ -273,7 +274,7 @@ export function drawComparison(view: View): void {
     }
     const both: Record<Name, Side> = { first: view.model.get("first"), second: view.model.get("second") };
     const beside = h("div", { class: "isn-comparison-words" }, h("p", { class: "isn-answer" }, words.sentence), h("p", { class: words.doubt ? "isn-doubtful" : null }, words.overlap), strip(words, both));
-    replace(top, h("div", { class: "isn-comparison-top" }, beside, pictureOf(words.picture, (error) => view.fail(error))));
+    replace(top, h("div", { class: "isn-comparison-top" }, beside, pictureOf(words.picture, both, (error) => view.fail(error))));
     attr(view.root, "data-isn-revision", view.model.get("revision"));
   });
   const draw = () => {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import chart from "../src/chart.ts";
-import { mount } from "./fake.ts";
+import { mount, watchDownloads } from "./fake.ts";
 
 const SPEC = {
   $schema: "https://vega.github.io/schema/vega-lite/v6.json",
@@ -27,6 +27,26 @@ describe("a chart", () => {
     expect(labels(el)).toEqual(expect.arrayContaining(["first", "second", "rate"]));
     expect(all(".isn-downloads button").map((button) => button.textContent)).toEqual(["SVG", "PNG"]);
     expect(el.querySelector("details, .vega-actions")).toBeNull();
+  });
+  it("is saved under the name of what it shows, with the words of where that was measured", async () => {
+    const files = watchDownloads();
+    const { el, model, all } = mount(chart, state());
+    await drawn(el);
+    const save = async () => {
+      const before = files.length;
+      all(".isn-downloads button")[0]!.click();
+      await vi.waitFor(() => expect(files.length).toBe(before + 1), 5000);
+      return files.at(-1)!;
+    };
+    const [plain, untitled] = await save();
+    expect(plain).toBe("chart.svg");
+    model.update({ file_name: "sweep", caption: "Measured at \u03b5 = 0.3, 8 inputs like '4 3 7'" });
+    const [name, picture] = await save();
+    expect(name).toBe("sweep.svg");
+    expect(untitled).not.toContain("Measured at");
+    expect(picture).toContain("Measured at");
+    expect(picture).toContain("like '4 3 7'");
+    expect(labels(el).join(" ")).not.toContain("Measured at"); // on the page that stands beside the chart
   });
   it("has the page's colours", async () => {
     document.body.style.backgroundColor = "rgb(22, 25, 29)";

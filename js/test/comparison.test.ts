@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
 import comparisonModule from "../src/comparison.ts";
 import pinsModule from "../src/pins.ts";
 import { contrastMap } from "../src/lib/contrast_map.ts";
+import { svgText } from "../src/lib/download.ts";
 import { shortSite } from "../src/lib/pick.ts";
 import { choose, key, mount, row, summary, watchDownloads } from "./fake.ts";
 
@@ -197,6 +199,24 @@ describe("the picture of a contrast", () => {
     expect(svg.querySelectorAll(".isn-ball-rule").length).toBe(2);
     expect(svg.getAttribute("aria-label")).toContain("1 near the first only, 0 near the second only, 1 near both");
     for (const mark of svg.querySelectorAll("circle")) expect(Number(mark.getAttribute("cx"))).toBeLessThanOrEqual(240);
+  });
+  it("names its parts over a halo that a file keeps: a text below the words, not a stroke around them", () => {
+    const svg = contrastMap((state().words as any).picture);
+    const labels = [...svg.querySelectorAll(".isn-ball-label")];
+    expect(labels.map((label) => label.textContent)).toEqual(["only the first", "only the second", "both"]);
+    for (const label of labels) {
+      const below = label.previousElementSibling!;
+      expect(below.getAttribute("class")).toContain("isn-halo");
+      for (const name of ["x", "y", "text-anchor"]) expect(below.getAttribute(name)).toBe(label.getAttribute(name));
+      expect(below.textContent).toBe(label.textContent);
+    }
+    expect(readFileSync("src/isn.css", "utf8")).not.toContain("paint-order");
+  });
+  it("keeps in its file how faint an input is that lies near neither", () => {
+    const svg = contrastMap((state().words as any).picture);
+    document.body.append(svg);
+    svg.querySelector<SVGElement>(".isn-point-out")!.style.opacity = "0.35";
+    expect(svgText(svg).match(/ opacity="0.35"/g)?.length).toBe(1);
   });
   it("does without an edge, and without inputs", () => {
     expect(contrastMap({ points: [], edges: [null, 0.2] }).querySelectorAll(".isn-ball-rule").length).toBe(1);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { pieces, spoken } from "../src/lib/glyphs.ts";
-import { csv, svgText } from "../src/lib/download.ts";
+import { csv, svgText, titled } from "../src/lib/download.ts";
 import { histogram } from "../src/lib/histogram.ts";
 import { framed } from "../src/lib/more_right.ts";
 import { duration } from "../src/lib/progress.ts";
@@ -8,6 +8,7 @@ import { EVERYTHING, select } from "../src/lib/rows.ts";
 import { columns, gridColumns, rowView } from "../src/lib/sample_row.ts";
 import { niceMax, number, percent, scaleKey, shade, signed, tokenText } from "../src/lib/shade.ts";
 import { stateKey } from "../src/lib/states.ts";
+import { whereOf } from "../src/lib/summary.ts";
 import { bandwidthAt, stepOf } from "../src/scope.ts";
 import { row } from "./fake.ts";
 import cases from "./glyphs.json";
@@ -64,12 +65,15 @@ describe("bandwidth", () => {
 });
 
 describe("histogram", () => {
+  const words = (svg: Element) => [...svg.querySelectorAll("text")].map((text) => text.textContent!);
   const bins = { edges: [0, 1, 2, 3], posterior: [0.75, 0, 0.25], prior: [0, 0.5, 0.5], weighed: true };
 
   it("fills the bars inside the ball, outlines those beyond, and marks the edge", () => {
     const svg = histogram({ ...bins, prior: null }, 1.5);
-    expect(svg.querySelectorAll("rect.isn-bar").length).toBe(3); // two bars, and the key's
-    expect(svg.querySelectorAll(".isn-bar-out").length).toBe(1);
+    expect(svg.querySelectorAll("rect.isn-bar").length).toBe(4); // two bars, and the key's
+    expect(svg.querySelectorAll(".isn-bar-out").length).toBe(2);
+    expect(words(svg)).toContain("beyond the edge");
+    expect(words(histogram({ ...bins, prior: null }, 3))).not.toContain("beyond the edge");
     expect(svg.querySelector(".isn-ball-label")?.textContent).toContain("1.50");
     expect([...svg.querySelectorAll("rect title")].map((title) => title.textContent)).toEqual([
       "75.0\u202f% of the posterior at distance 0.000 to 1.000",
@@ -78,10 +82,22 @@ describe("histogram", () => {
     expect(svg.querySelector(".isn-prior-steps")).toBeNull();
   });
   it("labels its axis with as many digits as the steps have", () => {
-    const labels = (high: number) => [...histogram({ ...bins, edges: [0, high / 3, (2 * high) / 3, high] }, null).querySelectorAll("text")].map((text) => text.textContent!).filter((text) => /^[0-9.]+$/.test(text));
-    expect(labels(1)).toEqual(["0.00", "0.25", "0.50", "0.75", "1.00"]);
-    expect(labels(0.1)).toEqual(["0.000", "0.025", "0.050", "0.075", "0.100"]);
-    expect(labels(3)).toEqual(["0", "1", "2", "3"]);
+    const fine = (high: number) => ({ ...bins, edges: [0, 0.5, 0.75, 0.9, 1].map((edge) => edge * high), posterior: [1, 0, 0, 0], prior: null });
+    const labels = (high: number) => words(histogram(fine(high), null)).filter((text) => /^[0-9.]+$/.test(text));
+    expect(labels(1)).toEqual(["0.00", "0.25", "0.50", "0.75"]);
+    expect(labels(0.1)).toEqual(["0.000", "0.025", "0.050", "0.075"]);
+    expect(labels(4)).toEqual(["0", "1", "2", "3"]);
+  });
+  it("says of its last bin that it holds all beyond it too, and no tick stands in it", () => {
+    const labels = (edges: number[]) => words(histogram({ ...bins, edges }, null)).filter((text) => /^[\u2265\d]/.test(text) && !text.endsWith("%"));
+    expect(labels([0, 1, 2, 3])).toEqual(["0", "1", "\u2265\u202f2.00"]);
+    expect(labels([0, 0.1, 0.2, 0.3067])).toEqual(["0.0", "0.1", "\u2265\u202f0.200"]);
+  });
+  it("has an axis of shares, which says what they are of", () => {
+    const shares = (svg: Element) => words(svg).filter((text) => text.endsWith("\u202f%"));
+    expect(shares(histogram(bins, 1.5))).toEqual(["0\u202f%", "20\u202f%", "40\u202f%", "60\u202f%"]);
+    expect(words(histogram(bins, 1.5))).toContain("share of weight");
+    expect(words(histogram({ ...bins, weighed: false }, 1.5))).toContain("share of samples");
   });
   it("says so where no sample has any weight", () => {
     const svg = histogram({ ...bins, weighed: false }, null);
@@ -165,6 +181,29 @@ describe("files", () => {
     expect(text).toContain('xmlns="http://www.w3.org/2000/svg"');
     expect(text).not.toContain("class=");
     expect(svg.getAttribute("class")).toBe("isn-histogram"); // the one on the page stays
+  });
+  it("are pictures with a title above them, in lines that fit", () => {
+    const ink = document.createElement("p");
+    document.body.append(ink);
+    const plain = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 100" width="400" height="200"><rect width="9" height="9"/></svg>';
+    const words = "blocks.2.hook_resid_post, \u03b5\u00a0=\u00a00.1: \u201c\u2026<b>gave a drink to\u201d\nand a line";
+    const box = document.createElement("div");
+    box.innerHTML = titled(plain, words, ink);
+    const svg = box.querySelector("svg")!;
+    const lines = [...svg.querySelectorAll("text")].map((line) => line.textContent!);
+    expect(lines.length).toBe(3);
+    expect(lines.join(" ")).toBe(words.replace("\n", " "));
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThan(36);
+    const [, top, , height] = svg.getAttribute("viewBox")!.split(" ").map(Number);
+    expect(top! + height!).toBe(100); // the picture stays where it was
+    expect(Number(svg.getAttribute("height"))).toBe(2 * height!);
+    for (const line of svg.querySelectorAll("text")) expect(Number(line.getAttribute("y"))).toBeLessThan(0);
+    expect(titled(plain, "", ink)).toBe(plain);
+  });
+  it("name site, bandwidth and the end of a prompt", () => {
+    const at = { site: "blocks.0.hook_resid_post", bandwidth: 0.1 };
+    expect(whereOf({ ...at, text: "When Mary" })).toBe("blocks.0.hook_resid_post, \u03b5\u00a0=\u00a00.1: \u201cWhen Mary\u201d");
+    expect(whereOf({ ...at, text: `${"x".repeat(90)} to` })).toMatch(/\u201c\u2026x+ to\u201d$/);
   });
 });
 

@@ -108,7 +108,7 @@ def test_rates_are_followed_across_bandwidths(lab: Lab):
 
 
 def test_rates_and_picture_are_saved_as_files(lab: Lab, tmp_path: Path):
-    for button, name in (("Save the rates as CSV", "rates.csv"), ("SVG", "chart.svg"), ("PNG", "chart.png")):
+    for button, name in (("Save the rates as CSV", "rates.csv"), ("SVG", "bandwidths.svg"), ("PNG", "bandwidths.png")):
         with lab.page.expect_download() as download:
             lab(".isn-rates").get_by_text(button, exact=True).click()
         assert download.value.suggested_filename == name
@@ -118,8 +118,8 @@ def test_rates_and_picture_are_saved_as_files(lab: Lab, tmp_path: Path):
     assert len(across) == 7 * 3  # six, and the one that is shown
     assert len({row["bandwidth"] for row in across}) == 7
     assert all(row["verdict"] for row in across)
-    assert (tmp_path / "chart.svg").read_text().startswith("<svg")
-    assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "bandwidths.svg").read_text().startswith("<svg")
+    assert (tmp_path / "bandwidths.png").read_bytes()[:4] == b"\x89PNG"
     lab(".isn-panel .isn-code summary").click()
     code = lab(".isn-panel .isn-code code").inner_text()
     assert "isn.across_bandwidths(" in code

@@ -322,8 +322,8 @@ def test_tables_and_pictures_are_saved_as_files(lab: Lab, tmp_path: Path):
     begins = {
         "inputs.csv": ("Save the list as CSV", b"rank,text,d,"),
         "rates.csv": ("Save the rates as CSV", b"hypothesis,over,where,"),
-        "chart.svg": (".isn-vega + .isn-downloads button >> nth=0", b"<svg "),
-        "chart.png": (".isn-vega + .isn-downloads button >> nth=1", b"\x89PNG"),
+        "rates.svg": (".isn-vega + .isn-downloads button >> nth=0", b"<svg "),
+        "rates.png": (".isn-vega + .isn-downloads button >> nth=1", b"\x89PNG"),
         "distances.svg": (".isn-figure-box button >> nth=0", b"<svg "),
         "distances.png": (".isn-figure-box button >> nth=1", b"\x89PNG"),
     }

@@ -1,6 +1,7 @@
 // Inputs by their distances to two activations: the edges of both balls cut the picture into near the first only, near
 // the second only, near both, and near neither. Shape says for which activation an input was drawn.
 import { s } from "./dom.ts";
+import { haloed } from "./halo.ts";
 import { number } from "./shade.ts";
 
 export type Point = [first: number, second: number, drawnFor: "first" | "second", place: string];
@@ -38,16 +39,17 @@ export function contrastMap({ points, edges }: Picture): SVGSVGElement {
     svg.append(drawn === "first" ? s("circle", { cx: px, cy: py, r: 2.6, class: kind }) : s("path", { d: `M${px - 3} ${py + 2.6}h6l-3 -5.4z`, class: kind }));
   }
   svg.append(s("path", { d: `M${MARGIN.left} ${MARGIN.top}V${base}H${MARGIN.left + INNER}`, class: "isn-axis", fill: "none" }));
-  const label = (text: string, at: Record<string, string | number>, more = "") => s("text", { class: `isn-tick${more}`, ...at }, text);
+  const label = (text: string, at: Record<string, string | number>) => s("text", { class: "isn-tick", ...at }, text);
+  const place = (text: string, at: Record<string, string | number>) => svg.append(...haloed(text, at, "isn-ball-label"));
   if (edges[0] != null) {
     svg.append(s("line", { x1: x(edges[0]), x2: x(edges[0]), y1: MARGIN.top, y2: base, class: "isn-ball-rule" }), label(number(edges[0]), { x: x(edges[0]), y: base + 11, "text-anchor": "middle" }));
-    svg.append(label("only the first", { x: MARGIN.left + 3, y: MARGIN.top + 9 }, " isn-ball-label"));
+    place("only the first", { x: MARGIN.left + 3, y: MARGIN.top + 9 });
   }
   if (edges[1] != null) {
     svg.append(s("line", { x1: MARGIN.left, x2: MARGIN.left + INNER, y1: y(edges[1]), y2: y(edges[1]), class: "isn-ball-rule" }), label(number(edges[1]), { x: MARGIN.left - 3, y: y(edges[1]) + 3, "text-anchor": "end" }));
-    svg.append(label("only the second", { x: MARGIN.left + INNER - 2, y: base - 5, "text-anchor": "end" }, " isn-ball-label"));
+    place("only the second", { x: MARGIN.left + INNER - 2, y: base - 5, "text-anchor": "end" });
   }
-  if (edges[0] != null && edges[1] != null) svg.append(label("both", { x: MARGIN.left + 3, y: base - 5 }, " isn-ball-label"));
+  if (edges[0] != null && edges[1] != null) place("both", { x: MARGIN.left + 3, y: base - 5 });
   svg.append(
     label("distance to the first", { x: MARGIN.left + INNER, y: base + 22, "text-anchor": "end" }),
     s("text", { class: "isn-tick", transform: `translate(9 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" }, "distance to the second"),

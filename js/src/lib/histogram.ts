@@ -1,6 +1,7 @@
-// A small histogram of distances: the posterior's bars filled inside the ball and outlined beyond its edge, what
-// P(X) alone would have given as a stepped line, the edge as a rule.
-import { type Child, s } from "./dom.ts";
+// A small histogram of distances: the posterior's bars filled inside the ball and outlined where their middle is beyond
+// its edge, what P(X) alone would have given as a stepped line, the edge as a rule.
+import { s } from "./dom.ts";
+import { haloed } from "./halo.ts";
 import { number, percent } from "./shade.ts";
 
 export interface Bins {
@@ -13,9 +14,11 @@ export interface Bins {
   weighed: boolean;
 }
 
-const WIDTH = 280;
-const HEIGHT = 112;
-const MARGIN = { left: 4, right: 8, top: 16, bottom: 40 };
+const WIDTH = 300;
+const HEIGHT = 136;
+const MARGIN = { left: 42, right: 8, top: 16, bottom: 42 };
+/** Room that the label of the last bin takes, left of the picture's end. */
+const LAST = 52;
 
 function ticks(low: number, high: number): [values: number[], digits: number] {
   const rough = (high - low) / 4;
@@ -26,11 +29,52 @@ function ticks(low: number, high: number): [values: number[], digits: number] {
   return [out, digits];
 }
 
-function legend(prior: boolean, whose: string): Child[] {
+/** What each look stands for, side by side; `beyond`: whether any bar is outlined. */
+function legend(whose: string, prior: boolean, beyond: boolean): SVGElement[] {
   const y = HEIGHT - 4;
-  const posterior = [s("rect", { x: MARGIN.left, y: y - 8, width: 10, height: 8, class: "isn-bar" }), s("text", { x: MARGIN.left + 14, y, class: "isn-tick" }, whose)];
-  if (!prior) return posterior;
-  return [...posterior, s("path", { d: `M${MARGIN.left + 72} ${y}v-8h10v8`, class: "isn-prior-steps" }), s("text", { x: MARGIN.left + 86, y, class: "isn-tick" }, "P(X) alone")];
+  const bar = (look: string) => (x: number) => s("rect", { x: x + 0.5, y: y - 8, width: 9, height: 8, class: look });
+  const steps = (x: number) => s("path", { d: `M${x} ${y}v-8h10v8`, class: "isn-prior-steps" });
+  const entries = [
+    { words: whose, sign: bar("isn-bar"), room: 68 },
+    { words: "beyond the edge", sign: bar("isn-bar isn-bar-out"), room: 102, absent: !beyond },
+    { words: "P(X) alone", sign: steps, room: 70, absent: !prior },
+  ];
+  let x = MARGIN.left;
+  return entries
+    .filter(({ absent }) => !absent)
+    .flatMap(({ words, sign, room }) => {
+      const at = x;
+      x += room;
+      return [sign(at), s("text", { x: at + 14, y, class: "isn-tick" }, words)];
+    });
+}
+
+/** The axis of shares, up to the highest bar. */
+function shareAxis(top: number, y: (share: number) => number, words: string): SVGElement[] {
+  const [values, digits] = ticks(0, top);
+  const marks = values.flatMap((share) => [
+    s("line", { x1: MARGIN.left - 3, x2: MARGIN.left, y1: y(share), y2: y(share), class: "isn-axis" }),
+    s("text", { x: MARGIN.left - 5, y: y(share) + 3, "text-anchor": "end", class: "isn-tick" }, percent(share, Math.max(0, digits - 2))),
+  ]);
+  const line = s("line", { x1: MARGIN.left, x2: MARGIN.left, y1: y(0), y2: y(top), class: "isn-axis" });
+  return [line, ...marks, s("text", { class: "isn-tick", transform: `translate(8 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" }, words)];
+}
+
+/** The axis of distances; the last bin, which holds all beyond it too, says so. */
+function distanceAxis(edges: number[], x: (value: number) => number, base: number): SVGElement[] {
+  const [low, last, high] = [edges[0] ?? 0, edges.at(-2) ?? 0, edges.at(-1) ?? 1];
+  const [values, digits] = ticks(low, high);
+  const right = WIDTH - MARGIN.right;
+  const figures = Math.max(0, 2 - Math.floor(Math.log10(last || 1)));
+  const line = s("line", { x1: MARGIN.left, x2: right, y1: base, y2: base, class: "isn-axis" });
+  const mark = (value: number, at: number, anchor: string, words: string) => [
+    s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 3, class: "isn-axis" }),
+    s("text", { x: at, y: base + 13, "text-anchor": anchor, class: "isn-tick" }, words),
+  ];
+  const clear = values.filter((value) => value < last && x(value) < right - LAST);
+  const marks = clear.flatMap((value) => mark(value, x(value), "middle", number(value, digits)));
+  marks.push(...mark(last, right, "end", `\u2265\u202f${number(last, figures)}`));
+  return [line, ...marks, s("text", { x: right, y: base + 25, "text-anchor": "end", class: "isn-tick" }, "distance d")];
 }
 
 export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
@@ -62,20 +106,12 @@ export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
     const steps = prior.map((share, index) => `V${y(share).toFixed(1)}H${x(edges[index + 1]!).toFixed(1)}`);
     svg.append(s("path", { d: `M${x(low)} ${base}${steps.join("")}V${base}`, class: "isn-prior-steps" }));
   }
-  svg.append(s("line", { x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: base, y2: base, class: "isn-axis" }));
-  const [values, digits] = ticks(low, high);
-  for (const tick of values) {
-    svg.append(s("line", { x1: x(tick), x2: x(tick), y1: base, y2: base + 3, class: "isn-axis" }));
-    const anchor = x(tick) > WIDTH - 20 ? "end" : x(tick) < 14 ? "start" : "middle";
-    svg.append(s("text", { x: x(tick), y: base + 13, "text-anchor": anchor, class: "isn-tick" }, number(tick, digits)));
-  }
-  svg.append(s("text", { x: WIDTH - MARGIN.right, y: HEIGHT - 4, "text-anchor": "end", class: "isn-tick" }, "distance d"), ...(legend(Boolean(prior), whose) as Node[]));
+  svg.append(...shareAxis(top, y, bins.weighed ? "share of weight" : "share of samples"), ...distanceAxis(edges, x, base));
+  svg.append(...legend(whose, Boolean(prior), svg.querySelector(".isn-bar-out") !== null));
   if (ballEdge != null && ballEdge >= low && ballEdge <= high) {
     const right = x(ballEdge) > WIDTH * 0.6;
-    svg.append(
-      s("line", { x1: x(ballEdge), x2: x(ballEdge), y1: 4, y2: base, class: "isn-ball-rule" }),
-      s("text", { x: x(ballEdge) + (right ? -4 : 4), y: 11, "text-anchor": right ? "end" : "start", class: "isn-tick isn-ball-label" }, `edge of the ball ${number(ballEdge)}`),
-    );
+    const at = { x: x(ballEdge) + (right ? -4 : 4), y: 11, "text-anchor": right ? "end" : "start" };
+    svg.append(s("line", { x1: x(ballEdge), x2: x(ballEdge), y1: 4, y2: base, class: "isn-ball-rule" }), ...haloed(`edge of the ball ${number(ballEdge)}`, at, "isn-ball-label"));
   }
   return svg;
 }

@@ -1,6 +1,6 @@
 // What stands above the list of inputs: what the activation fixes, whether to believe it, and the numbers.
 import { h } from "./dom.ts";
-import { pictureButtons, svgText } from "./download.ts";
+import { pictureButtons, svgText, titled } from "./download.ts";
 import { type Bins, histogram } from "./histogram.ts";
 import { number, percent } from "./shade.ts";
 
@@ -57,12 +57,21 @@ function figure(label: string, value: string, title: string): HTMLElement {
   return h("div", { class: "isn-figure", role: "listitem", title }, h("span", { class: "isn-figure-value" }, value), h("span", { class: "isn-figure-label" }, label));
 }
 
+/** Characters of a prompt that a picture names; the picked token is its last. */
+const CONTEXT = 48;
+
+/** Where an activation was read, in words. */
+export function whereOf({ site, bandwidth, text }: Pick<Summary, "site" | "bandwidth" | "text">): string {
+  const end = text.length > CONTEXT ? `\u2026${text.slice(1 - CONTEXT)}` : text;
+  return `${site}, \u03b5\u00a0=\u00a0${bandwidth}: \u201c${end}\u201d`;
+}
+
 /** The histogram of distances, which can be saved. */
 export function distancesView(summary: Summary): HTMLElement {
   const picture = histogram(summary.histogram, summary.ball_edge);
   const figure = h("figure", { class: "isn-figure-box" }, picture);
   const fault = (error: unknown) => figure.append(h("p", { class: "isn-note" }, `This picture could not be saved: ${error}`));
-  figure.append(pictureButtons("distances", async () => svgText(picture), fault));
+  figure.append(pictureButtons(() => "distances", async () => titled(svgText(picture), whereOf(summary), picture), fault));
   return figure;
 }
 
