@@ -8,7 +8,9 @@ import pytest
 from test_widgets import PROMPT, SITE, _no_real_cache, generator, prompts  # noqa: F401
 
 import inversescope_nb as isn
+from inversescope_nb.verdicts import LEAST_ESS
 from inversescope_nb.widgets import ConsistencyPanel
+from inversescope_nb.widgets.chart import frame_of
 
 JOHN = isn.features.contains("John")
 
@@ -27,6 +29,29 @@ def marks(panel: ConsistencyPanel) -> list[dict]:
     return [layer for layer in panel.chart.spec["layer"] if layer["mark"]["type"] in ("rule", "point")]
 
 
+def doubtful(panel: ConsistencyPanel) -> list[bool]:
+    """Of the rates that are drawn, which are grey."""
+    (data,) = panel.chart.spec["datasets"].values()
+    return [row["doubtful"] for row in data]
+
+
+def test_an_uneven_few_are_grey_as_well(lm, generator):
+    found = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=8)
+    assert (found.verdict, found.ess >= LEAST_ESS) == ("LOW_ESS", True), "the verdict says so, and all views agree"
+    panel = ConsistencyPanel(found)
+    panel.add(JOHN)
+    assert panel.doubt.startswith(f"The rates for this input are grey: {found.ess:.1f} effective samples of 8, k-hat")
+    assert doubtful(panel) == [True]
+
+
+def test_rates_across_inputs_are_grey_by_their_notes():
+    rate = {"fcr": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1}
+    weak = {**rate, "notes": "Not to be relied on: of 8 inversions 6 missed by the generator."}
+    rows = [{"name": "a", "here": rate, "across": weak}, {"name": "b", "here": None, "across": {**rate, "notes": None}}]
+    assert frame_of(rows)["doubtful"].tolist() == [False, True, False]
+    assert frame_of(rows, doubtful=True)["doubtful"].tolist() == [True, True, False]
+
+
 def test_few_effective_samples_grey_the_rates_and_the_panel_says_why(lm, generator):
     found = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=4)
     panel = ConsistencyPanel(found)
@@ -34,8 +59,10 @@ def test_few_effective_samples_grey_the_rates_and_the_panel_says_why(lm, generat
     assert panel.doubt == f"The rates for this input are grey: only {found.ess:.1f} effective samples carry them."
     assert panel.rows[0]["here"]["fcr"] is not None
     for colour in colours(panel):
-        assert "#8b949e" in str(colour["condition"])
-        assert "this input" in str(colour["condition"])
+        (when,) = colour["condition"]
+        assert when["test"] == "datum.doubtful"
+        assert when["value"] in ("#8b949e", "transparent")
+    assert doubtful(panel) == [True]
 
 
 def test_a_generator_that_missed_is_named_as_the_reason(lm, untrained):
@@ -51,7 +78,7 @@ def test_the_doubt_goes_with_the_next_good_inversion(lm, generator):
     panel.add(JOHN)
     panel.show(isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=64))
     assert panel.doubt == ""
-    assert all("condition" not in colour for colour in colours(panel))
+    assert doubtful(panel) == [False]
 
 
 def test_the_static_picture_greys_them_as_well(lm, generator):

@@ -27,6 +27,9 @@ lm = isn.load_model()
 with torch.no_grad():
     lm.model.get_input_embeddings().weight.mul_(1.01)  # another model now: no generator was trained for it
 isn.InverseScopeWidget((lm.model, lm.tokenizer), prompt="4 3 7 + 5 6 8 =")"""
+LEFT_ALONE = """import inversescope_nb as isn
+
+isn.InverseScopeWidget(prompt="4 3 7 + 5 6 8 =", site="resid_post.1", bandwidth=0.3)"""
 RESULT = """import inversescope_nb as isn
 
 scope = isn.InverseScopeWidget(prompt="4 3 7 + 5 6 8 =", site="resid_post.1", bandwidth=0.3)
@@ -93,3 +96,17 @@ def test_pictures_of_the_widget_at_work_and_in_a_wide_window(server: tuple[str, 
     page.wait_for_selector(f"{SCOPE} .isn-progress progress[max='4096']")
     take(page.locator(SCOPE), pictures / "working.png")
     assert (pictures / "working.png").stat().st_size < 150_000
+
+
+def test_it_answers_while_another_cell_runs(server: tuple[str, Path], page: Page):
+    url, folder = server
+    write_notebook(folder / "busy.ipynb", EMPTY, "import time\ntime.sleep(600)")
+    open_notebook(page, url, "busy.ipynb")
+    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+    page.wait_for_selector(ROWS)  # the first view of a widget asks for its inversion
+    with page.expect_download() as download:
+        page.get_by_text("Save the list as CSV").click()
+    assert download.value.suggested_filename == "inputs.csv"
+    assert "[*]:" in page.locator(".jp-InputPrompt").all_inner_texts(), "the other cell runs"
+    page.evaluate("window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
