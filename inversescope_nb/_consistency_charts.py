@@ -8,6 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from .reports import UNRELIABLE
+
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 """Okabe and Ito's palette."""
 GREY = "#767676"
@@ -22,7 +24,8 @@ ROOM, GAP, NARROWEST = 880, 20, 140
 LABEL, LETTER = 320, 5.6
 """Pixels of a row's label at most, and of a letter of it."""
 LEGEND = alt.Legend(title=None, orient="top", offset=4)
-_MARKS = ["consistency", "chance"]
+RATE, CHANCE, DOUBTED = "consistency", "chance", "consistency, not to be relied on"
+_WEAK = f"indexof(datum.notes || '', '{UNRELIABLE}') === 0"
 _TICK = "M-0.22,-1H0.22V1H-0.22Z"  # an upright bar, as a symbol that the legend shows too
 _SUBTITLE = "weighted, without copies of the picked input; whiskers: 95 % interval"
 
@@ -84,14 +87,19 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     y = alt.Y("row:N", sort=list(dict.fromkeys(frame["row"])), title=None, axis=alt.Axis(labelLimit=LABEL))
     base = alt.Chart().encode(y=y)
 
+    doubted = "notes" in frame.columns and frame["notes"].fillna("").str.startswith(UNRELIABLE).any()
+    names, colours, shapes = [RATE, CHANCE], [BLUE, ORANGE], ["circle", _TICK]
+    if doubted:
+        names, colours, shapes = [RATE, DOUBTED, CHANCE], [BLUE, GREY, ORANGE], ["circle", "square", _TICK]
+
     def mark(column: str, name: str, size: int) -> alt.Chart:
         return (
-            base.transform_calculate(what=f"'{name}'")
+            base.transform_calculate(what=name)
             .mark_point(filled=True, size=size, opacity=1)
             .encode(
                 x=alt.X(f"{column}:Q", scale=scale, axis=alt.Axis(format="%", tickCount=5), title=agree),
-                color=alt.Color("what:N", scale=alt.Scale(domain=_MARKS, range=[BLUE, ORANGE]), legend=LEGEND),
-                shape=alt.Shape("what:N", scale=alt.Scale(domain=_MARKS, range=["circle", _TICK]), legend=LEGEND),
+                color=alt.Color("what:N", scale=alt.Scale(domain=names, range=colours), legend=LEGEND),
+                shape=alt.Shape("what:N", scale=alt.Scale(domain=names, range=shapes), legend=LEGEND),
                 tooltip=tooltip(frame),
             )
         )
@@ -99,11 +107,12 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     layers = []
     level = "chance" if "chance" in frame.columns and frame["chance"].notna().any() else "chance_prior"
     if level in frame.columns:
-        layers.append(mark(level, _MARKS[1], 170))
+        layers.append(mark(level, f"'{CHANCE}'", 170))
     if {"fcr_low", "fcr_high"} <= set(frame.columns):
-        whiskers = base.mark_rule(color=BLUE, size=2)
-        layers.append(whiskers.encode(x=alt.X("fcr_low:Q", scale=scale, title=agree), x2="fcr_high:Q"))
-    layers.append(mark("fcr", _MARKS[0], 70))
+        colour = alt.when(_WEAK).then(alt.value(GREY)).otherwise(alt.value(BLUE)) if doubted else alt.value(BLUE)
+        whiskers = base.mark_rule(size=2)
+        layers.append(whiskers.encode(color=colour, x=alt.X("fcr_low:Q", scale=scale, title=agree), x2="fcr_high:Q"))
+    layers.append(mark("fcr", f"{_WEAK} ? '{DOUBTED}' : '{RATE}'" if doubted else f"'{RATE}'", 70))
     layered = alt.layer(*layers, data=frame).properties(height=alt.Step(ROW_HEIGHT))
     if len(features) == 1:
         return layered.properties(width=width, title=heading)

@@ -26,6 +26,8 @@ PERMUTATIONS_PER_ROW = 20
 """At least this many permutations for each row of a sweep, so that a corrected p-value can be small."""
 NEARLY_CONSTANT = 0.99
 """Above this chance level a feature hardly varies, and correcting for chance divides by almost nothing."""
+LITTLE = 4.0
+"""Bits that pass through a bandwidth at most, on average, below which little can be found at a site."""
 MANY = 0.25
 """From this share of the picks on, inversions that are not to be believed are named."""
 FEW_DEFINED = 20
@@ -299,6 +301,8 @@ def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: flo
         notes.append("The feature is undefined for every picked input.")
     elif np.isnan(row["fcr"]):
         notes.append("No sample but copies of the picks has weight: try a larger bandwidth.")
+    if row["bits_bound"] < LITTLE:
+        notes.append(f"So wide a bandwidth lets {row['bits_bound']:.1f} bits pass at most, on average.")
     if row["chance"] > NEARLY_CONSTANT:
         notes.append(f"Chance is above {NEARLY_CONSTANT}: the feature hardly varies over these picks.")
     if 1 < row["n_groups"] < FEW_GROUPS:

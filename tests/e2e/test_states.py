@@ -100,7 +100,7 @@ def test_pictures_of_the_widget_at_work_and_in_a_wide_window(server: tuple[str, 
 
 def test_it_answers_while_another_cell_runs(server: tuple[str, Path], page: Page):
     url, folder = server
-    write_notebook(folder / "busy.ipynb", EMPTY, "import time\ntime.sleep(600)")
+    write_notebook(folder / "busy.ipynb", LEFT_ALONE, "import time\ntime.sleep(600)")
     open_notebook(page, url, "busy.ipynb")
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
