@@ -244,7 +244,7 @@ def test_a_bad_prompt_is_explained_in_place_and_the_widget_goes_on(lab: Lab, pic
     error.wait_for()
     assert "'stoer'" in error.inner_text()
     assert "Did you mean 'store'?" in error.inner_text()
-    assert "use words of its vocabulary" in error.inner_text()
+    assert "an example prompt is a good start" in error.inner_text()
     take(lab.page.locator(SCOPE), pictures / "error.png")
     before = lab.revision()
     lab("button.isn-map-cell[title='blocks.2.hook_resid_post']").click()  # of the last prompt that could be read
@@ -352,7 +352,7 @@ def test_the_inputs_are_filtered_by_a_pattern_and_by_the_ball(lab: Lab):
     lab(".isn-regex").click()
     lab(".isn-check input").check()
     lab.page.wait_for_function(
-        "() => /inputs match/.test(document.querySelector('.isn-scope .isn-list [role=status]').textContent)"
+        "() => /inside the ball/.test(document.querySelector('.isn-scope .isn-list [role=status]').textContent)"
     )
     assert lab(".isn-sample.isn-beyond").count() == 0
     lab(".isn-check input").uncheck()

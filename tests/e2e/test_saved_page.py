@@ -70,7 +70,7 @@ def test_it_opens_from_a_file_and_scrolls_filters_and_sorts(scope: isn.InverseSc
         assert 0 < len(wanted) < len(rows)
         page.locator(".isn-filter").fill("umbrella")
         page.wait_for_function(
-            "n => document.querySelector('.isn-list [role=status]').textContent.endsWith(`of ${n} inputs match`)",
+            "n => document.querySelector('.isn-list [role=status]').textContent.includes(`of ${n} that match`)",
             arg=len(wanted),
         )
         page.locator(".isn-filter").fill("")
