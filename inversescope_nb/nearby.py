@@ -75,7 +75,7 @@ class Nearby:
 
     def _head(self) -> str:
         """The first lines of a summary."""
-        known = "" if not doubt_of(self) else ", of what was found: not to be relied on"
+        known = ", of what was found: not to be relied on" if doubt_of(self) else ""
         return (
             f"{self.site} at {self.tokens[-1]!r} (token {self.position}), bandwidth {self.bandwidth:g}: "
             f"{self.verdict}\n  {self.verdict_reason}\n  {self.bits:.2f} bits (se {self.bits_stderr:.2f}){known}, "
