@@ -333,6 +333,17 @@ def test_cells_of_which_many_inversions_failed_have_an_edge_below_the_frame_of_w
     assert doctest.testmod(_consistency_charts).failed == 0
 
 
+def test_points_that_are_not_to_be_relied_on_look_otherwise() -> None:
+    def marks(rates: pd.DataFrame) -> list[str]:
+        return spec(consistency_chart(rates))["layer"][-1]["encoding"]["color"]["scale"]["domain"]
+
+    doubted = _consistency_charts.DOUBTED
+    assert marks(half_failed()) == [_consistency_charts.RATE, doubted, _consistency_charts.CHANCE]
+    assert doubted not in marks(half_failed().assign(notes=""))
+    calculated = spec(consistency_chart(half_failed()))["layer"][-1]["transform"][0]["calculate"]
+    assert calculated.startswith(f"indexof(datum.notes || '', '{UNRELIABLE}') === 0 ? ")
+
+
 def test_a_heat_map_has_a_key_of_the_marks_that_are_on_it() -> None:
     converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
 

@@ -16,6 +16,7 @@ import torch
 
 import inversescope_nb._study as study_module
 from inversescope_nb import features
+from inversescope_nb._scoring import _notes
 from inversescope_nb.encoding import EncodedPrompts
 from inversescope_nb.errors import (
     Cancelled,
@@ -86,6 +87,16 @@ def test_a_single_inversion_has_its_own_interval_and_the_priors_chance() -> None
     assert row[["chance", "p_value", "fcr_star"]].isna().all()
     assert row["copy_share"] == 0.25
     assert "0.67 [" in report.summary()
+
+
+def test_a_report_says_where_a_bandwidth_lets_little_pass() -> None:
+    row = {"n_undefined": 0, "n_targets": 9, "n_groups": 9, "n_dropped": 0, "fcr": 0.1, "chance": 0.1, "p_value": 0.5}
+    said = "So wide a bandwidth lets 2.4 bits pass at most, on average."
+    assert said in _notes({**row, "bits_bound": 2.4}, 500, "", 9)
+    assert _notes({**row, "bits_bound": 2.4}, 500, "Not to be relied on: all.", 9).startswith("Not to be relied on")
+    assert "bits" not in _notes({**row, "bits_bound": 12.0}, 500, "", 9) + _notes(
+        {**row, "bits_bound": math.nan}, 0, "", 9
+    )
 
 
 def test_chance_among_the_inputs_for_which_a_feature_is_defined() -> None:
