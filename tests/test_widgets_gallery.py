@@ -14,7 +14,7 @@ from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, pr
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
 from inversescope_nb.widgets import SampleGallery
-from inversescope_nb.widgets.gallery_rows import BINS, Query, page_of
+from inversescope_nb.widgets.gallery_rows import BINS, Query, page_of, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,13 @@ ROWS = [row(0, "John gave"), row(1, "Mary gave", count=3), row(2, "John took"), 
 )
 def test_what_a_query_wants(query, ranks):
     assert [found["rank"] for found in page_of(ROWS, 0, 50, Query(**query))["rows"]] == ranks
+
+
+def test_a_rate_follows_from_a_column_of_the_list(inversion):
+    others = [row for row in rows_of(inversion) if not row["is_copy"]]
+    agree = [row["weight_in_rates"] for row in others if ("John" in row["text"]) == ("John" in inversion.text)]
+    rate = isn.consistency_of(inversion, isn.features.contains("John"), permutations=0).to_frame()["fcr"].item()
+    assert sum(agree) / sum(row["weight_in_rates"] for row in others) == pytest.approx(rate)
 
 
 def test_rows_are_sent_after_the_summary_that_they_are_drawn_by(gallery):

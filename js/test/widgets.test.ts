@@ -748,6 +748,7 @@ describe("InverseScopeWidget", () => {
   });
   it("offers nothing to press in a saved page but what works there", () => {
     const { all, one } = mount(scopeModule, { ...state(), frozen: true }, host);
+    expect([one(".isn-slider").hidden, one(".isn-slider-ends").hidden]).toEqual([true, true]);
     expect(all("button.isn-map-cell").length).toBe(0);
     expect(one('.isn-map-cell[aria-current="true"]').title).toBe("blocks.0.hook_resid_post");
     expect((one(".isn-slider") as HTMLInputElement).disabled).toBe(true);
