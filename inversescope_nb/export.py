@@ -197,7 +197,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
             "module": "consistency_panel",
             "state": _state(
                 panel,
-                ("rows", "ready", "chance_note", "doubt", "measured", "where", "proposals", "curves", "drawn", "code"),
+                ("rows", "ready", "chance_note", "doubt", "measured", "where", "place", "proposals", "curves", "drawn", "code"),
                 features=[],
                 measure_label="",
                 bandwidths_label="",
@@ -210,7 +210,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
     if sweep.rows:
         state = _state(
             sweep,
-            ("rows", "where", "code", "stale"),
+            ("rows", "where", "partial", "code", "stale"),
             can_sweep=False,
             label="",
             note="",

@@ -72,6 +72,7 @@ def test_a_measurement_is_kept_whatever_is_picked_when_it_ends(measuring):
     (kept,) = scope.panel.measured
     assert kept["name"] == JOHN.name
     assert kept["where"] == f"{SITE}, \u03b5 = 1, inputs like {PROMPT!r}"
+    assert {"site": SITE, "bandwidth": 1.0, "input": PROMPT}.items() <= kept.items()
     assert 0 <= kept["low"] <= kept["fcr"] <= kept["high"] <= 1
     scope.position = -1
     settle(scope)

@@ -15,6 +15,9 @@ import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
 from inversescope_nb.widgets import SampleGallery
 from inversescope_nb.widgets.gallery_rows import BINS, Query, page_of, rows_of
+from inversescope_nb.widgets.hypothesis_rows import label_row
+
+JOHN = isn.features.contains("John")
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,44 @@ def test_a_row_can_be_read_along(scope, lm, generator):
     assert answer["value"][-1] == pytest.approx(scope.gallery.rows[1]["d"], abs=1e-3)
     gone = ask(scope.gallery, "along", rank=1, revision=scope.gallery.revision - 1)
     assert (gone["kind"], gone["value"]) == ("result", None)
+
+
+def test_the_hypotheses_say_something_of_a_row(scope, gallery):
+    scope.bandwidth = 1.0
+    scope.invert().wait(20)
+    scope.add_hypothesis(JOHN)
+    scope.add_hypothesis(isn.Feature("long", lambda text: None))
+    assert scope.gallery.can_label
+    for rank in range(len(scope.gallery.rows)):
+        sent = []
+        scope.gallery.send = sent.append
+        answer = ask(scope.gallery, "labels", sent, rank=rank, revision=scope.gallery.revision)
+        row = scope.gallery.rows[rank]
+        known = "John" in row["text"]
+        picked = "John" in scope.inversion.text
+        assert answer["value"] == [
+            {"name": JOHN.name, "label": str(known), "picked": str(picked), "agrees": known == picked},
+            {"name": "long", "label": None, "picked": None, "agrees": None},
+        ]
+    gone = ask(scope.gallery, "labels", rank=1, revision=scope.gallery.revision - 1)
+    assert (gone["kind"], gone["value"]) == ("result", None)
+    assert not gallery.can_label
+
+
+def test_a_hypothesis_that_is_undefined_or_raises_does_not_agree():
+    pick = isn.features.InputText("12+3=")
+    first = isn.features.python("def first(text):\n    return text[0] if text[0] != '9' else None")
+    assert label_row(first, pick, isn.features.InputText("14+3=")) == {
+        "name": "first",
+        "label": "1",
+        "picked": "1",
+        "agrees": True,
+    }
+    undefined = label_row(first, pick, isn.features.InputText("94+3="))
+    assert (undefined["label"], undefined["agrees"]) == (None, False)
+    raised = label_row(first, pick, isn.features.InputText(""))
+    assert raised["label"].startswith("raises IndexError")
+    assert raised["agrees"] is False
 
 
 def test_neighbours_and_galleries_alone_are_not_read_along(gallery, scope):

@@ -129,6 +129,7 @@ def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(
     pd.testing.assert_frame_equal(found, report.to_frame())
     assert {row["site"] for row in wide.sweep.rows} == {SITE, OTHER}
     assert wide.sweep.where == f"\u03b5 = 1, 8 inputs like {PROMPT!r}, 32 samples each"
+    assert not wide.sweep.partial
     assert not wide.sweep.status["running"]
 
 
@@ -235,6 +236,7 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     wide.background.submit("after it", lambda job: None).wait(30)
     assert "The 1 site that was done is shown." in wide.sweep.note
     assert wide.sweep.where.endswith(", 1 of 2 sites so far"), "a page that is saved now says so too"
+    assert wide.sweep.partial
     assert "1 of 2 sites so far" in wide.map_values["where"]
     assert [row["site"] for row in wide.sweep.rows] == [done[0]]
     assert set(wide.map_values["values"]) == {done[0]}

@@ -17,7 +17,7 @@ from ..errors import FeatureError, InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText
 from ..python_features import AT_HAND
 from ..verdicts import doubt_of_rates
-from .hypothesis_rows import fault_at, row_of, written
+from .hypothesis_rows import fault_at, label_row, row_of, written
 from .jobs import Job, Worker
 from .messages import STATIC, as_json, guarded, handles
 from .panel_jobs import KEPT, Across, PanelJobs
@@ -63,11 +63,14 @@ class ConsistencyPanel(PanelJobs):
     measure_label = t.Unicode("").tag(sync=True)
     chance_note = t.Unicode("").tag(sync=True)
     measured = t.List(t.Dict()).tag(sync=True)
-    """Every measurement across inputs so far, newest first: ``{name, where, fcr, low, high, chance, n, p_value}``."""
+    """Every measurement across inputs so far, newest first: ``{name, where, fcr, low, high, chance, n, p_value}``, and
+    what :attr:`place` was then."""
     tokens = t.List(t.Unicode()).tag(sync=True)
     """Of the picked input, for who writes a hypothesis about one of them."""
     where = t.Unicode("").tag(sync=True)
-    """What a measurement made now would be of: site, bandwidth, inputs."""
+    """What a measurement made now would be of, in words."""
+    place = t.Dict().tag(sync=True)
+    """The same as ``{site, bandwidth, input}``; empty where nothing is inverted."""
     doubt = t.Unicode("").tag(sync=True)
     """Why the rates for this input are grey; empty where they can be believed."""
     code = t.Unicode("").tag(sync=True)
@@ -134,6 +137,7 @@ class ConsistencyPanel(PanelJobs):
             reason = "" if inversion is None else doubt_of_rates(inversion)
             self.doubt = f"The rates for this input are grey: {reason}." if reason else ""
             self.where = "" if inversion is None else where_of(inversion)
+            self.place = {} if inversion is None else place_of(inversion)
             self.ready = inversion is not None
             self._forget_others()
         self._refresh()
@@ -161,6 +165,11 @@ class ConsistencyPanel(PanelJobs):
                     self.rows = [*self.rows, row]
                     break
         self._refresh_curves()
+
+    def labels_of(self, text: InputText) -> list[dict[str, Any]]:
+        """What each hypothesis says of an input, beside what it says of the picked one; see `label_row`."""
+        pick = self._pick
+        return [] if pick is None else [label_row(feature, pick, text) for feature in self.hypotheses]
 
     def remove(self, name: str) -> None:
         """Take a hypothesis away."""
@@ -210,7 +219,7 @@ class ConsistencyPanel(PanelJobs):
             }
             key = (_place(inversion), feature)
             kept = [(old, found) for old, found in kept if old != key]
-            kept.append((key, as_json({"name": feature.name, "where": where_of(inversion), **rate})))
+            kept.append((key, as_json({"name": feature.name, "where": where_of(inversion), **place_of(inversion), **rate})))
         self._measured_for = dict(kept[-KEPT:])
         self.measured = [*self._measured_for.values()][::-1]
         self._refresh()  # also where something else is picked by now: then the rows stay as they are
@@ -314,6 +323,11 @@ class ConsistencyPanel(PanelJobs):
 def _place(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
     """What a measurement is of, apart from the hypothesis."""
     return str(inversion.site), inversion.bandwidth, tuple(inversion.prompt_ids)
+
+
+def place_of(inversion: Inversion | Neighbours) -> dict[str, Any]:
+    """The same, for a table."""
+    return {"site": str(inversion.site), "bandwidth": inversion.bandwidth, "input": str(inversion.text)}
 
 
 def where_of(inversion: Inversion | Neighbours, *, bandwidth: bool = True) -> str:

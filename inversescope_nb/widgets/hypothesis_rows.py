@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import features as ready_made
 from .._patterns import read_pattern
-from ..errors import InvalidArgument, suggest
+from ..errors import FeatureError, InvalidArgument, suggest
 from ..features import Feature, InputText
 from ..python_features import PythonFeature
 from .messages import as_json
@@ -101,6 +101,24 @@ def row_of(
         if label is not None:  # else the samples were not looked at
             row["remark"] = _raised(feature, inversion.texts)
     return as_json(row)
+
+
+def label_row(feature: Feature, pick: InputText, text: InputText) -> dict[str, Any]:
+    """``{name, label, picked, agrees}``: what a hypothesis says of an input, and of the picked one; None: undefined.
+
+    ``agrees`` is whether the input counts as agreeing in a rate, and None where the hypothesis is not defined for
+    the picked input. What it raises on the input stands in ``label``.
+    """
+    picked = feature(pick)
+    try:
+        label = feature(text)
+    except FeatureError as error:
+        label, fault = None, str(error)
+    else:
+        fault = fault_at(feature, text)
+    agrees = None if picked is None else label is not None and label == picked
+    shown, here = (None if value is None else str(value) for value in (label, picked))
+    return {"name": feature.name, "label": f"raises {fault}" if fault else shown, "picked": here, "agrees": agrees}
 
 
 def fault_at(feature: Feature, text: InputText | None) -> str:

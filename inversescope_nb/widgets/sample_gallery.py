@@ -15,14 +15,16 @@ import traitlets as t
 from ..errors import InvalidArgument
 from .gallery_rows import PAGE, Query, check_unit, page_of, rows_of, summary_of
 from .jobs import Job, Worker
-from .messages import STATIC, MessageWidget, checked, handles
+from .messages import STATIC, MessageWidget, as_json, checked, handles
 
 if TYPE_CHECKING:
+    from ..features import InputText
     from ..inversion import Inversion
 
 
 LAYOUTS = ("auto", "aligned", "text")
 Read = Callable[["Inversion", Sequence[int], Job], Sequence[float]]
+Label = Callable[["InputText"], list[dict[str, Any]]]
 
 
 class SampleGallery(MessageWidget):
@@ -35,6 +37,7 @@ class SampleGallery(MessageWidget):
             ``"auto"``: aligned where the picked input is short.
         read: ``read(inversion, token_ids, job)`` -> the distance at each token of an input, should the activation be
             read there; what is shown of an input that is opened. Without it that line is not there.
+        label: ``label(input)`` -> what hypotheses say of an input, ``{name, label, picked, agrees}`` each; shown with it.
         worker: the thread on which that is computed.
 
     Raises:
@@ -52,6 +55,8 @@ class SampleGallery(MessageWidget):
     """What is listed, and in which order: ``{text, regex, inside, sort}``."""
     can_read = t.Bool(False).tag(sync=True)
     """Whether the distances along an input can be asked for."""
+    can_label = t.Bool(False).tag(sync=True)
+    """Whether what hypotheses say of an input can be asked for."""
 
     def __init__(
         self,
@@ -60,14 +65,15 @@ class SampleGallery(MessageWidget):
         unit: str = "bits",
         layout: str = "auto",
         read: Read | None = None,
+        label: Label | None = None,
         worker: Worker | None = None,
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
         self._inversion: Inversion | None = None
         self._rows: list[dict[str, Any]] = []
-        self._read = read
-        super().__init__(unit=unit, layout=layout)
+        self._read, self._label = read, label
+        super().__init__(unit=unit, layout=layout, can_label=label is not None)
         self.use_worker(worker)
         if inversion is not None:
             self.show(inversion)
@@ -139,6 +145,15 @@ class SampleGallery(MessageWidget):
         kind = "along" if hover else f"along {revision} {rank}"  # of several hovered rows the last one counts
         job = self.worker.submit(kind, lambda job: read(inversion, rows[rank]["ids"], job))
         return job.answering(lambda distances: [round(float(d), 4) for d in distances])
+
+    @handles("labels")
+    def _labels(self, rank: int, revision: int) -> Job | None:
+        label, inversion, rows = self._label, self._inversion, self._rows
+        if label is None or inversion is None or revision != self.revision or not 0 <= rank < len(rows):
+            return None
+        index = next(i for i, ids in enumerate(inversion.samples) if list(ids) == rows[rank]["ids"])
+        text = inversion.texts[index]
+        return self.worker.submit(f"labels {revision} {rank}", lambda job: label(text)).answering(as_json)
 
 
 def _query_of(given: Mapping[str, Any]) -> Query:

@@ -136,7 +136,9 @@ class InverseScopeWidget(PickJobs):
         self._picks = Callbacks(self)
         texts = {label: [example.text for example in each] for label, each in examples.items()}
         self.picker = TokenPicker(prompt, tokenize=backend.tokens_of, position=position, examples=texts)
-        self.gallery = SampleGallery(read=backend.distances, worker=self.worker)
+        self.gallery = SampleGallery(
+            read=backend.distances, label=lambda text: self.panel.labels_of(text), worker=self.worker
+        )
         self.panel = ConsistencyPanel(
             measure=self._measure,
             measure_label=f"the measurement proper: up to {TARGETS} inputs like this one, {SAMPLES} samples each",

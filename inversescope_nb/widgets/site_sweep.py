@@ -53,6 +53,8 @@ class SiteSweep(SweepJobs):
     _esm = STATIC / "site_sweep.js"
 
     where = t.Unicode("").tag(sync=True)
+    partial = t.Bool(False).tag(sync=True)
+    """Whether it is a part of a sweep, of one that runs or was stopped."""
     site = t.Unicode("").tag(sync=True)
     """The site that is framed: the last one chosen, or whatever it is set to."""
     came_from = t.Unicode("").tag(sync=True)
@@ -120,6 +122,7 @@ class SiteSweep(SweepJobs):
         with self.hold_sync():
             self.rows = [as_json({k: _short(v) for k, v in record.items()}) for record in records]
             self.where, self.code, self.note = where, code, ""
+            self.partial = part_of is not None
         self._draw()
         self._hold_against()
         self._shows(frame)

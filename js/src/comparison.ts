@@ -12,7 +12,7 @@ import { progressBar } from "./lib/progress.ts";
 import { focusOn, rove } from "./lib/rove.ts";
 import { PAGE, type Row, allRows, inFile } from "./lib/rows.ts";
 import { Rpc, stopped } from "./lib/rpc.ts";
-import { type Layout, type RowView, SHARED, type Style, columns, gridColumns, rowView } from "./lib/sample_row.ts";
+import { type Layout, type RowView, SHARED, type Style, columns, gridColumns, rowView, standUnder } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
 import { type Summary, distancesView, summaryView, whereOf } from "./lib/summary.ts";
@@ -189,7 +189,7 @@ function column(view: View, name: Name, more: (start: number) => Promise<Part | 
       }
       [views, revision, listed] = [[], part.revision, part.listed];
       const unit: string = view.model.get("unit") || "bits";
-      const layout: Layout = side.tokens.length <= COLUMNS ? "aligned" : "text";
+      const layout: Layout = side.tokens.length <= COLUMNS && standUnder(part.rows, side.tokens.length) ? "aligned" : "text";
       style = { unit, layout, max, tokens: side.tokens, columns: columns(part.rows, side.tokens), exact: side.prior_is_exact };
       list.replaceChildren(listHead(side, other, layout));
       list.classList.toggle("isn-aligned", layout === "aligned");

@@ -1,5 +1,5 @@
 // SampleGallery: the inputs that an inversion found, nearest first, with how far they are and how good the
-// answer is. Traits: summary (one dict), first_page, revision, unit, query, layout, can_read.
+// answer is. Traits: summary (one dict), first_page, revision, unit, query, layout, can_read, can_label.
 import { attr, focused, h, replace } from "./lib/dom.ts";
 import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
@@ -7,15 +7,16 @@ import { framed } from "./lib/more_right.ts";
 import { widget } from "./lib/mount.ts";
 import { EVERYTHING, PAGE, type Page, type Query, type Row, allRows, inFile, remote } from "./lib/rows.ts";
 import { Rpc } from "./lib/rpc.ts";
-import { type Along, type Layout, type RowView, type Style, columns, gridColumns, nameDistances, rowView } from "./lib/sample_row.ts";
+import { type Along, type Labels, type Layout, type RowView, type Style, columns, gridColumns, nameDistances, rowView, standUnder } from "./lib/sample_row.ts";
 import { focusOn, rove } from "./lib/rove.ts";
 import { LN2, number, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
 import { type Summary, summaryView } from "./lib/summary.ts";
+import { terms } from "./lib/terms.ts";
 import { toolbar } from "./lib/toolbar.ts";
 
 /** What the shading says; the picker's says the same of the picked input. */
-const PINNED = "to the generator, given the activation: likelier (+), less likely (\u2212)";
+const PINNED = "to the generator, given the activation: likelier (+), less likely (\u2212); scaled for this pick";
 const HOVER_MS = 120;
 /** Rows that the browser lays out, or skips, together (ten were no quicker). */
 const GROUP = 50;
@@ -24,16 +25,6 @@ const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
 const MOST_COLUMNS = 200;
 const CSV_COLUMNS = ["rank", "text", "d", "weight", "weight_in_rates", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
-
-/** Share of the columns that must hold something for the inputs to be set under the picked one unasked. */
-const FILLED = 0.6;
-
-/** Whether the inputs of a page mostly stand under the tokens of the picked one. */
-function under(page: Page | null, tokens: number): boolean {
-  const rows = page?.rows ?? [];
-  const filled = rows.reduce((sum, { at }) => sum + new Set(at.filter((index) => index != null)).size, 0);
-  return filled >= FILLED * tokens * rows.length;
-}
 
 function edgeRule(edge: number): HTMLElement {
   const words = `edge of the ball, d = ${number(edge, 3)} \u2014 95 % of the weight lies nearer`;
@@ -87,7 +78,7 @@ function drawList(view: View): HTMLElement {
     const unit: string = view.model.get("unit") || "bits";
     const { info_max, tokens, prior_is_exact: exact } = summary();
     const chosen: string = view.model.get("layout") || "auto";
-    const fits = chosen === "auto" ? tokens.length <= COLUMNS && under(view.model.get("first_page"), tokens.length) : tokens.length <= MOST_COLUMNS;
+    const fits = chosen === "auto" ? tokens.length <= COLUMNS && standUnder(view.model.get("first_page")?.rows ?? [], tokens.length) : tokens.length <= MOST_COLUMNS;
     const layout: Layout = chosen === "text" || !fits ? "text" : "aligned";
     return { unit, layout, max: info_max * (unit === "bits" ? 1 / LN2 : 1), tokens, columns: room, exact };
   };
@@ -99,6 +90,7 @@ function drawList(view: View): HTMLElement {
     asked.catch(() => read.delete(row.rank)); // stopped, or overtaken: it can be asked for again
     return asked;
   };
+  const labels: Labels = (row) => rpc.request("labels", { rank: row.rank, revision: listed });
   const canRead = () => Boolean(view.model.get("can_read"));
 
   const append = (rows: Row[]) => {
@@ -113,7 +105,7 @@ function drawList(view: View): HTMLElement {
       }
       const last = shown.at(-1);
       if (edge != null && !row.in_ball && (!last || last.in_ball)) group.append(edgeRule(edge));
-      const drawn = rowView(row, now, canRead() ? along : null);
+      const drawn = rowView(row, now, canRead() ? along : null, view.model.get("can_label") ? labels : null);
       drawn.toggle.tabIndex = views.length === 0 ? 0 : -1;
       let timer: ReturnType<typeof setTimeout> | undefined;
       drawn.element.addEventListener("click", (event) => {
@@ -233,7 +225,7 @@ function drawList(view: View): HTMLElement {
 export function drawSampleGallery(view: View): void {
   const top = h("div");
   const empty = h("div", { class: "isn-empty" }, h("p", null, "No inversion yet."), h("p", { class: "isn-note" }, "The inputs that the model cannot tell from the picked one will be listed here."));
-  const body = h("div", null, top, drawList(view));
+  const body = h("div", null, top, drawList(view), terms());
   const said = h("p", { class: "isn-hidden", role: "status" });
   view.root.append(empty, body, said);
   view.follow(["summary"], () => {

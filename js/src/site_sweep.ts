@@ -1,5 +1,5 @@
 // SiteSweep: hypotheses at all sites of a model, as heat maps and as a table; a click on a cell or a line goes to its
-// site. Traits: rows, where, site, came_from, chart, status, can_sweep, picks, choices, label, note, stale, code, frozen, error.
+// site. Traits: rows, where, partial, site, came_from, chart, status, can_sweep, picks, choices, label, note, stale, code, frozen, error.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
 import { h, replace, uid } from "./lib/dom.ts";
@@ -135,8 +135,8 @@ export function drawSiteSweep(view: View): void {
   const note = h("p", { class: "isn-note", role: "status" });
   const where = h("p", { class: "isn-note" });
   const highest = h("p", { class: "isn-note" });
-  view.follow(["rows", "where"], () => {
-    highest.textContent = best(view.model.get("rows") ?? [], String(view.model.get("where") ?? "").endsWith("so far"));
+  view.follow(["rows", "partial"], () => {
+    highest.textContent = best(view.model.get("rows") ?? [], Boolean(view.model.get("partial")));
     highest.hidden = !highest.textContent;
   });
   const here = h("span");

@@ -150,6 +150,12 @@ describe("Comparison", () => {
     expect(lines.slice(1).map((line) => line.split(",")[0])).toEqual([...Array(4).fill("first"), ...Array(3).fill("second")]);
     expect(lines[2]).toContain("first only");
   });
+  it("lists inputs as text that do not stand under the picked one's tokens", () => {
+    const apart = part("first", { rows: rows("first").map((one) => ({ ...one, at: [0, null, null] })) });
+    const { all } = mount(comparisonModule, state({ pages: [apart, part("second")] }));
+    expect(all(".isn-compared-first .isn-samples.isn-aligned").length).toBe(0);
+    expect(all(".isn-compared-second .isn-samples.isn-aligned").length).toBe(1);
+  });
   it("lists inputs of long prompts as text, under the prompt unless that is very long", () => {
     const long = (n: number) => side("first", [], { tokens: Array.from({ length: n }, (_, index) => ` t${index}`), fixed: null });
     for (const [n, slots] of [[3, 3], [13, 13], [101, 0]] as const) {

@@ -170,9 +170,9 @@ describe("rates across bandwidths", () => {
   });
   it("are rows of the file", () => {
     const files = watchDownloads();
-    const { all } = mount(panelModule, { ...state(), rows: [row], curves: curves.slice(0, 1) });
+    const { all } = mount(panelModule, { ...state(), rows: [row], curves: curves.slice(0, 1), place: { site: "blocks.1", bandwidth: 0.1, input: "a" } });
     all(".isn-table-part .isn-link")[0]!.click();
-    expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",\"blocks.1, 'a'\",,0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.02,LOW_ESS,");
+    expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",blocks.1,0.02,a,,0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,LOW_ESS,");
   });
 });
 

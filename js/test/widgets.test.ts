@@ -226,6 +226,32 @@ describe("SampleGallery", () => {
     model.update({ summary: summary({ bits_bound: null }) });
     expect(one(".isn-figure").title).not.toContain("on average");
   });
+  it("says beside the bits where they are more than the site tells on average", () => {
+    const { model, one } = mount(galleryModule, state());
+    expect(one(".isn-figure-label").textContent).toBe("bits about the input");
+    model.update({ summary: summary({ bits: 14, bits_bound: 12.3 }) });
+    expect(one(".isn-figure-label").textContent).toBe("bits, above the site's average of at most 12.3");
+  });
+  it("explains its words on request", () => {
+    const { one, all } = mount(galleryModule, state());
+    expect((one(".isn-terms") as HTMLDetailsElement).open).toBe(false);
+    expect(all(".isn-terms dt").map((term) => term.textContent)).toContain("k\u2011hat");
+  });
+  it("says of an opened input what the hypotheses say of it", async () => {
+    const { model, all, one } = mount(galleryModule, { ...state(), can_label: true });
+    all(".isn-toggle")[1]!.click();
+    expect(model.last("labels").params).toEqual({ rank: 1, revision: 1 });
+    await model.answer(model.last("labels"), [
+      { name: "subject", label: "Mary", picked: "Mary", agrees: true },
+      { name: "verb", label: null, picked: "gave", agrees: false },
+      { name: "digit", label: "3", picked: null, agrees: null },
+    ]);
+    expect([...one(".isn-said").children].map((line) => line.textContent)).toEqual([
+      "\u2713 subject: Mary, as the picked input",
+      "\u2260 verb: undefined; the picked input: gave",
+      "digit: not defined for the picked input",
+    ]);
+  });
   it("shades tokens in the chosen unit", () => {
     const { model, one, all } = mount(galleryModule, state());
     expect(all(".isn-sample-token")[2]!.title).toContain("+2.89 bits");
@@ -544,14 +570,14 @@ describe("ConsistencyPanel", () => {
   it("saves all rates as one file", () => {
     const files = watchDownloads();
     const row = { name: "=evil", label: "a, b", here: { ...estimate, verdict: "LOW_ESS" }, across: null, note: null };
-    const { all } = mount(panelModule, { ...state(), where: "blocks.1, \u03b5 = 0.3", doubt: "They are grey.", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "blocks.0", ...estimate, p_value: 0.01, notes: "Rough." }] });
+    const { all } = mount(panelModule, { ...state(), place: { site: "blocks.1", bandwidth: 0.3, input: "1+1=" }, doubt: "They are grey.", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "at blocks.0", site: "blocks.0", bandwidth: 0.1, input: "12+1=", ...estimate, p_value: 0.01, notes: "Rough." }] });
     all(".isn-table-part .isn-link")[0]!.click();
     expect(files).toEqual([
       [
         "rates.csv",
-        "hypothesis,over,where,label,fcr,low,high,chance,fcr_star,fcr_plain,n,n_counts,p_value,bandwidth,verdict,notes\r\n" +
-          "'=evil,this input,blocks.1,\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,0.3,LOW_ESS,They are grey.\r\n" +
-          "subject,across inputs,blocks.0,,0.5,0.4,0.6,0.1,0.44,0.45,20,inputs,0.01,,,Rough.\r\n",
+        "hypothesis,over,site,bandwidth,input,label,fcr,low,high,chance,fcr_star,fcr_plain,n,n_counts,p_value,verdict,notes\r\n" +
+          "'=evil,this input,blocks.1,0.3,1+1=,\"a, b\",0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,LOW_ESS,They are grey.\r\n" +
+          "subject,across inputs,blocks.0,0.1,12+1=,,0.5,0.4,0.6,0.1,0.44,0.45,20,inputs,0.01,,Rough.\r\n",
       ],
     ]);
   });

@@ -321,7 +321,7 @@ def test_what_is_shown_can_be_saved_as_one_page(lab: Lab, tmp_path: Path):
 def test_tables_and_pictures_are_saved_as_files(lab: Lab, tmp_path: Path):
     begins = {
         "inputs.csv": ("Save the list as CSV", b"rank,text,d,"),
-        "rates.csv": ("Save the rates as CSV", b"hypothesis,over,where,"),
+        "rates.csv": ("Save the rates as CSV", b"hypothesis,over,site,bandwidth,"),
         "rates.svg": (".isn-vega + .isn-downloads button >> nth=0", b"<svg "),
         "rates.png": (".isn-vega + .isn-downloads button >> nth=1", b"\x89PNG"),
         "distances.svg": (".isn-figure-box button >> nth=0", b"<svg "),

@@ -1,5 +1,5 @@
 // The rates of the hypotheses as a table, all measurements so far, and all of it as a CSV file.
-// Traits: rows, measured, curves, where, chance_note, doubt, frozen.
+// Traits: rows, measured, curves, place, chance_note, doubt, frozen.
 import type { Point } from "./curves.ts";
 import { h, replace, uid } from "./dom.ts";
 import { csv, save } from "./download.ts";
@@ -56,18 +56,17 @@ export function beside(estimate: Estimate | null): HTMLElement | null {
   return notes ? h("span", null, numbers, h("span", { class: "isn-beside" }, notes)) : numbers;
 }
 
-const COLUMNS = ["hypothesis", "over", "where", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "bandwidth", "verdict", "notes"];
+const COLUMNS = ["hypothesis", "over", "site", "bandwidth", "input", "label", "fcr", "low", "high", "chance", "fcr_star", "fcr_plain", "n", "n_counts", "p_value", "verdict", "notes"];
 
 /** All rates that the panel knows, as a file. */
 function ratesCsv(view: View): string {
   const numbers = (rate: Estimate, counts: string) => [rate.fcr, rate.low, rate.high, rate.chance, rate.star, rate.plain, rate.n, counts, rate.p_value];
-  const bandwidthIn = (where: string) => where.match(/\u03b5 = ([\d.e-]+)/)?.[1] ?? null;
-  const there: string = view.model.get("where") ?? "";
-  const input = there.replace(/, \u03b5 = [^,]*/, "").replace(", inputs like ", ", ");
-  const doubt: string = view.model.get("doubt") || null;
-  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", input, row.label, ...numbers(row.here!, "effective samples"), bandwidthIn(there), row.here!.verdict ?? null, doubt]);
-  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", one.where, null, ...numbers(one, "inputs"), bandwidthIn(one.where), null, one.notes ?? null]);
-  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", input, null, ...numbers(one, "effective samples"), one.bandwidth, one.verdict, null]);
+  const place: Partial<Place> = view.model.get("place") ?? {};
+  const at = ({ site, bandwidth, input }: Partial<Place>) => [site ?? null, bandwidth ?? null, input ?? null];
+  const doubt: string | null = view.model.get("doubt") || null;
+  const here = ((view.model.get("rows") ?? []) as HypothesisRow[]).filter((row) => row.here).map((row) => [row.name, "this input", ...at(place), row.label, ...numbers(row.here!, "effective samples"), row.here!.verdict ?? null, doubt]);
+  const across = ((view.model.get("measured") ?? []) as Measured[]).map((one) => [one.name, "across inputs", ...at(one), null, ...numbers(one, "inputs"), null, one.notes ?? null]);
+  const curves = ((view.model.get("curves") ?? []) as Point[]).map((one) => [one.name, "this input, across bandwidths", ...at({ ...place, bandwidth: one.bandwidth }), null, ...numbers(one, "effective samples"), one.verdict, null]);
   return csv(COLUMNS, [...here, ...across, ...curves]);
 }
 
@@ -120,7 +119,14 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   return element;
 }
 
-export interface Measured extends Estimate {
+/** What a rate is of. */
+interface Place {
+  site: string;
+  bandwidth: number;
+  input: string;
+}
+
+export interface Measured extends Estimate, Place {
   name: string;
   where: string;
 }

@@ -22,6 +22,26 @@ export interface Style {
 /** What is shown of a row beside its own numbers: the distances along it, once asked for. */
 export type Along = (row: Row, hover?: boolean) => Promise<Array<number | null> | null>;
 
+/** What a hypothesis says of an input, and of the picked one; null: undefined. */
+export interface Said {
+  name: string;
+  label: string | null;
+  picked: string | null;
+  agrees: boolean | null;
+}
+
+/** The same for all that are under test, once asked for. */
+export type Labels = (row: Row) => Promise<Said[] | null>;
+
+/** Share of the columns that must hold something for inputs to be set under the picked one unasked. */
+const FILLED = 0.6;
+
+/** Whether inputs mostly stand under the tokens of the picked one. */
+export function standUnder(rows: Row[], tokens: number): boolean {
+  const filled = rows.reduce((sum, { at }) => sum + new Set((at ?? []).filter((index) => index != null)).size, 0);
+  return filled >= FILLED * tokens * rows.length;
+}
+
 function weightText(weight: number): string {
   if (weight > 0 && weight < 0.001) return "<\u202f0.1\u202f%";
   return percent(weight, weight > 0 && weight < 0.0995 ? 1 : 0);
@@ -87,7 +107,7 @@ export interface RowView {
   openOrClose(): void;
 }
 
-export function rowView(row: Row, style: Style, along: Along | null): RowView {
+export function rowView(row: Row, style: Style, along: Along | null, labels: Labels | null = null): RowView {
   const badges = [
     row.is_copy ? h("span", { class: "isn-badge" }, "the picked input") : null,
     row.on_support ? null : h("span", { class: "isn-badge isn-badge-warn" }, "outside P(X)"),
@@ -111,7 +131,7 @@ export function rowView(row: Row, style: Style, along: Along | null): RowView {
       detail.remove();
       detail = null;
     } else {
-      detail = detailView(row, style, along);
+      detail = detailView(row, style, along, labels);
       element.append(detail);
     }
     toggle.setAttribute("aria-expanded", String(Boolean(detail)));
@@ -125,8 +145,15 @@ function named(name: string, value: string, title: string): HTMLElement {
 
 const logText = (value: number | null | undefined, unit: string) => (value == null ? "unknown" : `${number(unit === "bits" ? value / LN2 : value)} ${unit}`);
 
+/** What one hypothesis says of an input, in words. */
+function saidOf({ name, label, picked, agrees }: Said): HTMLElement {
+  const mark = agrees == null ? "" : agrees ? "\u2713 " : "\u2260 ";
+  const words = agrees == null ? "not defined for the picked input" : agrees ? `${label}, as the picked input` : `${label ?? "undefined"}; the picked input: ${picked}`;
+  return h("li", { class: agrees === false ? "isn-said-differs" : null }, h("strong", null, `${mark}${name}`), `: ${words}`);
+}
+
 /** Everything that is known of one input. */
-function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
+function detailView(row: Row, style: Style, along: Along | null, labels: Labels | null): HTMLElement {
   const facts = h(
     "dl",
     { class: "isn-facts" },
@@ -160,7 +187,12 @@ function detailView(row: Row, style: Style, along: Along | null): HTMLElement {
       (error) => replace(distances, name, h("td", { colspan: row.tokens.length }, String(error?.message ?? error))),
     );
   }
-  return h("div", { class: "isn-detail", role: "cell" }, facts, h("div", { class: "isn-along-box", tabindex: "0", role: "region", "aria-label": "This input, token by token" }, table));
+  const said = h("ul", { class: "isn-said", "aria-label": "What the hypotheses say of this input" });
+  labels?.(row).then(
+    (found) => said.replaceChildren(...(found ?? []).map(saidOf)),
+    (error) => said.replaceChildren(h("li", null, String(error?.message ?? error))),
+  );
+  return h("div", { class: "isn-detail", role: "cell" }, facts, labels ? said : null, h("div", { class: "isn-along-box", tabindex: "0", role: "region", "aria-label": "This input, token by token" }, table));
 }
 
 /** Puts the distance at each token into what is said when the pointer rests on it. */

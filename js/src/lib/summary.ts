@@ -81,6 +81,7 @@ export function summaryView(summary: Summary, { picture = true, frozen = false }
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${summary.bits_stderr < 0.05 ? "under 0.1" : number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
   const bound = summary.bits_bound == null ? "" : `. Blurred by \u03b5 = ${summary.bandwidth}, an activation of this site tells at most ${number(summary.bits_bound, 1)} bits on average; this one is clean, and may tell more`;
+  const above = summary.bits != null && summary.bits_bound != null && summary.bits > summary.bits_bound;
   const verdict = h(
     "p",
     { class: `isn-verdict isn-tone-${tone}` },
@@ -91,7 +92,7 @@ export function summaryView(summary: Summary, { picture = true, frozen = false }
   const figures = h(
     "div",
     { class: "isn-figures", role: "list" },
-    figure("bits about the input", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${unknown}${bound}`),
+    figure(above ? `bits, above the site's average of at most ${number(summary.bits_bound, 1)}` : "bits about the input", bits, `Resolution bits: minus log2 of the share of P(X), weighted by the kernel, that is as near as this${unknown}${bound}`),
     figure("effective", `${number(summary.ess, 0)} of ${summary.n}`, "Effective sample size of the importance weights"),
     figure("distinct", String(summary.distinct), "Different inputs among the samples"),
     figure("copies", percent(summary.copy_share), "Samples equal to the picked input"),
