@@ -73,6 +73,24 @@ def test_a_generator_that_missed_is_named_as_the_reason(lm, untrained):
     )
 
 
+def test_a_wider_bandwidth_is_named_where_what_is_shown_is_in_doubt(lm, untrained):
+    widget = isn.InverseScopeWidget(lm, generators=[untrained], prompt=PROMPT, site=SITE, bandwidth=0.05, n=64)
+    widget.invert().wait(20)
+    assert widget.inversion.verdict == "INVERTER_FAILED"
+    assert widget.wider == pytest.approx(max(0.1, widget.inversion.usual_bandwidth))
+    widget.bandwidth = widget.bandwidth_range[1]
+    widget.invert().wait(20)
+    assert widget.wider is None, "there is none"
+
+
+def test_no_other_bandwidth_is_named_where_what_is_shown_can_be_relied_on(lm, generator):
+    widget = isn.InverseScopeWidget(lm, generators=[generator], prompt=PROMPT, site=SITE, bandwidth=0.9, n=64)
+    widget.invert().wait(20)
+    assert widget.inversion.verdict != "INVERTER_FAILED"
+    assert not widget.panel.doubt
+    assert widget.wider is None
+
+
 def test_the_doubt_goes_with_the_next_good_inversion(lm, generator):
     panel = ConsistencyPanel(isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=4))
     panel.add(JOHN)

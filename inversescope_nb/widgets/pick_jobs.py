@@ -20,6 +20,7 @@ import traitlets as t
 
 from ..errors import Cancelled, InverseScopeError
 from ..features import Feature, InputText
+from ..verdicts import doubt_of_rates
 from .backend import Backend
 from .inputs import SWEEP_SAMPLES
 from .jobs import Job, Worker, duration
@@ -65,6 +66,8 @@ class PickJobs(MessageWidget):
     """What shades the tokens of the picker."""
     pinning: Pinning | None = None
     """What pins inversions and compares them."""
+    wider = t.Float(None, allow_none=True).tag(sync=True)
+    """A bandwidth to try where the inversion shown is in doubt; None where it is not, or there is none wider."""
     stale = t.Unicode("").tag(sync=True)
     """What the inputs shown belong to, where that is no longer what is picked; empty while they agree."""
 
@@ -168,6 +171,7 @@ class PickJobs(MessageWidget):
     ) -> None:
         self._inversion, self._shown = inversion, asked
         self.gallery.show(inversion)
+        self.wider = None if generator is None else self._wider(inversion)
         self.pinning.offer(asked, inversion, generator)
         self._refresh_stale()
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
@@ -186,10 +190,18 @@ class PickJobs(MessageWidget):
             self._warm = True
             self.background.submit("warm up", lambda job: import_module(".chart", __package__))
 
+    def _wider(self, inversion: Inversion) -> float | None:
+        """Twice the bandwidth at least, and no less than what is usual at the site: it asks less of the generator."""
+        _, high = self._backend.bandwidths(str(inversion.site))
+        if inversion.bandwidth >= high or not doubt_of_rates(inversion):
+            return None
+        return min(high, float(f"{max(2 * inversion.bandwidth, inversion.usual_bandwidth):.2g}"))
+
     def _offer(self, job: Job, prompt: str, site: str) -> None:
         """Say what can be had without a generator; how long a training takes is found out behind that."""
         self.shading.clear()
         self.gallery.show(None)
+        self.wider = None
         self.panel.show(None)
         self.sweep.offer(None)
         self.pinning.pins.offer(None)

@@ -1,6 +1,6 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, sweeping, status, stale, unread, error, offer, code, model_name,
+// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, sweeping, status, stale, wider, unread, error, offer, code, model_name,
 // frozen, picker, gallery, panel, sweep, pins, comparison.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
@@ -223,6 +223,18 @@ function staleNote(view: View): HTMLElement {
   return note;
 }
 
+/** Where what is shown is in doubt: a bandwidth at which it may not be. */
+function widerRow(view: View): HTMLElement {
+  const button = h("button", { type: "button", class: "isn-button", on: { click: () => view.write("bandwidth", view.model.get("wider")) } });
+  const row = h("div", { class: "isn-row isn-wider" }, button, h("span", { class: "isn-note" }, "A wider bandwidth asks less of the generator, and says less of the input."));
+  view.follow(["wider", "stale", "frozen"], () => {
+    const wider: number | null = view.model.get("wider") ?? null;
+    row.hidden = wider == null || Boolean(view.model.get("stale")) || Boolean(view.model.get("frozen"));
+    button.textContent = `Try \u03b5 = ${wider}`;
+  });
+  return row;
+}
+
 export function drawScope(view: View): void {
   const rpc = new Rpc(view);
   const faults = h("div");
@@ -256,7 +268,7 @@ export function drawScope(view: View): void {
       h(
         "div",
         { class: "isn-main" },
-        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: at d well below \u03b5 the model cannot tell them apart there."), faults, offerBox(view, ask), staleNote(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
+        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: at d well below \u03b5 the model cannot tell them apart there."), faults, offerBox(view, ask), staleNote(view), widerRow(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),

@@ -734,6 +734,18 @@ describe("InverseScopeWidget", () => {
     expect(one(".isn-stale").hidden).toBe(true);
     expect(el.querySelector("[data-isn-stale]")).toBeNull();
   });
+  it("offers a wider bandwidth where what is shown is in doubt", () => {
+    const { model, one } = mount(scopeModule, state(), host);
+    expect(one(".isn-wider").hidden).toBe(true);
+    model.update({ wider: 0.2 });
+    expect(one(".isn-wider").hidden).toBe(false);
+    expect(one(".isn-wider button").textContent).toBe("Try \u03b5 = 0.2");
+    one(".isn-wider button").click();
+    expect(model.state["bandwidth"]).toBe(0.2);
+    model.update({ stale: "the last pick" });
+    expect(one(".isn-wider").hidden).toBe(true);
+    expect(mount(scopeModule, { ...state(), frozen: true, wider: 0.2 }, host).one(".isn-wider").hidden).toBe(true);
+  });
   it("sends the bandwidth after a pause and prints it at once", () => {
     vi.useFakeTimers();
     const { model, one } = mount(scopeModule, state(), host);
