@@ -28,7 +28,9 @@ def name_argument(parser: argparse.ArgumentParser, usual: str) -> None:
 def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(v) for v in value]
-    is_path = isinstance(value, Path) or (isinstance(value, str) and "/" in value and Path(value).exists())
+    is_path = isinstance(value, Path) or (
+        isinstance(value, str) and "/" in value and (value[0] in "./~" or Path(value).exists())
+    )
     return Path(value).name if is_path else value
 
 
