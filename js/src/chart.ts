@@ -6,7 +6,7 @@ import { h } from "./lib/dom.ts";
 import { background, pictureButtons, titled } from "./lib/download.ts";
 import type { Model, RenderArgs } from "./lib/model.ts";
 import { errorBox, errorText } from "./lib/mount.ts";
-import { isDark } from "./lib/theme.ts";
+import { isDark, watchTheme } from "./lib/theme.ts";
 
 const plain = (value: unknown) => JSON.parse(JSON.stringify(value ?? null));
 
@@ -120,35 +120,39 @@ export default {
   render({ model, el }: RenderArgs): () => void {
     el.classList.add("isn-chart-view");
     const chart = new Chart(model, el);
-    const draw = () => void chart.draw();
+    // What it was drawn for: the width (0: hidden, so nothing of it can be seen), and light or dark.
+    let width = 0;
+    let dark = false;
+    const draw = () => {
+      [width, dark] = [el.clientWidth, isDark(el)];
+      void chart.draw();
+    };
     const params = () => void chart.setParams();
     model.on("change:spec", draw);
     model.on("change:embed_options", draw);
     model.on("change:_params", params);
-    const media = matchMedia("(prefers-color-scheme: dark)");
-    const themes = new MutationObserver(() => setTimeout(draw, 450));
-    themes.observe(document.body, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-jp-theme-name"] });
-    media.addEventListener("change", draw);
-    // Vega follows the window's width, not its element's: a cell that gets narrower is drawn again.
-    let width = 0;
+    // Drawn a frame later: the element is attached by then, and its colours can be read.
+    let frame = requestAnimationFrame(() => {
+      frame = 0;
+      draw();
+    });
+    const unwatch = watchTheme(() => {
+      if (!frame && isDark(el) !== dark) draw();
+    });
+    // Vega follows the window's width, not its element's: a cell that gets narrower, or is seen at last, is drawn again.
     let later: ReturnType<typeof setTimeout> | undefined;
-    const sizes = new ResizeObserver((entries) => {
-      const now = entries[0]?.contentRect.width ?? 0;
-      if (width && Math.abs(now - width) > 4) {
-        clearTimeout(later);
-        later = setTimeout(draw, 150);
-      }
-      if (now) width = now;
+    const sizes = new ResizeObserver(() => {
+      clearTimeout(later);
+      later = setTimeout(() => {
+        if (el.clientWidth && Math.abs(el.clientWidth - width) > 4) draw();
+      }, 150);
     });
     sizes.observe(el);
-    // Drawn a frame later: the element is attached by then, and its colours can be read.
-    const frame = requestAnimationFrame(draw);
     return () => {
       cancelAnimationFrame(frame);
       clearTimeout(later);
       sizes.disconnect();
-      themes.disconnect();
-      media.removeEventListener("change", draw);
+      unwatch();
       model.off("change:spec", draw);
       model.off("change:embed_options", draw);
       model.off("change:_params", params);

@@ -227,26 +227,25 @@ export function drawComparison(view: View): void {
     const rows = (all?.[side] ?? []).filter((row) => listed === "all" || row.place === listed);
     return { revision: view.model.get("revision"), listed, start, matching: rows.length, rows: rows.slice(start, start + PAGE) };
   };
-  const more = (side: number) => async (start: number) => {
-    const listed: Listed = view.model.get("listed");
-    return all ? part(side, listed, start) : rpc.request<Part | null>("page", { side, listed, start });
-  };
-  const sides = NAMES.map((name, index) => column(view, name, more(index)));
+  const more = (side: number, listed: Listed) => async (start: number) => (all ? part(side, listed, start) : rpc.request<Part | null>("page", { side, listed, start }));
+  const sides = NAMES.map((name, index) => column(view, name, (start) => more(index, view.model.get("listed"))(start)));
   const ask = (method: string) => rpc.request(method).catch((error) => stopped(error) || view.fail(error));
   const file = h("button", { type: "button", class: "isn-link" }, "Save both lists as CSV");
-  file.addEventListener("click", () =>
-    Promise.all(NAMES.map((_, side) => allRows(more(side)))).then(
+  file.addEventListener("click", () => {
+    const both: Side[] = NAMES.map((name) => view.model.get(name));
+    const [listed, revision]: [Listed, number] = [view.model.get("listed"), view.model.get("revision")];
+    Promise.all(NAMES.map((_, side) => allRows(more(side, listed), revision))).then(
       (lists) => {
         const lines = lists.flatMap((rows, index) => {
-          const side: Side = view.model.get(NAMES[index]!);
+          const side = both[index]!;
           const of: Record<string, unknown> = { side: side.name, picked: side.text, site: side.site, bandwidth: side.bandwidth };
           return rows.map((row) => CSV_COLUMNS.map((name) => (name in of ? of[name] : row[name as keyof Row])));
         });
         save("comparison.csv", "text/csv", csv(CSV_COLUMNS.map(inFile), lines));
       },
       (error) => stopped(error) || view.fail(error),
-    ),
-  );
+    );
+  });
   const unit = unitSelect(view);
   const close = h("button", { type: "button", class: "isn-button", on: { click: () => ask("close comparison") } }, "Close");
   const id = uid("compared");

@@ -70,7 +70,8 @@ function drawList(view: View): HTMLElement {
   let listed = 0; // the revision of the rows that are there
   let room: number[] = []; // of each column, in characters
   let counts = false; // whether any input was sampled more than once
-  const read = new Map<number, Promise<Array<number | null> | null>>();
+  const read = new Map<number, ReturnType<Along>>();
+  const hovered = new Map<number, ReturnType<Along>>(); // which the next row's takes the place of
 
   const summary = (): Summary => view.model.get("summary");
   const query = (): Query => ({ ...EVERYTHING, ...view.model.get("query") });
@@ -83,11 +84,15 @@ function drawList(view: View): HTMLElement {
     return { unit, layout, max: info_max * (unit === "bits" ? 1 / LN2 : 1), tokens, columns: room, exact };
   };
   const along: Along = (row, hover = false) => {
-    const known = read.get(row.rank);
+    const known = read.get(row.rank) ?? (hover ? hovered.get(row.rank) : undefined);
     if (known) return known;
-    const asked = rpc.request("along", { rank: row.rank, revision: listed, hover });
-    read.set(row.rank, asked);
-    asked.catch(() => read.delete(row.rank)); // stopped, or overtaken: it can be asked for again
+    const asked: ReturnType<Along> = rpc.request("along", { rank: row.rank, revision: listed, hover });
+    const kept = hover ? hovered : read;
+    kept.set(row.rank, asked);
+    asked.then(
+      () => read.set(row.rank, asked),
+      () => kept.delete(row.rank), // stopped, or overtaken: it can be asked for again
+    );
     return asked;
   };
   const labels: Labels = (row) => rpc.request("labels", { rank: row.rank, revision: listed });
@@ -174,9 +179,9 @@ function drawList(view: View): HTMLElement {
   const file = h("button", { type: "button", class: "isn-link" }, "Save the list as CSV");
   file.addEventListener("click", () => {
     const now = query();
-    allRows((start) => source(now, start)).then(
+    const { site, bandwidth, text } = summary();
+    allRows((start) => source(now, start), view.model.get("revision")).then(
       (rows) => {
-        const { site, bandwidth, text } = summary();
         const lines = rows.map((row) => [...CSV_COLUMNS.map((name) => row[name as keyof Row]), text, site, bandwidth]);
         save("inputs.csv", "text/csv", csv([...CSV_COLUMNS.map(inFile), "picked", "site", "bandwidth"], lines));
       },
@@ -210,6 +215,7 @@ function drawList(view: View): HTMLElement {
   view.follow(["first_page"], () => {
     // Nothing of the last pick stays under this one's summary, not even while a filter's answer is on its way.
     read.clear();
+    hovered.clear();
     refocus = shown[views.findIndex(({ toggle }) => toggle === focused(list))]?.rank ?? null;
     [shown, views] = [[], []];
     list.replaceChildren();
@@ -224,7 +230,7 @@ function drawList(view: View): HTMLElement {
 
 export function drawSampleGallery(view: View): void {
   const top = h("div");
-  const empty = h("div", { class: "isn-empty" }, h("p", null, "No inversion yet."), h("p", { class: "isn-note" }, "The inputs that the model cannot tell from the picked one will be listed here."));
+  const empty = h("div", { class: "isn-empty" }, h("p", null, "No inversion yet."), h("p", { class: "isn-note" }, "Inputs whose activation is like the picked one's will be listed here."));
   const body = h("div", null, top, drawList(view), terms());
   const said = h("p", { class: "isn-hidden", role: "status" });
   view.root.append(empty, body, said);
@@ -233,7 +239,7 @@ export function drawSampleGallery(view: View): void {
     const has = Boolean(summary && summary.verdict);
     empty.hidden = has;
     body.hidden = !has;
-    replace(top, has ? summaryView(summary!, { frozen: Boolean(view.model.get("frozen")) }) : null);
+    replace(top, has ? summaryView(summary!, { propose: Boolean(view.model.get("can_label")) }) : null);
     if (has && summary!.drawn_at !== summary!.bandwidth) return; // weighed anew: what is said comes with the new samples
     said.textContent = has ? `${summary!.distinct} inputs found. ${summary!.fixed?.sentence ?? ""} ${summary!.verdict_words}` : "";
     attr(view.root, "data-isn-revision", view.model.get("revision"));

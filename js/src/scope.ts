@@ -215,7 +215,7 @@ function staleNote(view: View): HTMLElement {
   const note = h("p", { class: "isn-stale", role: "status" });
   view.follow(["stale", "busy", "error", "unread"], () => {
     const stale: string = view.model.get("stale") ?? "";
-    const next = view.model.get("unread") ? " What is typed now is no prompt of this model." : view.model.get("error") ? "" : " Press Invert for those of the new pick.";
+    const next = view.model.get("frozen") ? "" : view.model.get("unread") ? " What is typed now is no prompt of this model." : view.model.get("error") ? "" : " Press Invert for those of the new pick.";
     note.textContent = stale ? `Still shown: the inputs for ${stale}.${next}` : "";
     note.hidden = !stale || Boolean(view.model.get("busy"));
     attr(view.root, "data-isn-stale", Boolean(stale));
@@ -268,7 +268,7 @@ export function drawScope(view: View): void {
       h(
         "div",
         { class: "isn-main" },
-        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: at d well below \u03b5 the model cannot tell them apart there."), faults, offerBox(view, ask), staleNote(view), widerRow(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
+        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: those at d well below \u03b5 count as much the same there."), faults, offerBox(view, ask), staleNote(view), widerRow(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),

@@ -81,7 +81,7 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
     );
     list.replaceChildren(...buttons);
     if (frozen()) return;
-    focus = Math.max(0, picked(view));
+    focus = Math.max(0, Math.min(picked(view), buttons.length - 1)); // the position may come after the tokens
     buttons[focus]?.setAttribute("tabindex", "0");
     if (hadFocus) buttons[focus]?.focus();
   });

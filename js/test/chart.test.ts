@@ -107,6 +107,35 @@ describe("a chart", () => {
     model.update({ spec: null }); // while that is drawn
     expect(el.style.minHeight).toBe("");
   });
+  it("is drawn anew when it is seen at last, or as wide as it was not, and when the page gets dark", async () => {
+    let resized = () => {};
+    const real = globalThis.ResizeObserver;
+    globalThis.ResizeObserver = class {
+      constructor(callback: () => void) {
+        resized = callback;
+      }
+      observe() {}
+      unobserve() {}
+      disconnect() {}
+    } as unknown as typeof ResizeObserver;
+    const { el } = mount(chart, state());
+    globalThis.ResizeObserver = real;
+    await drawn(el); // hidden: this page has no layout, so its width is 0
+    const wide = async (width: number) => {
+      const before = el.querySelector(".isn-vega");
+      Object.defineProperty(el, "clientWidth", { value: width, configurable: true });
+      resized();
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      await drawn(el);
+      return el.querySelector(".isn-vega") !== before;
+    };
+    expect(await wide(500)).toBe(true);
+    expect(await wide(0)).toBe(false);
+    expect(await wide(502)).toBe(false);
+    expect(await wide(360)).toBe(true);
+    document.body.style.backgroundColor = "rgb(22, 25, 29)";
+    await vi.waitFor(() => expect(el.querySelector(".isn-vega svg text")?.getAttribute("fill")).toBe("#e3e6ea"), 5000);
+  });
   it("leaves nothing behind: no listener, no drawing, not even one that was on its way", async () => {
     const { el, model, close } = mount(chart, state());
     await drawn(el);

@@ -150,6 +150,15 @@ describe("Comparison", () => {
     expect(lines.slice(1).map((line) => line.split(",")[0])).toEqual([...Array(4).fill("first"), ...Array(3).fill("second")]);
     expect(lines[2]).toContain("first only");
   });
+  it("draws what belongs together where traits come one after the other, in the order in which Python sends them", () => {
+    const empty = { words: {}, first: {}, second: {}, pages: null, revision: 0, code: "" };
+    const { model, all, el } = mount(comparisonModule, state(empty));
+    const { first, second, code, revision, words, pages } = state() as any;
+    model.updateInTurn({ first, second, code, revision, words, pages });
+    expect(el.querySelector(".isn-error")).toBeNull();
+    expect(all(".isn-compared-first .isn-sample:not(.isn-sample-head)").length).toBe(3);
+    expect(all(".isn-compared-title").length).toBe(2);
+  });
   it("lists inputs as text that do not stand under the picked one's tokens", () => {
     const apart = part("first", { rows: rows("first").map((one) => ({ ...one, at: [0, null, null] })) });
     const { all } = mount(comparisonModule, state({ pages: [apart, part("second")] }));

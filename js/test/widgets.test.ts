@@ -57,6 +57,11 @@ describe("TokenPicker", () => {
     expect(model.last("pick").params).toEqual({ position: 1 });
     expect(all(".isn-token").map((token) => token.getAttribute("aria-pressed"))).toEqual(["false", "true", "false"]);
   });
+  it("has a tab stop where the tokens of a shorter prompt come before its position", () => {
+    const { model, all } = mount(pickerModule, { ...state(), position: 2 });
+    model.update({ tokens: ["a", "b"] });
+    expect(all(".isn-token").map((token) => token.getAttribute("tabindex"))).toEqual(["-1", "0"]);
+  });
   it("shades by values with a printed scale", () => {
     const { model, all, one } = mount(pickerModule, state());
     model.update({ values: [0, 1, 2], values_label: "norm", values_unit: "", diverging: false });
@@ -415,6 +420,35 @@ describe("SampleGallery", () => {
     expect(titles[1]!.title).toBe("When: \u22120.72 bits; d = 1.10, were the activation read here");
     expect(titles[2]!.title).toContain("d = 0.05, were the activation read here (this one counts)");
   });
+  it("asks anew for an input that is opened while what was hovered is on its way", async () => {
+    const { model, all, one } = mount(galleryModule, { ...state(), can_read: true });
+    all(".isn-sample")[1]!.dispatchEvent(new Event("pointerenter"));
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    const hover = model.last("along");
+    all(".isn-toggle")[0]!.click();
+    expect(model.last("along").params.hover).toBe(false);
+    await model.refuse(hover, "a newer request took this one's place", "");
+    await model.answer(model.last("along"), [3.2, 1.1, 0.05]);
+    await settled();
+    expect(one(".isn-along .isn-counts").textContent).toBe("0.05");
+  });
+  it("saves no file of two inversions", async () => {
+    const files = watchDownloads();
+    const { model, all, el } = mount(galleryModule, { ...state(), query: { ...EVERYTHING, text: "na" } });
+    all(".isn-list .isn-link")[0]!.click();
+    const rows = Array.from({ length: 51 }, (_, index) => row(index));
+    await model.answer(model.last("page"), page(rows.slice(0, 50), { matching: 51 }));
+    await settled();
+    await model.answer(model.last("page"), page(rows.slice(50), { matching: 51, start: 50, revision: 2 }));
+    await settled();
+    expect(files).toEqual([]);
+    expect(el.querySelector(".isn-error")!.textContent).toContain("Save once more");
+  });
+  it("speaks of proposals only where they can be asked for", () => {
+    const known = summary({ bits: 5, fixed: { sentence: "s", states: ["free"], words: [""] } });
+    expect(mount(galleryModule, { ...state(), summary: known }).one(".isn-summary").textContent).not.toContain("Propose");
+    expect(mount(galleryModule, { ...state(), summary: known, can_label: true }).one(".isn-summary").textContent).toContain("Propose (below)");
+  });
   it("saves all that is listed as a file, fifty rows a message", async () => {
     const files = watchDownloads();
     const { model, all } = mount(galleryModule, { ...state(), query: { ...EVERYTHING, text: "na" } });
@@ -588,6 +622,28 @@ describe("ConsistencyPanel", () => {
     expect(one(".isn-history").hidden).toBe(false);
     expect(one(".isn-history summary").textContent).toBe("Measured so far (1)");
     expect([...all(".isn-history tbody tr")[0]!.children].map((cell) => cell.textContent)).toEqual(["subject", "blocks.2, \u03b5 = 0.1, inputs like 'a b'", "0.50 (0.40\u20130.60)FCR* 0.44 \u00b7 plain 0.45", "0.10", "0.004"]);
+  });
+  it("says why a measurement is not to be relied on, also when something else is picked", () => {
+    const notes = "Not to be relied on: of 8 inversions 6 missed by the generator. Rough.";
+    const { all } = mount(panelModule, { ...state(), measured: [{ name: "subject", where: "w", site: "s", bandwidth: 0.1, input: "i", ...estimate, notes }] });
+    const [cell] = all(".isn-history td.isn-doubtful");
+    expect(cell!.textContent).toContain("Not to be relied on: of 8 inversions 6 missed by the generator.");
+  });
+  it("keeps a rate across inputs where there is none for this input", () => {
+    const { all } = mount(panelModule, { ...state(), rows: [{ name: "subject", label: null, here: null, across: estimate, note: "not defined for the picked input" }] });
+    const cells = all(".isn-table-part tbody td").map((cell) => cell.textContent);
+    expect(cells.slice(0, 2)).toEqual(["not defined for the picked input", "0.50 (0.40\u20130.60)FCR* 0.44 \u00b7 plain 0.45"]);
+  });
+  it("is not read out again for each number of a training", () => {
+    const { model, one } = mount(panelModule, state());
+    const say = (message: string) => model.update({ status: { ...IDLE, running: true, done: 1, total: 9, message } });
+    say("loss 2.31, 52 s left");
+    const said = one(".isn-progress [role=status]").textContent;
+    say("loss 2.29, 51 s left");
+    expect(one(".isn-progress [role=status]").textContent).toBe(said);
+    expect(one(".isn-progress-words").textContent).toContain("2.29");
+    say("saving");
+    expect(one(".isn-progress [role=status]").textContent).toContain("saving");
   });
   it("shows progress with the time left, and a Stop button", () => {
     const { model, one } = mount(panelModule, state());
@@ -783,6 +839,10 @@ describe("InverseScopeWidget", () => {
     expect(one(".isn-scope").hasAttribute("data-isn-stale")).toBe(true);
     model.update({ busy: false });
     expect(one(".isn-stale").textContent).toContain("blocks.0.hook_resid_post at 'to'");
+  });
+  it("names no button in a saved page whose inputs are those of another pick", () => {
+    const { one } = mount(scopeModule, { ...state(), frozen: true, stale: "blocks.0.hook_resid_post at 'to'" }, host);
+    expect(one(".isn-stale").textContent).toBe("Still shown: the inputs for blocks.0.hook_resid_post at 'to'.");
   });
   it("offers nothing to press in a saved page but what works there", () => {
     const { all, one } = mount(scopeModule, { ...state(), frozen: true }, host);

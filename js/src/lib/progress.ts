@@ -28,7 +28,7 @@ export function progressBar(view: View, trait: string, stop: () => void, after?:
   const bar = h("progress", { class: "isn-progress-bar", "aria-label": "Progress" });
   const words = h("span", { class: "isn-progress-words" });
   const said = h("span", { class: "isn-hidden", role: "status" });
-  let [phase, saidAt] = ["", 0];
+  let [phase, saidAt]: [string | null, number] = [null, 0];
   const button = h("button", { type: "button", class: "isn-button isn-stop", on: { click: stop } }, "Stop");
   const element = h("div", { class: "isn-progress" }, bar, words, said, button);
   view.follow([trait], () => {
@@ -37,7 +37,7 @@ export function progressBar(view: View, trait: string, stop: () => void, after?:
     element.hidden = !status?.running;
     if (!status?.running) {
       if (focused) setTimeout(() => after?.focus({ preventScroll: true })); // once it is enabled again
-      phase = "";
+      phase = null;
       words.textContent = said.textContent = "";
       return;
     }
@@ -51,8 +51,9 @@ export function progressBar(view: View, trait: string, stop: () => void, after?:
     const count = status.total > 0 ? ` ${status.done} of ${status.total}` : "";
     words.textContent = status.stopping ? "stopping\u2026" : `${status.message || "working"}${count}${rest}`;
     button.disabled = status.stopping;
-    if (status.message !== phase || Date.now() - saidAt > SAID_EVERY_MS) {
-      [phase, saidAt] = [status.message, Date.now()];
+    const now = status.message.replace(/[\d.,]+/g, ""); // a number that changes is no other phase
+    if (now !== phase || Date.now() - saidAt > SAID_EVERY_MS) {
+      [phase, saidAt] = [now, Date.now()];
       said.textContent = words.textContent;
     }
   });

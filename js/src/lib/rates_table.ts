@@ -88,7 +88,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
   const file = h("button", { type: "button", class: "isn-link", on: { click: () => save("rates.csv", "text/csv", ratesCsv(view)) } }, "Save the rates as CSV");
-  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box" }, sheet), h("div", { class: "isn-downloads" }, file), caption);
+  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box", tabindex: "0", role: "region", "aria-label": "Rates" }, sheet), h("div", { class: "isn-downloads" }, file), caption);
   const doubt = h("p", { class: "isn-remark" });
   element.prepend(doubt);
   view.follow(["rows", "doubt"], () => {
@@ -102,15 +102,18 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
     element.hidden = rows.length === 0;
     const lines = rows.map((row) => {
       const remove = () => rpc.request("remove", { name: row.name }).catch((error) => view.fail(error));
-      const cells = row.note
-        ? [h("td", { colspan: 5, class: "isn-note" }, row.note)]
+      const ofThis = row.note
+        ? [h("td", { colspan: 3, class: "isn-note" }, row.note)]
         : [
             h("td", { class: "isn-mono" }, row.label ?? "undefined"),
             h("td", { class: here }, interval(row.here), beside(row.here)),
             h("td", { class: "isn-cell-number isn-quiet" }, row.here ? number(row.here.chance) : "\u2013"),
-            h("td", { class: weak(row.across?.notes) ? "isn-cell-number isn-doubtful" : "isn-cell-number" }, interval(row.across), beside(row.across)),
-            h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
           ];
+      const cells = [
+        ...ofThis,
+        h("td", { class: weak(row.across?.notes) ? "isn-cell-number isn-doubtful" : "isn-cell-number" }, interval(row.across), beside(row.across)),
+        h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
+      ];
       const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");
       return h("tr", null, h("th", { scope: "row" }, row.name, row.description && row.description !== row.name ? h("span", { class: "isn-beside" }, row.description) : null, row.remark ? h("span", { class: "isn-beside isn-raises" }, row.remark) : null), ...cells, h("td", null, button));
     });
@@ -148,7 +151,7 @@ export function history(view: View): HTMLElement {
           null,
           h("th", { scope: "row" }, one.name),
           h("td", null, one.where),
-          h("td", { class: "isn-cell-number" }, interval(one), beside(one)),
+          h("td", { class: weak(one.notes) ? "isn-cell-number isn-doubtful" : "isn-cell-number" }, interval(one), weak(one.notes) ? h("span", { class: "isn-beside" }, doubted(one.notes)) : null, beside(one)),
           h("td", { class: "isn-cell-number isn-quiet" }, number(one.chance)),
           h("td", { class: "isn-cell-number isn-quiet" }, number(one.p_value, 3)),
         ),

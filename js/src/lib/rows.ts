@@ -60,10 +60,11 @@ export function remote(rpc: Rpc): Source {
   return (query, start) => rpc.request<Page>("page", { ...query, start, size: PAGE });
 }
 
-/** All rows of a list that comes in parts, asked for one after another. */
-export async function allRows(ask: (start: number) => Promise<{ matching: number; rows: Row[] } | null>): Promise<Row[]> {
+/** All rows of a list that comes in parts, asked for one after another; refuses where they are of two inversions. */
+export async function allRows(ask: (start: number) => Promise<{ revision: number; matching: number; rows: Row[] } | null>, revision: number): Promise<Row[]> {
   const rows: Row[] = [];
   for (let part = await ask(0); part; part = await ask(rows.length)) {
+    if (part.revision !== revision) throw new Error("Other inputs came while these were being saved. Save once more.");
     rows.push(...part.rows);
     if (part.rows.length === 0 || rows.length >= part.matching) break;
   }

@@ -75,8 +75,8 @@ export function distancesView(summary: Summary): HTMLElement {
   return figure;
 }
 
-/** All of it; without the histogram where that has another place. */
-export function summaryView(summary: Summary, { picture = true, frozen = false } = {}): HTMLElement {
+/** All of it; without the histogram where that has another place; `propose`: hypotheses can be asked for below. */
+export function summaryView(summary: Summary, { picture = true, propose = false } = {}): HTMLElement {
   const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${summary.bits_stderr < 0.05 ? "under 0.1" : number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
@@ -102,7 +102,7 @@ export function summaryView(summary: Summary, { picture = true, frozen = false }
   const reweighed = summary.drawn_at !== summary.bandwidth ? h("p", { class: "isn-note" }, `Samples drawn at \u03b5 = ${summary.drawn_at}, weighed anew for \u03b5 = ${summary.bandwidth}.`) : null;
   const sentence = summary.fixed?.sentence ? h("p", { class: "isn-answer" }, summary.fixed.sentence) : null;
   const known = summary.verdict === "RELIABLE" && summary.bits != null && summary.bits >= 1;
-  const across = known && summary.fixed?.states.includes("free") ? h("p", { class: "isn-note" }, "Free tokens may still be tied to each other, as the digits of a sum that is held are.", frozen ? null : " Propose (below) looks for what the inputs share beyond single tokens.") : null;
+  const across = known && summary.fixed?.states.includes("free") ? h("p", { class: "isn-note" }, "Free tokens may still be tied to each other, as the digits of a sum that is held are.", !propose ? null : " Propose (below) looks for what the inputs share beyond single tokens.") : null;
   return h(
     "div",
     { class: "isn-summary" },

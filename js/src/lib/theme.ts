@@ -27,11 +27,8 @@ export function isDark(element: Element): boolean {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 128;
 }
 
-/** Keep `data-isn-theme` right for as long as the view lives; returns what ends it. */
-export function followTheme(root: HTMLElement): () => void {
-  const update = () => {
-    root.dataset["isnTheme"] = isDark(root.parentElement ?? root) ? "dark" : "light";
-  };
+/** Calls back when the page's theme may have changed, for as long as the view lives; returns what ends it. */
+export function watchTheme(update: () => void): () => void {
   // Themes are style sheets that arrive after the attribute changes: look again a little later.
   let timer: ReturnType<typeof setTimeout> | undefined;
   const later = () => {
@@ -45,7 +42,6 @@ export function followTheme(root: HTMLElement): () => void {
   if (document.body) observer.observe(document.body, attributes);
   const media = typeof matchMedia === "function" ? matchMedia("(prefers-color-scheme: dark)") : null;
   media?.addEventListener?.("change", later);
-  update();
   // The view is often rendered before it is attached to the page.
   const frame = requestAnimationFrame(later);
   return () => {
@@ -54,4 +50,13 @@ export function followTheme(root: HTMLElement): () => void {
     cancelAnimationFrame(frame);
     clearTimeout(timer);
   };
+}
+
+/** Keep `data-isn-theme` right for as long as the view lives; returns what ends it. */
+export function followTheme(root: HTMLElement): () => void {
+  const update = () => {
+    root.dataset["isnTheme"] = isDark(root.parentElement ?? root) ? "dark" : "light";
+  };
+  update();
+  return watchTheme(update);
 }
