@@ -9,6 +9,7 @@ import time
 from html.parser import HTMLParser
 
 import altair as alt
+import ipywidgets
 import pandas as pd
 import pytest
 
@@ -132,6 +133,49 @@ def test_a_refused_value_from_the_front_end_is_shown_and_put_back():
     assert picker.position == 0
     assert "outside" in picker.error["message"]
     assert picker.last_error is not None
+
+
+def test_a_fault_of_the_front_end_reaches_who_waits_for_errors():
+    picker, heard = TokenPicker(tokens=["a", "b"]), []
+    picker.on_error(heard.append)
+    picker._receive(picker, {"kind": "fault", "message": "x is undefined", "stack": ""}, [])
+    assert heard == [picker.last_error]
+    assert "x is undefined" in str(picker.last_error)
+
+
+def test_a_widget_that_cannot_be_made_is_not_kept_by_ipywidgets(lm):
+    def kept() -> set:  # without layouts, which ipywidgets leaves behind of every widget
+        known = ipywidgets.widget._instances
+        return {name for name, widget in known.items() if not isinstance(widget, ipywidgets.Layout)}
+
+    before = kept()
+    with pytest.raises(InvalidArgument, match="outside the prompt"):
+        TokenPicker(tokens=["a", "b"], position=7)
+    with pytest.raises(InvalidArgument, match="outside the prompt"):
+        InverseScopeWidget(lm, prompt=PROMPT, position=99)
+    assert kept() == before
+
+
+def test_a_panel_takes_its_chart_off_the_page(lm, generator):
+    panel = ConsistencyPanel(isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=16))
+    panel.add(isn.features.contains("John"))
+    chart = panel.chart
+    panel.close()
+    assert (panel.comm, chart.comm) == (None, None)
+
+
+def test_a_prompt_that_is_cleared_and_typed_again_keeps_its_shading():
+    def tokenize(text):
+        if not text:
+            raise BadPrompt("the prompt is empty", hint="type a word")
+        return text.split()
+
+    picker = TokenPicker("a b c", tokenize=tokenize)
+    picker.shade([1.0, 2.0, 3.0], label="norm")
+    picker.set_state({"text": ""})
+    assert picker.error["message"] == "the prompt is empty"
+    picker.set_state({"text": "a b c"})
+    assert (picker.error, picker.values) == (None, [1.0, 2.0, 3.0])
 
 
 def test_an_edited_prompt_is_split_again():

@@ -85,6 +85,16 @@ def test_the_words_are_those_of_the_public_contrast(comparison, contrast):
                 assert bool(getattr(comparison, name)["differs"][pair[name]]) == differs
 
 
+def test_what_is_drawn_by_others_is_sent_behind_them(comparison, contrast):
+    """A front end that takes one trait at a time (marimo's) would draw words and rows with the last ones' tokens."""
+    sent = []
+    comparison.send_state = lambda keys: sent.append(list(comparison.get_state(keys)))
+    comparison.show(None)
+    comparison.show(contrast)
+    assert [names[-2:] for names in sent if "first" in names] == [["words", "pages"]] * 2
+    assert list(comparison.get_state())[-2:] == ["words", "pages"]
+
+
 def test_lists_are_chosen_paged_and_checked(comparison):
     for which in LISTS:
         comparison.listed = which
@@ -268,11 +278,14 @@ def test_a_comparison_can_be_stopped_and_its_errors_stand_in_place(pinned, monke
     def fails(first, second, job):
         raise InvalidArgument("it cannot be", hint="do otherwise")
 
+    failed = []
+    scope.on_error(failed.append)
     monkeypatch.setattr(scope._backend, "contrast", fails)
     ask(scope.pins, "compare", id=scope.pins.pins[0]["id"])
     assert scope.comparison.error["message"] == "it cannot be"
     assert not scope.comparison.status["running"]
     assert isinstance(scope.last_error, InvalidArgument)
+    assert failed == [scope.last_error]
 
 
 def test_the_whole_widgets_picture_and_saved_page_have_the_comparison(pinned):

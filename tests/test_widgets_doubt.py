@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from test_widgets import PROMPT, SITE, _no_real_cache, generator, prompts  # noqa: F401
 
 import inversescope_nb as isn
+from inversescope_nb.export import panel_fragment, sweep_fragment
 from inversescope_nb.verdicts import LEAST_ESS
-from inversescope_nb.widgets import ConsistencyPanel
+from inversescope_nb.widgets import ConsistencyPanel, SiteSweep
 from inversescope_nb.widgets.chart import frame_of
 
 JOHN = isn.features.contains("John")
@@ -106,3 +108,22 @@ def test_the_static_picture_greys_them_as_well(lm, generator):
     html = widget._repr_mimebundle_()[0]["text/html"]
     assert widget.panel.doubt in html
     assert 'fill="none" stroke="#8b949e"' in html
+
+
+def test_the_static_picture_greys_a_rate_across_inputs_by_its_notes(lm, generator):
+    panel = ConsistencyPanel(isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=64))
+    panel.add(JOHN)
+    rate = {"fcr": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1, "notes": ""}
+    for notes, grey in (("", False), ("Not to be relied on: of 8 inversions 6 missed by the generator.", True)):
+        panel.rows = [{**panel.rows[0], "across": {**rate, "notes": notes}}]
+        assert ("across inputs, in doubt" in panel_fragment(panel)) == grey
+
+
+def test_the_static_table_of_a_sweep_marks_what_is_not_to_be_relied_on():
+    frame = pd.DataFrame({"site": ["a", "b"], "feature": ["f", "f"], "fcr": [0.5, 0.25], "fcr_star": [0.4, 0.2]})
+    frame["notes"] = ["Not to be relied on: of 8 inversions 6 missed.", ""]
+    frame["layer"], frame["kind"], frame["head"] = [0, 1], "resid_post", None
+    words = sweep_fragment(SiteSweep(frame))
+    assert "0.50 \u2020" in words
+    assert "0.25 \u2020" not in words
+    assert words.count("\u2020") == 2  # beside the rate, and where it is said what it means

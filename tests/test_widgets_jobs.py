@@ -104,6 +104,18 @@ def test_the_remaining_time_is_estimated_from_the_speed_so_far(worker):
     assert 0.3 < seen[-1] < 1.5
 
 
+def test_a_number_in_the_message_is_no_other_phase(worker):
+    seen = []
+
+    def work(job: Job) -> None:
+        for i in range(1, 5):
+            time.sleep(0.2)
+            job.report(i, 5, f"loss {3 / i:.3f}")
+
+    worker.submit("train", work, on_progress=lambda job, progress: seen.append(progress.remaining_s)).wait(5)
+    assert seen[-1] is not None
+
+
 def test_a_job_that_waits_for_the_model_can_be_stopped():
     lock, cancel = threading.Lock(), threading.Event()
     lock.acquire()

@@ -16,6 +16,7 @@ from test_charts import frame
 from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, prompts, scope, settle  # noqa: F401
 
 import inversescope_nb as isn
+from inversescope_nb import charts
 from inversescope_nb.errors import Cancelled, InvalidArgument
 from inversescope_nb.widgets import InverseScopeWidget, SiteSweep
 from inversescope_nb.widgets.map_values import map_choices, map_values
@@ -84,6 +85,24 @@ def test_a_click_on_a_cell_or_a_line_names_its_site():
     assert sweep.came_from == "blocks.0.hook_resid_post"
     assert ask(sweep, "back")["kind"] == "result"
     assert (sweep.site, sweep.came_from, chosen[-1]) == ("blocks.0.hook_resid_post", "", "blocks.0.hook_resid_post")
+
+
+def test_a_site_that_is_chosen_while_heat_maps_are_drawn_is_the_framed_one(monkeypatch):
+    first, second = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
+    real = charts.consistency_chart
+    sweep = SiteSweep()
+    sweep.site = second
+    wanted = iter((first, second))
+
+    def slowly(*args, **kwargs):
+        sweep.site = next(wanted)  # as another thread does
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(charts, "consistency_chart", slowly)
+    for site in (first, second):
+        sweep.show(frame(2, ["resid_post"], ["subject"]))
+        assert sweep.error is None
+        assert sweep.chart._params == {"chosen": site}
 
 
 def test_the_site_that_is_framed_changes_without_drawing_anew():

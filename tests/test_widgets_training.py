@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import tiny_model, word_tokenizer
-from test_widgets import OTHER, PROMPT, TEXTS, _no_real_cache, ask, prompts, settle  # noqa: F401
+from test_widgets import OTHER, PROMPT, SITE, TEXTS, _no_real_cache, ask, prompts, settle  # noqa: F401
 
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
@@ -105,6 +105,31 @@ def test_what_the_model_writes_itself_stays_p_when_the_generator_is_found_again(
     assert again.error is None
     assert again.inversion.prior_is_exact
     assert again.panel.chance_note == ""
+    names = {"lm": lm}
+    exec("\n".join(line for line in again.code.split("\n") if not line.startswith("lm =")), names)
+    assert names["inv"].prior_is_exact
+    assert [list(ids) for ids in names["inv"].samples] == [list(ids) for ids in again.inversion.samples]
+    assert names["inv"].weight == pytest.approx(again.inversion.weight)
+
+
+def test_a_generator_of_an_earlier_training_is_read_by_the_worker_not_by_a_handler(make, lm, prompts, tmp_path):
+    first = make()
+    ask(first, "train", first.sent)
+    settle(first, 120)
+    place = tmp_path / "kept"
+    again = InverseScopeWidget(
+        lm, prompt=PROMPT, site=SITE, n=8, bandwidth=1.0, prompts=prompts, training=first._backend.trainings.config,
+        run_dir=place,
+    )  # fmt: skip
+    assert again._backend.shelf.at_hand(OTHER) is None
+    assert again._backend.shelf.has(OTHER)
+    with again._backend.shelf._reading:  # as while it is read: who asks for it waits
+        again.site = OTHER
+        assert "isn.baselines.neighbours" in again.code
+    settle(again, 60)
+    assert str(again.inversion.site) == OTHER
+    assert again.code.count("isn.invert(") == 1
+    again.close()
 
 
 def test_stop_keeps_a_real_training_which_goes_on_from_there(make, lm):

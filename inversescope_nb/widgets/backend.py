@@ -146,13 +146,13 @@ class Backend:
         }
 
     def bandwidths(self, site: str) -> tuple[float, float]:
-        """The bandwidths that there are at a site: those its generator was trained at."""
-        generator = self.shelf.find(site)
+        """The bandwidths that there are at a site: those its generator was trained at, once it was read."""
+        generator = self.shelf.at_hand(site)
         return BANDWIDTHS if generator is None else generator.config.bandwidths
 
     def bound(self, site: str, bandwidth: float) -> dict[str, float]:
         """Bits that an activation of a site can say on average at most; empty where there is no generator to know."""
-        generator = self.shelf.find(site)
+        generator = self.shelf.at_hand(site)
         if generator is None:
             return {}
         return {"bandwidth": bandwidth, "bits": generator.statistics(site).channel_bits_bound(bandwidth)}

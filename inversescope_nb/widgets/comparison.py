@@ -40,6 +40,7 @@ class Comparison(MessageWidget):
     """
 
     _esm = STATIC / "comparison.js"
+    _sent_last = ("words", "pages")
 
     words = t.Dict().tag(sync=True)
     """The sentences, the tokens side by side, and the points of the picture; empty while nothing is compared."""
@@ -129,7 +130,7 @@ class Comparison(MessageWidget):
 
     def _done(self, job: Job) -> None:
         if not job.superseded:
-            self.status = dict(IDLE)
+            self._rest()
             if job.error is not None:
                 self.fail(job.error)
 
@@ -152,8 +153,7 @@ class Comparison(MessageWidget):
 
     @handles("stop")
     def _stop(self) -> None:
-        if self.worker.stop() and self.status["running"]:
-            self.status = {**self.status, "stopping": True}
+        self._stopping(self.worker.stop())
 
     @handles("close comparison")
     def _close(self) -> None:

@@ -219,7 +219,9 @@ class ConsistencyPanel(PanelJobs):
             }
             key = (_place(inversion), feature)
             kept = [(old, found) for old, found in kept if old != key]
-            kept.append((key, as_json({"name": feature.name, "where": where_of(inversion), **place_of(inversion), **rate})))
+            kept.append(
+                (key, as_json({"name": feature.name, "where": where_of(inversion), **place_of(inversion), **rate}))
+            )
         self._measured_for = dict(kept[-KEPT:])
         self.measured = [*self._measured_for.values()][::-1]
         self._refresh()  # also where something else is picked by now: then the rows stay as they are
@@ -244,6 +246,7 @@ class ConsistencyPanel(PanelJobs):
             with self._rows_turn:
                 if shown is self._inversion and [row["name"] for row in rows] == list(self._hypotheses):
                     self.rows = rows
+                    self._rewrite()  # where no row is another, the prompt or the number of samples may be
                     return
             # something else was picked, added or removed while these were computed: once more
 
@@ -287,7 +290,7 @@ class ConsistencyPanel(PanelJobs):
 
     @t.observe("rows", "measured", "curves", "proposals", "where")
     @guarded
-    def _rewrite(self, _change: dict[str, Any]) -> None:
+    def _rewrite(self, _change: dict[str, Any] | None = None) -> None:
         shown = self._inversion
         self.code = self._write_code(self, shown) if self._write_code and shown is not None else ""
 
@@ -299,6 +302,12 @@ class ConsistencyPanel(PanelJobs):
         from ..export import panel_fragment
 
         return panel_fragment(self)
+
+    def close(self) -> None:
+        """Stop what runs, and take the widget and its chart off the page."""
+        if self.chart is not None:
+            self.chart.close()
+        super().close()
 
     @handles("add")
     def _add(self, kind: str, name: str = "", value: str = "", position: int = -1) -> Job:

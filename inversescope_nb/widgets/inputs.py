@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -97,6 +98,23 @@ class Inputs:
             return 'prompts = isn.tasks.get_prompts("all_tasks")'
         return f"prompts = isn.PromptDistribution.from_model(lm, max_tokens={self._max_tokens})"
 
+    def live_code(self, prompts: PromptDistribution) -> str:
+        """The Python that makes a P(X) which a generator's file does not hold; empty where it does, or never did."""
+        from ..model_prompts import ModelPrompts
+        from ..prompts import PromptDistribution
+
+        if isinstance(prompts, ModelPrompts):
+            return f"isn.PromptDistribution.from_model(lm, max_tokens={prompts.max_tokens})"
+        if type(prompts) is PromptDistribution:  # of a generator that came from a file
+            return ""
+        try:
+            prompts.to_spec()
+        except NotEnumerable:
+            pass
+        else:
+            return ""
+        return 'isn.PromptDistribution.from_texts(["..."])  # put the P(X) of the widget here'
+
     def examples(self, generator: Generator | None) -> dict[str, list[Prompt]]:
         """Prompts to begin with, label -> some: of each part of P(X), as far as it can be drawn from; else of each
         packaged task that this tokenizer can write."""
@@ -140,15 +158,17 @@ class Inputs:
         task = self._task_of(text)
         return [] if task is None else [feature for feature in task[1] if feature(text) is not None]
 
-    def prior(self, prompts: PromptDistribution, generator: Generator | None) -> Prior:
-        """Inputs drawn from P(X), for chance levels.
+    def prior(
+        self, prompts: PromptDistribution, generator: Generator | None, cancel: threading.Event | None = None
+    ) -> Prior:
+        """Inputs drawn from P(X), for chance levels; drawn once, which may take long where a model writes them.
 
         A P(X) that cannot be rebuilt from its run card (templates with functions in them) is stood in for
         by the generator's own prior, and the note says so.
         """
         if id(prompts) not in self._prior:
             try:
-                drawn, note = prompts.draw(PRIOR_DRAWS, self.lm, seed=0), ""
+                drawn, note = prompts.draw(PRIOR_DRAWS, self.lm, seed=0, cancel=cancel), ""
             except NotEnumerable:
                 if generator is None:
                     raise

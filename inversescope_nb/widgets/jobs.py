@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import re
 import threading
 import time
 import weakref
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _IDLE_S = 20.0  # an idle thread ends by itself; the next job starts a new one
 _REPORT_EVERY_S = 0.1
+_NUMBER = re.compile(r"[\d.]+")
 _EXIT_S = 10.0  # how long all threads together may hold up the interpreter's exit
 
 
@@ -113,8 +115,9 @@ class Job:
     def report(self, done: int, total: int, message: str = "") -> None:
         """Progress, in the shape of ``on_progress(done, total, message)``; passed on at most ten times a second."""
         now = time.monotonic()
-        if (message, total) != self._phase:  # another phase has another speed
-            self._phase, self._started = (message, total), now
+        phase = (_NUMBER.sub("", message), total)  # "loss 2.31" and "loss 2.29" are one
+        if phase != self._phase:  # another phase has another speed
+            self._phase, self._started = phase, now
         at_end = total > 0 and done >= total
         if now - self._last_report < _REPORT_EVERY_S and not at_end:
             return

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from pathlib import Path
@@ -144,11 +145,14 @@ class MessageWidget(Pictured):
     _css = STATIC / "isn.css"
     error = t.Dict(default_value=None, allow_none=True).tag(sync=True)
     """The error now shown, ``{type, message, hint}``, or None."""
+    _sent_last: tuple[str, ...] = ()
+    """Traits that are drawn by others, in this order: marimo takes them one by one as they come."""
     _worker: Worker | None = None  # here, since a widget that could not be made is closed as well
     _shares_worker = False
 
     def __init__(self, **traits: Any) -> None:
         self.last_error: BaseException | None = None
+        self._status_turn = threading.RLock()
         self._error_callbacks = Callbacks(self)
         self._asked_for: dict[Any, Job] = {}
         names = (name for name in dir(type(self)) if not name.startswith("__"))
@@ -219,6 +223,23 @@ class MessageWidget(Pictured):
     def _ping(self) -> bool:
         return True  # there is a kernel, and it listens
 
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """As ipywidgets, in an order: what is drawn by other traits comes behind them."""
+        state = super().get_state(key, drop_defaults)
+        order = {name: place for place, name in enumerate(self._sent_last, 1)}
+        return dict(sorted(state.items(), key=lambda item: order.get(item[0], 0)))
+
+    def _rest(self) -> None:
+        """Nothing runs any more, in widgets that have a ``status``."""
+        with self._status_turn:
+            self.status = dict(IDLE)
+
+    def _stopping(self, stopped: bool) -> None:
+        """What runs was asked to stop, if it still runs."""
+        with self._status_turn:
+            if stopped and self.status["running"]:
+                self.status = {**self.status, "stopping": True}
+
     def close(self) -> None:
         """Stop what runs, and take the widget off the page."""
         if self._worker is not None and not self._shares_worker:
@@ -238,7 +259,7 @@ class MessageWidget(Pictured):
             return
         if content.get("kind") == "fault":
             logger.error("the front end failed: %s\n%s", content.get("message"), content.get("stack"))
-            self.last_error = InverseScopeError(str(content.get("message")))
+            self._tell(InverseScopeError(str(content.get("message"))))
         elif content.get("kind") == "cancel":
             job = self._asked_for.get(content.get("id"))
             if job is not None:

@@ -68,7 +68,7 @@ class PanelJobs(MessageWidget):
             with self._rows_turn:
                 self._behind_now.discard(job)
                 if not self._behind_now:
-                    self.status = dict(IDLE)
+                    self._rest()
             if isinstance(job.error, Cancelled) and not job.superseded:
                 self.stopped = f"Stopped while {words}: nothing of it is kept."
             if job.error is not None:
@@ -187,9 +187,7 @@ class PanelJobs(MessageWidget):
     @handles("stop")
     def stop(self) -> None:
         """Stop what runs behind: a measurement, proposals, rates across bandwidths."""
-        stopped = [self.behind.stop(kind) for kind in BEHIND]
-        if any(stopped) and self.status["running"]:
-            self.status = {**self.status, "stopping": True}
+        self._stopping(any([self.behind.stop(kind) for kind in BEHIND]))
 
 
 def _input_of(inversion: Inversion | Neighbours) -> tuple[Any, ...]:

@@ -131,12 +131,16 @@ class PickJobs(MessageWidget):
 
     def _invert(self, job: Job, asked: Asked) -> None:
         prompt, position, site, bandwidth, n = asked
+        read = self._backend.shelf.at_hand(site)
         generator = self._backend.shelf.find(site)
         if generator is None:
             self._offer(job, prompt, site)
             return
+        if read is None:
+            self._refresh_site()  # now its bandwidths are known, and may not be those of the pick
+            self.shading.refresh()
         self.offer = None
-        self._reweigh(asked, generator)
+        self._reweigh(asked, generator, job)
         inversion = self.pinning.find(asked, generator)
         if inversion is None:
             started = perf_counter()
@@ -147,20 +151,19 @@ class PickJobs(MessageWidget):
         bits = self._backend.token_bits(generator, prompt, site=site, position=position, bandwidth=bandwidth, job=job)
         if job.cancel.is_set():
             raise Cancelled
-        self._show(asked, inversion, generator.prompts, generator)
+        self._show(asked, inversion, generator.prompts, generator, job)
         if asked == self._now():
             self.shading.of_pick(bits, self.gallery.summary["info_max"] / math.log(2))  # one quantity, one scale
         self._inversions(inversion)
 
-    def _reweigh(self, asked: Asked, generator: Generator) -> None:
+    def _reweigh(self, asked: Asked, generator: Generator, job: Job) -> None:
         """Where only the bandwidth is another, the samples that are there are weighed anew, until new ones come."""
         shown, inversion = self._shown, self._inversion
         if shown is None or shown == asked or shown._replace(bandwidth=asked.bandwidth) != asked:
             return
         if hasattr(inversion, "reweight"):  # not neighbours
-            self._show(
-                asked, self._backend.reweighed(inversion, generator, asked.bandwidth), generator.prompts, generator
-            )
+            reweighed = self._backend.reweighed(inversion, generator, asked.bandwidth)
+            self._show(asked, reweighed, generator.prompts, generator, job)
 
     def _show(
         self,
@@ -168,14 +171,17 @@ class PickJobs(MessageWidget):
         inversion: Inversion | Neighbours,
         prompts: PromptDistribution,
         generator: Generator | None,
+        job: Job,
     ) -> None:
+        # What may take long comes first: until all of it is there, what was shown before is shown, and said to be old.
+        prior = self._backend.inputs.prior(prompts, generator, job.cancel)
+        pick = InputText.from_ids(inversion.prompt_ids, self.lm)
+        features = self._backend.inputs.features_for(pick)
         self._inversion, self._shown = inversion, asked
         self.gallery.show(inversion)
         self.wider = None if generator is None else self._wider(inversion)
         self.pinning.offer(asked, inversion, generator)
         self._refresh_stale()
-        pick = InputText.from_ids(inversion.prompt_ids, self.lm)
-        features = self._backend.inputs.features_for(pick)
         self.panel.offer(features)
         self.sweep.offer(
             inversion if generator else None,
@@ -183,7 +189,6 @@ class PickJobs(MessageWidget):
             features,
             seconds=median(self._paces) * SWEEP_SAMPLES if len(self._paces) > 1 else None,  # the first one is slow
         )
-        prior = self._backend.inputs.prior(prompts, generator)
         self.panel.show(inversion, pick=pick, prior=prior.texts, chance_note=prior.note)
         self._refresh_picture()
         if not self._warm:  # the first chart would wait seconds for altair
@@ -278,7 +283,7 @@ class PickJobs(MessageWidget):
             found = self._backend.neighbours(
                 asked.prompt, site=asked.site, position=asked.position, bandwidth=asked.bandwidth, job=job
             )
-            self._show(asked, found, self._backend.inputs.prompts_for(asked.prompt), None)
+            self._show(asked, found, self._backend.inputs.prompts_for(asked.prompt), None, job)
             self._inversions(found)
 
         self._submit("invert", work, "searching")

@@ -37,7 +37,8 @@ class SampleGallery(MessageWidget):
             ``"auto"``: aligned where the picked input is short.
         read: ``read(inversion, token_ids, job)`` -> the distance at each token of an input, should the activation be
             read there; what is shown of an input that is opened. Without it that line is not there.
-        label: ``label(input)`` -> what hypotheses say of an input, ``{name, label, picked, agrees}`` each; shown with it.
+        label: ``label(input)`` -> what hypotheses say of an input, ``{name, label, picked, agrees}`` each; stands in
+            an input that is opened.
         worker: the thread on which that is computed.
 
     Raises:
@@ -45,6 +46,7 @@ class SampleGallery(MessageWidget):
     """
 
     _esm = STATIC / "sample_gallery.js"
+    _sent_last = ("summary", "first_page")
 
     summary = t.Dict().tag(sync=True)
     first_page = t.Dict(default_value=None, allow_none=True).tag(sync=True)
@@ -122,11 +124,6 @@ class SampleGallery(MessageWidget):
             self.can_read = self._read is not None and hasattr(inversion, "proposal_bandwidth")  # not neighbours
             self.first_page = page
         self._refresh_picture()
-
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """As ipywidgets, `first_page` last: marimo takes traits one by one, and rows are drawn by their summary."""
-        state = super().get_state(key, drop_defaults)
-        return dict(sorted(state.items(), key=lambda item: (item[0] == "first_page", item[0] == "summary")))
 
     def _picture(self) -> str:
         from ..export import gallery_fragment

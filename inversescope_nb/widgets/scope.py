@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..baselines import Neighbours
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
-    from ..prompts import PromptDistribution
+    from ..prompts import Prompt, PromptDistribution
 
 
 class InverseScopeWidget(PickJobs):
@@ -133,6 +133,13 @@ class InverseScopeWidget(PickJobs):
             prompt = first.text
             position = backend.inputs.position_of(first, generator) if position == -1 else position
         super().__init__(backend, prompt=prompt, site=site, bandwidth=bandwidth, n=n, model_name=backend.name)
+        try:
+            self._make_parts(backend, prompt, position, examples)
+        except BaseException:
+            self.close()  # else ipywidgets would keep it, and with it the model
+            raise
+
+    def _make_parts(self, backend: Backend, prompt: str, position: int, examples: dict[str, list[Prompt]]) -> None:
         self._picks = Callbacks(self)
         texts = {label: [example.text for example in each] for label, each in examples.items()}
         self.picker = TokenPicker(prompt, tokenize=backend.tokens_of, position=position, examples=texts)
@@ -183,8 +190,7 @@ class InverseScopeWidget(PickJobs):
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:
-        self.last_error = error
-        self._error_callbacks(error)
+        self._tell(error)
 
     # -- for Python ----------------------------------------------------------------------------
 
@@ -232,8 +238,7 @@ class InverseScopeWidget(PickJobs):
 
     def close(self) -> None:
         """Stop what runs, and take the widget and its parts off the page."""
-        chart = None if self.panel is None else self.panel.chart
-        for part in (self.picker, self.gallery, self.panel, chart, self.sweep, self.pins, self.comparison):
+        for part in (self.picker, self.gallery, self.panel, self.sweep, self.pins, self.comparison):
             if part is not None:
                 part.close()
         super().close()
@@ -360,7 +365,7 @@ class InverseScopeWidget(PickJobs):
     @handles("begin")
     def _begin(self) -> None:
         """The first view of the widget is on the page: what is picked is inverted, if that takes no training."""
-        if self._inversion is None and not self._live and self.generator is not None:
+        if self._inversion is None and not self._live and self._backend.shelf.has(self.site):
             self.invert()
 
     @handles("invert")

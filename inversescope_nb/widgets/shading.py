@@ -40,7 +40,8 @@ class Shading:
 
     def offer(self) -> None:
         """Say what can be chosen at the site now picked, and why what cannot."""
-        site, generator = self._scope.site, self._scope.generator
+        site = self._scope.site
+        generator = self._backend.shelf.at_hand(site)
         first = {"name": PICKED, "label": "what the picked activation says", "why_not": None}
         others = [
             {"name": q.name, "label": q.label, "why_not": why_not(q.name, self._backend.lm, site, generator)}
@@ -70,8 +71,9 @@ class Shading:
             self._show_pick()
             return
         scope = self._scope
-        asked = (scope.prompt, scope.site, scope.bandwidth, scope.generator)
-        if why_not(quantity, self._backend.lm, scope.site, scope.generator):
+        generator = self._backend.shelf.at_hand(scope.site)
+        asked = (scope.prompt, scope.site, scope.bandwidth, generator)
+        if why_not(quantity, self._backend.lm, scope.site, generator):
             self._picker.shade(None)
             return
         label = QUANTITIES[quantity].label

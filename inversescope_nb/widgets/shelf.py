@@ -53,12 +53,20 @@ class Shelf:
         """All sites that one of them inverts."""
         return {site for generator in self._generators for site in generator.sites} | set(self._kept)
 
+    def has(self, site: str) -> bool:
+        """Whether one inverts this site, as far as is known without reading it."""
+        return site in self.sites
+
+    def at_hand(self, site: str) -> Generator | None:
+        """The first that inverts this site, of those that have been read: at once, whatever else runs."""
+        return next((g for g in list(self._generators) if site in g.sites), None)
+
     def find(self, site: str) -> Generator | None:
-        """The first that inverts this site."""
+        """The first that inverts this site; reads it where that was not done yet, which may wait for the model."""
         with self._reading:
-            if site in self._kept and not any(site in g.sites for g in self._generators):
+            if site in self._kept and self.at_hand(site) is None:
                 self._fetch(*self._kept.pop(site))
-            return next((g for g in self._generators if site in g.sites), None)
+            return self.at_hand(site)
 
     def add(self, generator: Generator, origin: Path | None = None) -> None:
         """Put one in front."""

@@ -132,9 +132,9 @@ class SiteSweep(SweepJobs):
     @guarded
     def _mark(self, _change: dict[str, Any]) -> None:
         self.came_from = ""
-        if self._frame is None:
-            return
         chart = self.chart
+        if self._frame is None or chart is None:  # it is being drawn for the first time
+            return
         if "chosen" in chart.params.trait_names():  # a chart that is a sentence has no cells
             chart.params.chosen = self.site
         if self._clicked_cell()[0] != self.site:  # else the same cell, clicked again, would be no change
@@ -144,7 +144,10 @@ class SiteSweep(SweepJobs):
         """The heat maps, the site that is chosen framed."""
         from ..charts import consistency_chart
 
-        self._draw_with(consistency_chart(self._frame, heatmap=True, select=True, chosen=self.site))
+        chosen = self.site
+        self._draw_with(consistency_chart(self._frame, heatmap=True, select=True, chosen=chosen))
+        if chosen != self.site and "chosen" in self.chart.params.trait_names():  # another was, while it was drawn
+            self.chart.params.chosen = self.site
 
     def _draw_with(self, chart: alt.TopLevelMixin | None) -> None:
         from .chart import Chart

@@ -29,11 +29,11 @@ _SHOWN = ["feature", "fcr", "fcr_low", "fcr_high", "fcr_plain"]
 
 def python_code(backend: Backend, prompt: str, site: str, position: int, bandwidth: float, n: int) -> str:
     """A few lines that reproduce the gallery from the same arguments."""
-    generator = backend.shelf.find(site)
+    generator = backend.shelf.at_hand(site)
     where = f"site={site!r}, position={position}, bandwidth={bandwidth:g}"
     lines = ["import inversescope_nb as isn", "", _model(backend)]
     if generator is not None:
-        lines += [_generator(backend, generator), f"inv = isn.invert(lm, gen, {prompt!r}, {where}, n={n})"]
+        lines += [*_generator(backend, generator), f"inv = isn.invert(lm, gen, {prompt!r}, {where}, n={n})"]
         return "\n".join([*lines, "print(inv.summary())", 'inv.to_frame().sort_values("d")'])
     lines += [
         backend.inputs.prompts_code(prompt),
@@ -46,10 +46,10 @@ def python_code(backend: Backend, prompt: str, site: str, position: int, bandwid
 
 def comparison_code(backend: Backend, first: Pin, second: Pin) -> str:
     """Some lines that reproduce a comparison."""
-    lines = ["import inversescope_nb as isn", "", _model(backend), _generator(backend, first.generator)]
+    lines = ["import inversescope_nb as isn", "", _model(backend), *_generator(backend, first.generator)]
     more, gens = "", ("gen", "gen")
     if second.generator is not first.generator:
-        lines.append(f"second_{_generator(backend, second.generator)}")
+        lines += _generator(backend, second.generator, "second_gen")
         more, gens = ", second_gen=second_gen", ("gen", "second_gen")
     for name, pin, gen in zip(("first", "second"), (first, second), gens, strict=True):
         asked = pin.asked
@@ -61,7 +61,7 @@ def comparison_code(backend: Backend, first: Pin, second: Pin) -> str:
 
 def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversion: Inversion | Neighbours) -> str:
     """The lines that give what the consistency panel shows: the rates, and what else was asked for there."""
-    generator = backend.shelf.find(asked.site)
+    generator = backend.shelf.at_hand(asked.site)
     pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
     lines = python_code(backend, asked.prompt, asked.site, asked.position, asked.bandwidth, asked.n).split("\n")
     lines = [line for line in lines if ".to_frame()" not in line and not line.startswith(("#", "print"))]
@@ -95,14 +95,14 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
 
 def sweep_code(backend: Backend, features: Sequence[Feature], inversion: Inversion, n_targets: int) -> str:
     """The lines that give a sweep: its frame, and the heat maps."""
-    generator = backend.shelf.find(str(inversion.site))
+    generator = backend.shelf.at_hand(str(inversion.site))
     pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
     how = f"bandwidth={inversion.bandwidth:g}, n_samples={SWEEP_SAMPLES}, prior_texts=prior"
     lines = [
         "import inversescope_nb as isn",
         "",
         _model(backend),
-        _generator(backend, generator),
+        *_generator(backend, generator),
         f"picked = {[int(i) for i in inversion.prompt_ids]}  # {str(inversion.text)!r}",
         *backend.inputs.prior_code(generator),
         *backend.inputs.targets_code(pick, generator, ids="picked"),
@@ -134,13 +134,18 @@ def _model(backend: Backend) -> str:
     return f'lm = isn.load_model("{_YOURS}/model")  # or the (model, tokenizer) that the widget was given'
 
 
-def _generator(backend: Backend, generator: Generator) -> str:
-    """The line that loads the generator."""
+def _generator(backend: Backend, generator: Generator, name: str = "gen") -> list[str]:
+    """The lines that load the generator, with its P(X) where its file does not hold that."""
+    prompts = backend.inputs.live_code(generator.prompts)
+    return [f"{name} = {_loaded(backend, generator)}", *([f"{name}.prompts = {prompts}"] if prompts else [])]
+
+
+def _loaded(backend: Backend, generator: Generator) -> str:
     load, target = ("isn.Generator.from_pretrained", ", target=lm") if generator.shares_target else (
         "isn.load_generator", "")  # fmt: skip
     if backend.shelf.is_packaged(generator):
-        return "gen = isn.load_generator()"
+        return "isn.load_generator()"
     origin = backend.shelf.origin(generator)
     if origin is not None:
-        return f"gen = {load}({str(origin)!r}{target})"
-    return f'gen = {load}("{_YOURS}/generator"{target})  # saved with generator.save_pretrained(...)'
+        return f"{load}({str(origin)!r}{target})"
+    return f'{load}("{_YOURS}/generator"{target})  # saved with generator.save_pretrained(...)'

@@ -245,7 +245,7 @@ class SweepJobs(MessageWidget):
         except Exception as error:
             self.fail(error)
         finally:
-            self.status = dict(IDLE)
+            self._rest()
 
     def _show_found(self, frame: pd.DataFrame, wanted: Wanted, *, part: bool = False) -> None:
         inversion = wanted.inversion
@@ -300,5 +300,4 @@ class SweepJobs(MessageWidget):
     @handles("stop")
     def stop(self) -> None:
         """Stop the sweep."""
-        if self.worker.stop("sweep") and self.status["running"]:
-            self.status = {**self.status, "stopping": True}
+        self._stopping(self.worker.stop("sweep"))

@@ -77,6 +77,7 @@ class TokenPicker(MessageWidget):
         self.visible: tuple[int, int] | None = None
         """The tokens that are on the screen, of a long prompt: the first, and the one behind the last."""
         start = list(tokens) if tokens is not None else (list(tokenize(text)) if tokenize and text else [])
+        _check_position(position, len(start))  # before there is a widget, which ipywidgets would keep
         super().__init__(
             text=text,
             tokens=start,
@@ -90,12 +91,7 @@ class TokenPicker(MessageWidget):
 
     def check_position(self, position: int) -> None:
         """Raises `InvalidArgument` for a position outside the tokens."""
-        n = len(self.tokens)
-        if n and not -n <= position < n:
-            raise InvalidArgument(
-                f"position {position} is outside the prompt of {n} tokens",
-                hint=f"allowed: {-n} to {n - 1}; negative positions count from the end",
-            )
+        _check_position(position, len(self.tokens))
 
     @property
     def accepted(self) -> str:
@@ -234,7 +230,8 @@ class TokenPicker(MessageWidget):
         before, at = self.tokens, self.index
         edited = len(tokens) == len(before) or tokens[at : at + 1] == before[at : at + 1]
         with self.hold_sync():
-            self.values = None
+            if tokens != before:
+                self.values = None
             self.tokens = tokens
             if self.position >= 0 and not (edited and at < len(tokens)):
                 self.position = -1  # another prompt: its end, not the place where the old one was picked
@@ -287,6 +284,14 @@ class TokenPicker(MessageWidget):
         self.position = int(position)
         assert self._picks is not None
         self._picks(self.index)
+
+
+def _check_position(position: int, n: int) -> None:
+    if n and not -n <= position < n:
+        raise InvalidArgument(
+            f"position {position} is outside the prompt of {n} tokens",
+            hint=f"allowed: {-n} to {n - 1}; negative positions count from the end",
+        )
 
 
 def _listed(examples: Sequence[str] | Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]:

@@ -103,8 +103,12 @@ class Trainings:
                 f"a training cannot be kept in {folder}: {error.strerror}",
                 hint="give another place: InverseScopeWidget(..., run_dir=...)",
             ) from error
+
+        def report(done: int, total: int, message: str) -> None:
+            job.report(done, total, message.partition(",")[0])  # the time left is the job's to say
+
         generator = train_generator(
-            self.lm, [site], prompts, config=self.config, run_dir=folder, on_progress=job.report, cancel=job.cancel
+            self.lm, [site], prompts, config=self.config, run_dir=folder, on_progress=report, cancel=job.cancel
         )
         generator.save_pretrained(folder / "generator")
         (folder / CHECKPOINT).unlink(missing_ok=True)  # several times as large, and of no further use
