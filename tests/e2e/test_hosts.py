@@ -60,7 +60,7 @@ def page() -> Iterator[Page]:
 
 
 def use(page: Page) -> None:
-    """Waits for the widget and its parts, picks another token, and waits for the inputs there."""
+    """Waits for the widget and its parts, picks other tokens, compares what is found, tests a hypothesis."""
     page.wait_for_selector(ROWS)
     for part in ("picker", "gallery", "panel"):
         assert page.locator(f"{SCOPE} .isn-child .isn-{part}").count() == 1
@@ -70,6 +70,8 @@ def use(page: Page) -> None:
     before = gallery.get_attribute("data-isn-revision")
     shown = page.locator(f"{ROWS} .isn-sample-text")
     first = shown.all_inner_texts()
+    page.get_by_text("Pin to compare").click()
+    page.locator(f"{SCOPE} .isn-pin-go[aria-current=true]").wait_for()
     tokens.nth(4).click()
     page.wait_for_selector(f"{SCOPE}:not([data-isn-stale]) .isn-gallery:not([data-isn-revision='{before}'])")
     assert tokens.nth(4).get_attribute("aria-pressed") == "true"
@@ -77,12 +79,31 @@ def use(page: Page) -> None:
     assert shown.all_inner_texts() != first
     heads = page.locator(f"{SCOPE} .isn-sample-head .isn-slot-token").all_inner_texts()
     assert [text.strip() for text in heads] == tokens.all_inner_texts()[:5]
+    for last in (4, 6):  # the second comparison takes the first one's place, trait by trait in marimo
+        compare(page, last)
     page.locator(f"{SCOPE} .isn-add select").select_option("=contains")
     page.locator(f"{SCOPE} .isn-add input[type=text]").fill("+")
     page.get_by_text("Test it").click()
     page.wait_for_selector(f"{SCOPE} .isn-panel .isn-child .isn-vega svg")  # a widget in a widget in a widget
     assert page.locator(".isn-error:visible, .isn-no-kernel:visible").count() == 0
     assert standing_out(page, SCOPE) == []
+
+
+def compare(page: Page, last: int) -> None:
+    """Picks a token, compares with the pin, and looks whether all that is shown of the second side is of that token."""
+    tokens = page.locator(f"{SCOPE} button.isn-token")
+    tokens.nth(last).click()
+    page.wait_for_selector(f"{SCOPE}:not([data-isn-stale])")
+    comparison = page.locator(f"{SCOPE} .isn-comparison")
+    before = comparison.get_attribute("data-isn-revision")
+    page.locator(f"{SCOPE} .isn-pin-compare").click()
+    page.wait_for_selector(f"{SCOPE} .isn-comparison[data-isn-revision]:not([data-isn-revision='{before}'])")
+    sides = page.locator(f"{SCOPE} .isn-compared")
+    expected = tokens.all_inner_texts()
+    for side, n in ((0, len(expected)), (1, last + 1)):
+        heads = sides.nth(side).locator(".isn-sample-head .isn-slot-token").all_inner_texts()
+        assert [text.strip() for text in heads] == expected[:n]
+        assert sides.nth(side).locator(".isn-sample:not(.isn-sample-head)").count() > 0
 
 
 def test_jupyter_notebook_shows_the_widget(folder: Path, tmp_path: Path, page: Page):
