@@ -7,10 +7,14 @@ tokens as the longest sample had, and their ratio. Run it alone on the machine: 
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 
+import altair as alt
+import pandas as pd
 import torch
+from _results import name_argument, write
 from transformers import GenerationConfig
 
 import inversescope_nb as isn
@@ -30,7 +34,11 @@ def median_seconds(work) -> float:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints the table, and writes it and a picture of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    name_argument(parser, "invert")
+    args = parser.parse_args()
+    rows = []
     lm, gen = isn.load_model(), isn.load_generator()
     print(f"{lm.name}, {SITE}, bandwidth {BANDWIDTH}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'n':>6} {'invert s':>10} {'generate s':>11} {'ratio':>7}")
@@ -48,6 +56,10 @@ def main() -> None:
             )
         )
         print(f"{n:>6} {whole:>10.3f} {bare:>11.3f} {whole / bare:>7.2f}")
+        rows += [{"n": n, "what": "invert", "seconds": whole}, {"n": n, "what": "generate", "seconds": bare}]
+    frame = pd.DataFrame(rows)
+    bars = alt.Chart(frame).mark_bar().encode(x="seconds:Q", y="what:N", row=alt.Row("n:O", title="samples"))
+    write(args.name, {"rows": frame}, bars, arguments=vars(args), target=lm.name, runs=RUNS)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,15 @@ class ActivationTable:
     ) -> ExactPosterior:
         """The posterior around any point in standardised units (a noised activation, say)."""
         bandwidth = check_bandwidth(bandwidth, (1e-6, 1e6))
-        d = torch.cat([distance(block, centre) for block in self.u.split(ROWS)]).double().numpy()
-        return self._posterior(d, centre, bandwidth, picked)
+        there = centre.to(self._device)
+        blocks = [distance(block.to(self._device), there).cpu() for block in self.u.split(ROWS)]
+        return self._posterior(torch.cat(blocks).double().numpy(), centre, bandwidth, picked)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where distances are computed: where the target runs, but for devices that cannot count in float64."""
+        device = self.lm.device
+        return torch.device("cpu") if device.type == "mps" else device
 
     def posteriors(self, centres: Float[Tensor, "m d"], bandwidth: float) -> Iterator[ExactPosterior]:
         """The posteriors around many points, one after the other, at a fraction of their cost one by one.
@@ -73,7 +80,7 @@ class ActivationTable:
         Runs where the target does; of all distances only those of a few points are in memory at a time.
         """
         bandwidth = check_bandwidth(bandwidth, (1e-6, 1e6))
-        device, width = self.lm.device, self.u.shape[1]
+        device, width = self._device, self.u.shape[1]
         for some in centres.split(max(1, _DISTANCES // len(self.u))):
             wanted = some.to(device, torch.float64)
             squares = torch.empty(len(some), len(self.u), dtype=torch.float64)

