@@ -124,12 +124,13 @@ def tested(nulls: pd.DataFrame) -> pd.DataFrame:
 
 def picture(frame: pd.DataFrame) -> alt.TopLevelMixin:
     """Measured rates over exact ones."""
+    targets = len(frame[["target", "rotated"]].drop_duplicates())
     dots = alt.Chart(frame).mark_point(filled=True, opacity=0.6).encode(
         x=alt.X("exact:Q", title="exact consistency rate"), y=alt.Y("fcr:Q", title="measured"),
         color=alt.Color("held:N", title="held by the site"), shape=alt.Shape("rotated:N"),
     )  # fmt: skip
     line = alt.Chart(pd.DataFrame({"exact": [0, 1], "fcr": [0, 1]})).mark_line(color="grey").encode(x="exact", y="fcr")
-    return (line + dots).properties(width=320, height=320, title="24 targets whose answer is known")
+    return (line + dots).properties(width=320, height=320, title=f"{targets} targets whose answer is known")
 
 
 def main() -> None:

@@ -242,9 +242,12 @@ _ATTN, _HEAD = "blocks.0.hook_attn_out", "blocks.0.attn.hook_z.0"
 
 def copying_target(
     name: str, n_slots: int, n_labels: int, copies: list[Copy], bandwidths: tuple[float, ...], rotation: int | None,
-    *, twins: int = 1, site: str = _ATTN,
+    *, twins: int = 1, site: str = _ATTN, asked: bool = True,
 ) -> Known:  # fmt: skip
-    """A target whose heads copy some of the slots: each held at its share of the squares of the amplitudes."""
+    """A target whose heads copy some of the slots: each held at its share of the squares of the amplitudes.
+
+    ``asked``: whether what it holds is among the features; else it holds something, and none of them.
+    """
     seen = copies[:1] if ".hook_z." in site else copies
     total = sum(c.amplitude**2 for c in seen)
     shares = {c.position: c.amplitude**2 / total for c in seen}
@@ -254,7 +257,8 @@ def copying_target(
     absent = {label(p): (lambda e: 1 / n_labels) for p in range(n_slots) if p not in shares}
     lm = copying_model(n_slots, n_labels, copies, twins=twins, rotation=rotation)
     return Known(
-        name, lm, prompts(n_slots, n_labels, twins=twins), site, held | absent, frozenset(f.name for f in absent),
+        name, lm, prompts(n_slots, n_labels, twins=twins), site, (held if asked else {}) | absent,
+        frozenset(f.name for f in absent),
         bandwidths, lambda e: math.prod(mean_kernel(e, n_labels, s) for s in shares.values()),
         (n_labels * twins) ** n_slots,
     )  # fmt: skip
@@ -272,7 +276,7 @@ def adding_target(name: str, n_labels: int, rotation: int | None, *, twins: int 
 
 
 def constructions(rotation: int | None = None) -> list[Callable[[], Known]]:
-    """Makers of twelve targets; all have slots that the site does not hold."""
+    """Makers of thirteen targets; all have slots that the site does not hold, the last holds nothing asked about."""
     r = rotation
     return [
         lambda: copying_target("one of 2 labels", 3, 2, [Copy(0)], _WIDE, r, twins=2),
@@ -288,6 +292,7 @@ def constructions(rotation: int | None = None) -> list[Callable[[], Known]]:
         lambda: adding_target("only the sum of two, mod 3", 3, r),
         lambda: copying_target("held only below some eps", 3, 4, [Copy(0, 0.1), Copy(1)], _FINE, r),
         lambda: copying_target("a weak label beside a strong one", 3, 3, [Copy(2, 0.3), Copy(0)], _MIDDLE, r),
+        lambda: copying_target("none of what is asked", 3, 4, [Copy(1)], _WIDE, r, asked=False),
     ]
 
 

