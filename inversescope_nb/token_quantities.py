@@ -252,7 +252,7 @@ QUANTITIES: dict[str, Quantity] = {
             _no_layer_before,
         ),
         Quantity(
-            "bits", "bits about the input", "bits",
+            "bits", "bits, by the generator's odds", "bits",
             "How much likelier the activation makes the very input up to this token: a shading, not a measurement.",
             True,
             lambda lm, prompt, site, gen=None, **how: token_bits(lm, gen, prompt, site=site, **how),

@@ -24,6 +24,8 @@ const GROUP = 50;
 const COLUMNS = 12;
 /** Tokens of the picked input beyond which its inputs stand as text. */
 const MOST_COLUMNS = 200;
+/** Tokens of the picked input up to which it heads its list, each token with what becomes of it. */
+const MOST_IN_HEAD = 200;
 const CSV_COLUMNS = ["rank", "text", "d", "weight", "weight_in_rates", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
 
 function edgeRule(edge: number): HTMLElement {
@@ -31,7 +33,7 @@ function edgeRule(edge: number): HTMLElement {
   return h("div", { class: "isn-edge", role: "row" }, h("span", { role: "cell", "aria-colspan": 5 }, words));
 }
 
-/** The head of the list; in the aligned layout it holds the picked input, each token with what becomes of it. */
+/** The head of the list: it holds the picked input, each token with what becomes of it, above what stands for it or as text. */
 function header(summary: Summary, layout: Layout): HTMLElement {
   const cell = (text: string, title: string) => h("span", { role: "columnheader", title }, text);
   const picked = summary.tokens.map((token, index) => {
@@ -41,7 +43,7 @@ function header(summary: Summary, layout: Layout): HTMLElement {
     const title = [words, summary.fixed?.words[index]].filter(Boolean).join(": ");
     return h("span", { class: `isn-slot isn-state-${state || "unknown"}`, title }, sign, h("span", { class: "isn-slot-token" }, ...tokenText(token)), h("span", { class: "isn-hidden" }, words));
   });
-  const input = layout === "aligned" ? h("span", { class: "isn-sample-text isn-slots", role: "columnheader", "aria-label": "input, under the picked one" }, ...picked) : cell("input", "The input, cut at the picked token");
+  const input = picked.length <= MOST_IN_HEAD ? h("span", { class: `isn-sample-text ${layout === "aligned" ? "isn-slots" : "isn-slots-text"}`, role: "columnheader", "aria-label": "input, under the picked one" }, ...picked) : cell("input", "The input, cut at the picked token");
   return h(
     "div",
     { class: "isn-sample isn-sample-head", role: "row" },
@@ -204,7 +206,8 @@ function drawList(view: View): HTMLElement {
     if (!page || !summary()?.verdict) return;
     const informed = page.rows.some((row) => row.info.some((value) => value != null));
     const now = style();
-    replace(key, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit, now.layout === "aligned" && stateKey(summary().fixed?.states ?? []));
+    const differs = now.layout === "aligned" && h("span", { class: "isn-state-key" }, h("strong", null, "bold"), " differs from the picked one");
+    replace(key, h("span", { class: "isn-scale-group" }, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit), stateKey(summary().fixed?.states ?? []), differs);
     asked += 1;
     loading = false;
     replace(tools.faults);
@@ -230,7 +233,7 @@ function drawList(view: View): HTMLElement {
 
 export function drawSampleGallery(view: View): void {
   const top = h("div");
-  const empty = h("div", { class: "isn-empty" }, h("p", null, "No inversion yet."), h("p", { class: "isn-note" }, "Inputs whose activation is like the picked one's will be listed here."));
+  const empty = h("div", { class: "isn-empty" }, h("p", null, "No inversion yet."), h("p", { class: "isn-note" }, `${view.model.get("can_label") ? "Press Invert: inputs" : "Inputs"} whose activation is like the picked one's will be listed here.`));
   const body = h("div", null, top, drawList(view), terms());
   const said = h("p", { class: "isn-hidden", role: "status" });
   view.root.append(empty, body, said);

@@ -264,11 +264,11 @@ export function drawScope(view: View): void {
     h(
       "div",
       { class: "isn-layout" },
-      h("div", { class: "isn-side" }, section(frozen ? "Picked token" : "Pick a token", child(view, "picker", "the tokens")), mapSection(view, ask), training, bandwidthSection(view), invertRow(view, ask)),
+      h("div", { class: "isn-side" }, section(frozen ? "Picked token" : "Pick a token", child(view, "picker", "the tokens")), mapSection(view, ask), training, bandwidthSection(view), invertRow(view, ask), child(view, "pins", "the pins")),
       h(
         "div",
         { class: "isn-main" },
-        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "A generator proposes inputs; each is run through the model itself, and d is how far its activation lies from the picked one: those at d well below \u03b5 count as much the same there."), faults, offerBox(view, ask), staleNote(view), widerRow(view), child(view, "pins", "the pins"), child(view, "gallery", "the inputs")),
+        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "Proposed by a generator and run through the model itself, one by one; d says how far an input\u2019s activation lies from the picked one."), faults, offerBox(view, ask), staleNote(view), widerRow(view), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),

@@ -399,6 +399,7 @@ describe("SampleGallery", () => {
     toggle!.click();
     expect(toggle!.getAttribute("aria-expanded")).toBe("true");
     expect(one(".isn-facts").textContent).toContain("log q without it\u221212.26 bits");
+    expect(one(".isn-facts").textContent).toMatch(/^weight\d/); // a narrow list has no column for it
     expect(model.last("along").params).toEqual({ rank: 0, revision: 1, hover: false });
     await model.answer(model.last("along"), [3.2, 1.1, 0.05]);
     await settled();
@@ -510,8 +511,10 @@ describe("SampleGallery", () => {
     expect(head.map((slot) => slot.className)).toEqual(["isn-slot isn-state-unknown", "isn-slot isn-state-free", "isn-slot isn-state-pinned"]);
     expect(head[2]!.title).toBe("fixed: 99 % of the posterior");
     expect(one(".isn-key").textContent).toContain("fixed");
-    model.update({ layout: "text" });
-    expect(all(".isn-slot").length).toBe(0);
+    model.update({ layout: "text" }); // as text the picked input heads them all the same
+    expect(all(".isn-slots-text .isn-state-pinned").length).toBe(1);
+    expect(all(".isn-slots").length).toBe(0);
+    expect(one(".isn-key").textContent).toContain("fixed");
     model.update({ summary: summary() });
     expect(all(".isn-answer").length).toBe(0);
   });
@@ -628,6 +631,13 @@ describe("ConsistencyPanel", () => {
     const { all } = mount(panelModule, { ...state(), measured: [{ name: "subject", where: "w", site: "s", bandwidth: 0.1, input: "i", ...estimate, notes }] });
     const [cell] = all(".isn-history td.isn-doubtful");
     expect(cell!.textContent).toContain("Not to be relied on: of 8 inversions 6 missed by the generator.");
+  });
+  it("has columns of rates across inputs once there is one", () => {
+    const row = { name: "subject", label: "Mary", here: estimate, across: null as unknown, note: null };
+    const { model, one } = mount(panelModule, { ...state(), rows: [row] });
+    expect(one(".isn-table-part table").classList.contains("isn-no-across")).toBe(true);
+    model.update({ rows: [{ ...row, across: estimate }] });
+    expect(one(".isn-table-part table").classList.contains("isn-no-across")).toBe(false);
   });
   it("keeps a rate across inputs where there is none for this input", () => {
     const { all } = mount(panelModule, { ...state(), rows: [{ name: "subject", label: null, here: null, across: estimate, note: "not defined for the picked input" }] });

@@ -15,10 +15,10 @@ export interface Bins {
 }
 
 const WIDTH = 300;
-const HEIGHT = 136;
-const MARGIN = { left: 42, right: 8, top: 16, bottom: 42 };
+const HEIGHT = 150;
+const MARGIN = { left: 46, right: 8, top: 18, bottom: 48 };
 /** Room that the label of the last bin takes, left of the picture's end. */
-const LAST = 52;
+const LAST = 58;
 
 function ticks(low: number, high: number): [values: number[], digits: number] {
   const rough = (high - low) / 4;
@@ -31,15 +31,15 @@ function ticks(low: number, high: number): [values: number[], digits: number] {
 
 /** What each look stands for, side by side; `beyond`: whether any bar is outlined. */
 function legend(whose: string, prior: boolean, beyond: boolean): SVGElement[] {
-  const y = HEIGHT - 4;
+  const y = HEIGHT - 5;
   const bar = (look: string) => (x: number) => s("rect", { x: x + 0.5, y: y - 8, width: 9, height: 8, class: look });
   const steps = (x: number) => s("path", { d: `M${x} ${y}v-8h10v8`, class: "isn-prior-steps" });
   const entries = [
-    { words: whose, sign: bar("isn-bar"), room: 68 },
-    { words: "beyond the edge", sign: bar("isn-bar isn-bar-out"), room: 102, absent: !beyond },
+    { words: whose, sign: bar("isn-bar"), room: 72 },
+    { words: "beyond the edge", sign: bar("isn-bar isn-bar-out"), room: 110, absent: !beyond },
     { words: "P(X) alone", sign: steps, room: 70, absent: !prior },
   ];
-  let x = MARGIN.left;
+  let x = beyond ? 8 : MARGIN.left;
   return entries
     .filter(({ absent }) => !absent)
     .flatMap(({ words, sign, room }) => {
@@ -54,10 +54,10 @@ function shareAxis(top: number, y: (share: number) => number, words: string): SV
   const [values, digits] = ticks(0, top);
   const marks = values.flatMap((share) => [
     s("line", { x1: MARGIN.left - 3, x2: MARGIN.left, y1: y(share), y2: y(share), class: "isn-axis" }),
-    s("text", { x: MARGIN.left - 5, y: y(share) + 3, "text-anchor": "end", class: "isn-tick" }, percent(share, Math.max(0, digits - 2))),
+    s("text", { x: MARGIN.left - 5, y: y(share) + 4, "text-anchor": "end", class: "isn-tick" }, percent(share, Math.max(0, digits - 2))),
   ]);
   const line = s("line", { x1: MARGIN.left, x2: MARGIN.left, y1: y(0), y2: y(top), class: "isn-axis" });
-  return [line, ...marks, s("text", { class: "isn-tick", transform: `translate(8 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" }, words)];
+  return [line, ...marks, s("text", { class: "isn-tick", transform: `translate(9 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" }, words)];
 }
 
 /** The axis of distances; the last bin, which holds all beyond it too, says so. */
@@ -69,12 +69,12 @@ function distanceAxis(edges: number[], x: (value: number) => number, base: numbe
   const line = s("line", { x1: MARGIN.left, x2: right, y1: base, y2: base, class: "isn-axis" });
   const mark = (value: number, at: number, anchor: string, words: string) => [
     s("line", { x1: x(value), x2: x(value), y1: base, y2: base + 3, class: "isn-axis" }),
-    s("text", { x: at, y: base + 13, "text-anchor": anchor, class: "isn-tick" }, words),
+    s("text", { x: at, y: base + 14, "text-anchor": anchor, class: "isn-tick" }, words),
   ];
   const clear = values.filter((value) => value < last && x(value) < right - LAST);
   const marks = clear.flatMap((value) => mark(value, x(value), "middle", number(value, digits)));
   marks.push(...mark(last, right, "end", `\u2265\u202f${number(last, figures)}`));
-  return [line, ...marks, s("text", { x: right, y: base + 25, "text-anchor": "end", class: "isn-tick" }, "distance d")];
+  return [line, ...marks, s("text", { x: right, y: base + 27, "text-anchor": "end", class: "isn-tick" }, "distance d")];
 }
 
 export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
@@ -110,7 +110,7 @@ export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
   svg.append(...legend(whose, Boolean(prior), svg.querySelector(".isn-bar-out") !== null));
   if (ballEdge != null && ballEdge >= low && ballEdge <= high) {
     const right = x(ballEdge) > WIDTH * 0.6;
-    const at = { x: x(ballEdge) + (right ? -4 : 4), y: 11, "text-anchor": right ? "end" : "start" };
+    const at = { x: x(ballEdge) + (right ? -4 : 4), y: 12, "text-anchor": right ? "end" : "start" };
     svg.append(s("line", { x1: x(ballEdge), x2: x(ballEdge), y1: 4, y2: base, class: "isn-ball-rule" }), ...haloed(`edge of the ball ${number(ballEdge)}`, at, "isn-ball-label"));
   }
   return svg;

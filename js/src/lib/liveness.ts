@@ -12,8 +12,8 @@ const EVENT = "isn-line";
 const SILENT = "No answer from the kernel for a while: it is busy, or it was restarted; after a restart, run the notebook again. This is the last result.";
 const LONG = "No answer from the kernel: it is busy with something else, and this goes on once it has time. If it was restarted, run the notebook again, from its first cell. This is the last result.";
 const CLOSED = "The kernel behind this was restarted or has ended. This is the last result; run the notebook again, from its first cell, to go on.";
-/** What works without a kernel: details of an input, files, an error's own cross. */
-const LOCAL = ".isn-toggle, .isn-link, summary, .isn-error button";
+/** What works without a kernel: details of an input, files, an error's own cross, copying code. */
+const LOCAL = ".isn-toggle, .isn-link, summary, .isn-error button, .isn-code button";
 
 type State = "open" | "silent" | "long" | "closed";
 const WORDS: Record<State, string> = { open: "", silent: SILENT, long: LONG, closed: CLOSED };

@@ -72,17 +72,20 @@ function ratesCsv(view: View): string {
 
 export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const body = h("tbody");
-  const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", ""].map((text) => h("th", { scope: "col" }, text));
+  const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", ""].map((text, index) => h("th", { scope: "col", class: index === 4 || index === 5 ? "isn-across" : null }, text));
   const id = uid("fcr");
-  const caption = h("div", { class: "isn-note isn-caption", id });
+  const words = h("div", { class: "isn-note isn-caption", id });
+  const special = h("p", { class: "isn-note isn-chance-note" });
+  const caption = h("div", null, special, h("details", { class: "isn-terms" }, h("summary", null, "What FCR and chance mean"), words));
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
     const line = (term: string, words: string) => h("p", null, h("strong", null, term), ` ${words}`);
+    special.textContent = note;
+    special.hidden = !note;
     replace(
-      caption,
+      words,
       line("FCR", "(feature consistency rate): the share of the inputs found that agree with the picked one, weighted (one that weighs more than a share of 1/\u221an counts as that much), copies of it left out; with its 95 % interval. FCR* is 0 at chance and 1 where all agree; plain counts all samples alike."),
-      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input:" : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."}`),
-      note && h("p", null, h("strong", { class: "isn-chance-note" }, note)),
+      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input, as said above." : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."}`),
       line("One input or many?", "A rate across inputs is the one to quote; that of this input is about this input alone, and all of them are at this \u03b5."),
     );
   });
@@ -100,6 +103,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
     const here = !grey ? "isn-cell-number" : "isn-cell-number isn-doubtful";
     const rows: HypothesisRow[] = view.model.get("rows") ?? [];
     element.hidden = rows.length === 0;
+    sheet.classList.toggle("isn-no-across", !rows.some((row) => row.across)); // nothing was measured there yet
     const lines = rows.map((row) => {
       const remove = () => rpc.request("remove", { name: row.name }).catch((error) => view.fail(error));
       const ofThis = row.note
@@ -111,8 +115,8 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
           ];
       const cells = [
         ...ofThis,
-        h("td", { class: weak(row.across?.notes) ? "isn-cell-number isn-doubtful" : "isn-cell-number" }, interval(row.across), beside(row.across)),
-        h("td", { class: "isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
+        h("td", { class: `isn-across isn-cell-number${weak(row.across?.notes) ? " isn-doubtful" : ""}` }, interval(row.across), beside(row.across)),
+        h("td", { class: "isn-across isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
       ];
       const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");
       return h("tr", null, h("th", { scope: "row" }, row.name, row.description && row.description !== row.name ? h("span", { class: "isn-beside" }, row.description) : null, row.remark ? h("span", { class: "isn-beside isn-raises" }, row.remark) : null), ...cells, h("td", null, button));

@@ -157,6 +157,8 @@ function detailView(row: Row, style: Style, along: Along | null, labels: Labels 
   const facts = h(
     "dl",
     { class: "isn-facts" },
+    named("weight", weightText(row.weight), "Share of the posterior"),
+    row.count > 1 ? named("sampled", `${row.count} times`, "How often the generator proposed it") : null,
     named("log q given the activation", logText(row.log_q, style.unit), "Log-probability that the generator gives this input, given the activation"),
     named("log q without it", logText(row.log_no_condition, style.unit), "The same without the activation"),
     style.exact || !row.on_support

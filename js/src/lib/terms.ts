@@ -15,5 +15,5 @@ const TERMS: Array<[term: string, words: string]> = [
 
 export function terms(): HTMLElement {
   const list = h("dl", { class: "isn-terms-list" }, ...TERMS.map(([term, words]) => h("div", null, h("dt", null, term), h("dd", null, words))));
-  return h("details", { class: "isn-history isn-terms" }, h("summary", null, "What these words mean"), list);
+  return h("details", { class: "isn-terms" }, h("summary", null, "What these words mean"), list);
 }
