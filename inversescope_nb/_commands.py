@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._files import write_result
+from ._json import plain
 from .errors import InvalidArgument, suggest
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def invert(args: Namespace, progress: Any) -> Iterator[str]:
     )  # fmt: skip
     yield inversion.summary()
     frame = inversion.to_frame()
-    top = frame.sort_values("weight", ascending=False).drop_duplicates("text").head(args.top)
+    same = frame.groupby("text", sort=False)  # an input that was drawn several times weighs as much as they do together
+    top = same.agg(weight=("weight", "sum"), d=("d", "first")).reset_index()
+    top = top.sort_values("weight", ascending=False, kind="stable").head(args.top)
     yield "\n".join(
         [f"\n{'weight':>8}  {'d':>6}  input", *(f"{r.weight:>8.2%}  {r.d:>6.3f}  {r.text}" for r in top.itertuples())]
     )
@@ -257,9 +260,12 @@ def _writable(name: str, endings: tuple[str, ...] = ()) -> Path:
 
 
 def _write_frame(path: Path, frame: Any) -> None:
-    write_result(
-        path, frame.to_csv(index=False) if path.suffix == ".csv" else frame.to_json(orient="records", indent=1)
-    )
+    """As CSV, or as JSON in which infinities are strings and small numbers stay what they are."""
+    if path.suffix == ".csv":
+        text = frame.to_csv(index=False)
+    else:
+        text = json.dumps(plain(frame.astype(object).to_dict("records")), indent=1) + "\n"
+    write_result(path, text)
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,14 @@ if TYPE_CHECKING:
     import torch
 
 
+def _beside(path: Path) -> Path:
+    """A file to write to first: of this thread alone, since others may be writing the same one."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+
+
 def write_text(path: Path, text: str) -> None:
     """The whole text, or the file as it was."""
-    part = path.with_name(path.name + ".part")
+    part = _beside(path)
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
@@ -49,7 +55,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     """One safetensors file."""
     from safetensors.torch import save_file
 
-    part = path.with_name(path.name + ".part")
+    part = _beside(path)
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
     os.replace(part, path)
 

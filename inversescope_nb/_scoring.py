@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -278,7 +279,7 @@ def _quality(cell: Cell, sampled: Sampled) -> dict[str, Any]:
     return {
         "ess_median": float(np.median([pick.ess for pick in cell.picks])),
         "ess_ratio": float(np.median([pick.ess / max(1, len(pick.samples)) for pick in cell.picks])),
-        "bits": _mean(np.array([pick.bits for pick in cell.picks])),
+        "bits": _mean(np.array([pick.bits if math.isfinite(pick.bits) else math.nan for pick in cell.picks])),
         "bits_bound": cell.bits_bound,
         "copy_share": float((sampled.truncated * copies).sum(-1).mean()),
         "verdict_counts": ", ".join(f"{name}: {count}" for name, count in counts.most_common()),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -242,6 +243,10 @@ class _Recording(Mapping[str, str]):
         return len(self.assignment)
 
 
+_TURN = threading.RLock()
+"""Of what is remembered of templates: several threads score inputs by the same ones."""
+
+
 class _Tails:
     """Lengths of what follows in one template, each found once for all assignments that agree on what it depends on."""
 
@@ -253,14 +258,15 @@ class _Tails:
 
     def known(self, i: int, assignment: Mapping[str, str]) -> dict[int, float] | None:
         """Tokens from step i to the end -> probability; None where that takes too long to list."""
-        if i <= self.given_up:
-            return None
-        self.branches = 0
-        try:
-            return self.lengths(i, assignment)[0]
-        except _TooMany:
-            self.given_up = i
-            return None
+        with _TURN:
+            if i <= self.given_up:
+                return None
+            self.branches = 0
+            try:
+                return self.lengths(i, assignment)[0]
+            except _TooMany:
+                self.given_up = i
+                return None
 
     def lengths(self, i: int, assignment: Mapping[str, str]) -> tuple[dict[int, float], frozenset[str]]:
         """(tokens from step i to the end -> probability, slots before i that this depends on)."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, UnsupportedModel
 from .hooks import evaluation_mode, hooked
 from .sites import KINDS, Site
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StopForward(Exception):
-    """Ends a forward pass once every wanted site has been seen; never reaches the caller."""
+    """Ends a forward pass once every wanted site has been seen; ends the `capture` that raised it, and no other."""
 
 
 class BySite(dict[str, "Tensor"]):
@@ -79,6 +79,7 @@ def capture(
         site = lm.site(spec)
         groups.setdefault((site.layer, *lm.architecture.layout.tap(site.kind)), []).append(site)
     seen = BySite(lm)
+    ended = StopForward()
     waiting = set(groups)
     shape: list[int] = []
 
@@ -96,7 +97,7 @@ def capture(
                 seen[site.name] = _part(hidden, site, lm.d_head, out_proj)
             waiting.discard(key)
             if stop and not waiting:
-                raise StopForward
+                raise ended
 
         return read
 
@@ -108,8 +109,8 @@ def capture(
             stack.enter_context(hooked(module, key[2], reader(key, group)))
         try:
             yield seen
-        except StopForward:
-            if not stop:
+        except StopForward as stopped:
+            if stopped is not ended:
                 raise
 
 
@@ -176,6 +177,11 @@ def activations_of_ids(
         capture(lm, sites, columns=columns, stop=True) as seen,
     ):
         lm.model(**inputs)
+    if missing := [site.name for site in map(lm.site, sites) if site.name not in seen]:
+        raise UnsupportedModel(
+            f"the forward pass of {lm.name} did not reach {', '.join(missing)}",
+            hint="its layout is another than was taken for it: leave check=True, or give the right architecture",
+        )
     # copied outside inference mode, so that a generator can be trained on them
     return BySite(lm, {name: torch.empty(value.shape, device=device).copy_(value) for name, value in seen.items()})
 

@@ -7,6 +7,7 @@ its data inside, and a chart of nothing is a sentence that says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -186,10 +187,12 @@ def _bits_by_layer(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
 def _bits_by_token(inversion: Inversion, rows: int = 12) -> alt.TopLevelMixin:
     """The tokens of the heaviest distinct samples, shaded by what the activation says about each."""
     weight = np.asarray(inversion.weight, dtype=float)
-    heaviest: dict[tuple[int, ...], int] = {}
-    for i in np.argsort(-weight, kind="stable"):
-        if weight[i] > 0 and len(heaviest) < rows:
-            heaviest.setdefault(tuple(inversion.samples[i]), int(i))
+    first: dict[tuple[int, ...], int] = {}
+    total: Counter[tuple[int, ...]] = Counter()
+    for i in np.flatnonzero(weight > 0):
+        first.setdefault(tuple(inversion.samples[i]), int(i))
+        total[tuple(inversion.samples[i])] += weight[i]
+    heaviest = {ids: first[ids] for ids, _ in total.most_common(rows)}
     if not heaviest:
         return message("No sample has weight: there is nothing to shade.")
     information = inversion.token_information()

@@ -33,7 +33,7 @@ _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "sit
 def _interval(rate: Mapping[str, Any], *, grey: bool) -> str:
     """FCR, its interval and chance as a small picture; grey and hollow where it is not to be believed."""
     colour, fill = ("#8b949e", "none") if grey else ("#2f81d6", "#2f81d6")
-    low, high, fcr = (150 * rate[k] + 5 for k in ("low", "high", "fcr"))
+    low, high, fcr = (150 * (rate["fcr"] if rate[k] is None else rate[k]) + 5 for k in ("low", "high", "fcr"))
     tick = ""
     if rate["chance"] is not None:
         x = 150 * rate["chance"] + 5
@@ -55,7 +55,8 @@ def _hypotheses(panel: ConsistencyPanel) -> str:
         else:
             over = "across inputs" if row["across"] else "this input"
             chance = "" if rate["chance"] is None else f", chance {rate['chance']:.2f}"
-            numbers = f"{rate['fcr']:.2f} ({rate['low']:.2f}\u2013{rate['high']:.2f}){chance}"
+            between = "" if rate["low"] is None else f" ({rate['low']:.2f}\u2013{rate['high']:.2f})"
+            numbers = f"{rate['fcr']:.2f}{between}{chance}"
             grey = weak(row["across"]) if row["across"] else bool(panel.doubt)
             words = f'<span style="color:#8b949e">{numbers}, {over}, in doubt</span>' if grey else f"{numbers}, {over}"
             cells = [shown(row["name"]), words, _interval(rate, grey=grey)]

@@ -168,7 +168,7 @@ class Inversion(Nearby):
             return np.zeros(len(self.prior_d))
         log_k = self.law.log(self.prior_d, self.bandwidth)
         share = np.exp(np.minimum(log_k + self.bits * _LN2 - math.log(len(self.prior_d)), 700.0))
-        return np.where(self.bank_own, 0.0, share)
+        return np.where(self.bank_own | np.isnan(share), 0.0, share)
 
     def _held(self, ratio: float) -> float:
         """Share of the posterior that q gives less than 1 / `ratio` of its due, by the bank's scored inputs."""

@@ -8,6 +8,7 @@ positions (indices into the token ids, BOS counted), ``d`` width of a site.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["EncodedPrompts", "LanguageModel", "Site", "load_model"]
 
 _TOKENS_PER_BATCH = 8192
+_LOCKS: weakref.WeakKeyDictionary[torch.nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_LOCKS_TURN = threading.Lock()
 
 
 class LanguageModel:
@@ -67,7 +70,8 @@ class LanguageModel:
         self.eos_id: int | None = tokenizer.eos_token_id
         ids = (tokenizer.pad_token_id, self.eos_id, 0)
         self.pad_id: int = next(i for i in ids if i is not None and i < self.vocab_size)
-        self.lock = threading.RLock()
+        with _LOCKS_TURN:  # one for each model, however often it is wrapped: hooks are its modules'
+            self.lock = _LOCKS.setdefault(model, threading.RLock())
         self.takes_position_ids = takes_position_ids(model)
         self._sites: dict[str, Site] = {}
         self._strings: dict[int, str] = {}
@@ -202,8 +206,9 @@ class LanguageModel:
             rows = order[start : start + batch_size]
             lengths = batch.lengths[rows]
             ids = batch.token_ids[rows, : int(lengths.max())]
-            for name, values in activations_of_ids(self, ids, lengths, wanted, positions=positions[rows]).items():
-                out[name][rows] = values.cpu()
+            read = activations_of_ids(self, ids, lengths, wanted, positions=positions[rows])
+            for name in out:
+                out[name][rows] = read[name].cpu()
             if on_progress is not None:
                 on_progress(start + len(rows), len(order), "running the model")
         return out

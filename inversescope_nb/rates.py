@@ -129,7 +129,7 @@ def consistency(
             "channel": channel,
         }
     if prior_texts is None:
-        prior_texts = prior_texts_of(lm, gen, seed)
+        prior_texts = prior_texts_of(lm, gen, seed, cancel)
     with reported(on_progress, progress, "consistency") as report_progress:
         cells = sample_cells(
             lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
@@ -261,10 +261,12 @@ def _identity(prompts: PromptDistribution) -> str:
         return f"{prompts.name}, cut at {prompts.cut}"
 
 
-def prior_texts_of(lm: LanguageModel, gen: Generator, seed: int) -> list[InputText]:
+def prior_texts_of(
+    lm: LanguageModel, gen: Generator, seed: int, cancel: threading.Event | None = None
+) -> list[InputText]:
     """Draws from the generator's P(X); of one that is known by name only, what was kept from its training."""
     try:
-        drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed)
+        drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed, cancel=cancel)
     except NotEnumerable:
         drawn = gen.bank_inputs
     return [InputText.from_ids(ids, lm) for ids in drawn]

@@ -348,3 +348,29 @@ def test_a_bad_batch_size_is_refused(lm):
         lm.activations(PROMPTS, "resid_post.0", batch_size=0)
     with pytest.raises(BadPrompt):
         lm.activations([], "resid_post.0")
+
+
+# --- several at once ----------------------------------------------------------------------------------
+
+
+def test_a_capture_that_stops_ends_itself_and_not_one_inside_it(lm):
+    """The outer one is done at layer 0, before the inner one's layer is reached: nothing may come of the inner."""
+    inner = None
+    with capture(lm, ["resid_post.0"], stop=True) as seen:
+        inner = lm.activations(PROMPTS[:1], ["resid_post.1"])
+    assert inner is None
+    assert list(seen) == ["blocks.0.hook_resid_post"]
+    close(seen["resid_post.0"][0, -1], lm.activations(PROMPTS[:1], ["resid_post.0"])["resid_post.0"][0])
+
+
+def test_a_site_that_a_forward_pass_does_not_reach_is_named(lm, monkeypatch):
+    monkeypatch.setattr(lm.model, "forward", lambda **_kwargs: None)
+    with pytest.raises(UnsupportedModel, match=r"did not reach blocks\.1\.hook_resid_post"):
+        lm.activations(PROMPTS, ["resid_post.1"])
+
+
+def test_a_model_has_one_lock_however_often_it_is_wrapped():
+    model, tokenizer = tiny_model("llama"), word_tokenizer()
+    first, second = load_model((model, tokenizer)), load_model((model, tokenizer))
+    assert first.lock is second.lock
+    assert first.lock is not load_model((tiny_model("llama"), tokenizer)).lock

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from inversescope_nb.__main__ import main
+from inversescope_nb._commands import _write_frame
 from inversescope_nb.demo import one_in
 
 SITE = "blocks.1.hook_resid_post"
@@ -68,6 +69,24 @@ def test_invert_prints_the_heaviest_samples_and_writes_all(folder, capsys):
     assert said.startswith(f"{SITE} at 'Mary'")
     assert f"wrote {out}: 12 samples" in said
     assert len(pd.read_csv(out)) == 12
+
+
+def test_an_input_that_is_drawn_several_times_weighs_as_much_as_all_of_them(folder, capsys):
+    out = folder / "samples.json"
+    argv = _with(folder, "invert", TEXTS[0], "--site", "resid_post.1", "-n", "64", "--top", "9", "--bandwidth", "1")
+    assert main([*argv, "--out", str(out)]) == 0
+    rows = pd.DataFrame(json.loads(out.read_text()))
+    expected = rows.groupby("text")["weight"].sum().sort_values(ascending=False)
+    shown = [line.split("%")[0] for line in capsys.readouterr().out.splitlines() if "%  " in line]
+    assert [float(weight) for weight in shown] == pytest.approx(100 * expected[:9].to_numpy(), abs=0.006)
+    assert rows["weight"].sum() == pytest.approx(1)
+
+
+def test_small_and_infinite_numbers_are_written_as_they_are(tmp_path):
+    frame = pd.DataFrame({"kernel": [2e-22, 0.5], "d": [float("inf"), 1.0], "rate": [float("nan"), 1.0]})
+    _write_frame(tmp_path / "a.json", frame)
+    rows = json.loads((tmp_path / "a.json").read_text())
+    assert rows[0] == {"kernel": 2e-22, "d": "inf", "rate": None}
 
 
 def test_the_same_seed_prints_the_same(folder, capsys):

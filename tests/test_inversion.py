@@ -238,6 +238,9 @@ def test_what_a_bank_shows_to_be_missed_by_hand() -> None:
     assert found.bits == pytest.approx(3.5 / math.log(2))
     assert found.bank_share.sum() == pytest.approx(mass)
     assert found.bank_share[0] == 0
+    broken = replace(found, prior_d=np.append(d[:-1], np.nan))  # an activation that overflowed
+    assert np.isfinite(broken.bank_share).all()
+    assert broken.verdict in set(Verdict)
     assert found.verdict == Verdict.INVERTER_FAILED
     assert "3.31 times the mass" in found.verdict_reason
     two = {"prior_d": np.array([0.0] * 3 + [5.0] * 97), "bank_marks": np.array([0, 16, 16] + [0] * 97)}

@@ -255,6 +255,11 @@ def test_doubtful_inversions_are_counted_in_the_notes(n_bad, noted) -> None:
         assert "of 8 inversions 7 with few effective samples, 1 missed by the generator." in row["notes"]
 
 
+def test_bits_are_the_mean_of_the_inversions_that_have_some() -> None:
+    picks = [inversion("Ann left", ["Ann left", "Bob stayed"], bits=bits) for bits in (2.0, math.inf, 4.0)]
+    assert consistency_of(picks, NAME, permutations=0).rows[0]["bits"] == 3.0
+
+
 def test_a_comparison_where_hardly_any_group_differs_is_no_point() -> None:
     deep = Site(RESID[1], 1, "resid_post", None, 8)
     names = ["Ann", "Bob", "Cid"]
@@ -313,7 +318,7 @@ class FakeGenerator(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.full((3,), weight))
         texts = [f"{a} {b}" for a in ("Ann", "Bob", "Cid") for b in ("left", "stayed", ".")]
         self.prompts = PromptDistribution.from_texts(texts, name="nine", cut="end")
-        self.prompts.draw = lambda n, lm, *, seed: lm.encode(self.prompts.sample(n, seed=seed)).rows()
+        self.prompts.draw = lambda n, lm, *, seed, cancel=None: lm.encode(self.prompts.sample(n, seed=seed)).rows()
 
 
 def nearly(gen: FakeGenerator) -> FakeGenerator:

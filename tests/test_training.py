@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import threading
@@ -15,7 +16,7 @@ from small import byte_level_tokenizer, model_for, same_weights, weights_of, wor
 from inversescope_nb import _files, _progress
 from inversescope_nb.errors import Cancelled, CheckpointMismatch, InvalidArgument, ModelLoadError
 from inversescope_nb.exact import activation_table
-from inversescope_nb.generator import TrainingConfig, load_generator, quality, train_generator, training
+from inversescope_nb.generator import TrainingConfig, backbones, load_generator, quality, train_generator, training
 from inversescope_nb.generator.building import build_generator
 from inversescope_nb.generator.data import by_length, last_activations
 from inversescope_nb.generator.gaps import AMOUNTS, GapProbe
@@ -307,6 +308,43 @@ def test_a_stop_is_seen_while_inputs_are_written_and_sites_measured(lm) -> None:
         written.append(len(done))
     assert written[0] <= 4
     assert written[1] <= 202
+
+
+def test_a_stop_after_the_last_step_says_where_the_work_is(lm, tmp_path, monkeypatch) -> None:
+    event = threading.Event()
+
+    def measured(*_args):
+        event.set()
+        raise Cancelled
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "usual_bandwidths", measured)
+        with pytest.raises(Cancelled) as stopped:
+            train_generator(lm, SITES, prompts(), config=config(), run_dir=tmp_path, cancel=event)
+    assert stopped.value.checkpoint == tmp_path / "checkpoint.safetensors"
+    whole = train_generator(lm, SITES, prompts(), config=config())
+    assert same_weights(whole, weights_of(train_generator(lm, SITES, prompts(), config=config(), run_dir=tmp_path)))
+
+
+@pytest.mark.parametrize("trainable", ["full", "frozen"])
+def test_a_target_is_copied_while_no_other_thread_uses_it(lm, monkeypatch, trainable) -> None:
+    """Hooks of a forward pass that runs meanwhile would be copied with it, and stay."""
+    held, real = [], copy.deepcopy
+
+    def watched(*args):
+        held.append(lm.lock._is_owned())
+        return real(*args)
+
+    monkeypatch.setattr(backbones.copy, "deepcopy", watched)
+    backbones.make_backbone(lm, config(backbone="target", trainable=trainable), 8)
+    assert held
+    assert all(held)
+
+
+def test_prompts_that_hold_the_end_of_what_is_written_are_refused(lm) -> None:
+    end = lm.tokenizer.eos_token
+    with pytest.raises(InvalidArgument, match="ends what a generator writes"):
+        train_generator(lm, SITES, prompts([f"the cat {end} a dog", "a dog"]), config=config())
 
 
 def test_training_without_a_listener_shows_a_bar(lm, capfd, monkeypatch) -> None:

@@ -36,7 +36,8 @@ def make_backbone(lm: LanguageModel, config: TrainingConfig, longest: int) -> nn
                 f"parts of {lm.name} are offloaded: it cannot be copied to be trained",
                 hint="trainable='frozen' trains adapters beside it, backbone='small' a model of its own",
             )
-        backbone = twin(lm.model) if config.trainable == "frozen" else copy.deepcopy(lm.model).float()
+        with lm.lock:  # else the hooks of another thread's forward pass would be copied with it
+            backbone = twin(lm.model) if config.trainable == "frozen" else copy.deepcopy(lm.model).float()
     elif config.backbone == "small":
         backbone = _small(lm, config, longest + 8)
     else:

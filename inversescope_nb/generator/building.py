@@ -116,6 +116,13 @@ def _fresh(
             f"n_heads={config.n_heads} does not divide the backbone's width {d_model}", hint="another n_heads"
         )
     end_id = next(iter(special), lm.vocab_size)  # the one that a small backbone adds
+    front = 0 if lm.text_bos_id is None else 1
+    if any(end_id in ids[front:] for ids in inputs):
+        raise InvalidArgument(
+            f"inputs of P(X) hold {lm.token_strings([end_id])[0]!r}, which ends what a generator writes: what comes "
+            "behind it would never be written",
+            hint="leave it out of the prompts, or set tokenizer.eos_token to a spare token before load_model",
+        )
     starts = (lm.text_bos_id, lm.bos_id, end_id)
     frame = GeneratorConfig(
         start_id=next(token for token in starts if token is not None),

@@ -197,7 +197,8 @@ def _backbone(folder: Path, about: dict[str, Any], target: LanguageModel | None)
             )
         from .backbones import twin
 
-        return twin(target.model)
+        with target.lock:  # else the hooks of another thread's forward pass would be copied with it
+            return twin(target.model)
     try:
         with without_bars():
             backbone = AutoModelForCausalLM.from_pretrained(folder / "backbone", dtype=torch.float32)

@@ -212,7 +212,11 @@ class _Run:
             if on_progress is not None:
                 left = self.seconds / self.step * (total - self.step)
                 on_progress(self.step, total, f"loss {self.mean_loss:.3f}, {left:.0f} s left")
-        return self.finish(cancel)
+        try:
+            return self.finish(cancel)
+        except Cancelled as stopped:
+            kept = None if self.run_dir is None else self.run_dir / _CHECKPOINT  # of the last step, before folding
+            raise Cancelled("training was stopped", checkpoint=kept) from stopped
 
     def finish(self, cancel: threading.Event | None = None) -> Generator:
         """The generator with its run card."""

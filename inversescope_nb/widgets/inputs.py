@@ -217,5 +217,5 @@ class Inputs:
             " if len(ids) == len(inv.prompt_ids)": [ids for ids in inputs if len(ids) == len(pick.token_ids)],
             "": inputs,
         }
-        alike = next((words for words, found in groups.items() if len(found) >= TARGETS // 2), "")
+        alike = next((words for words, found in groups.items() if len(set(map(tuple, found))) >= TARGETS // 2), "")
         return groups[alike][:TARGETS], task[0] if task else None, alike
