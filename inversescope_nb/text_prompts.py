@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from ._arguments import check_model, draw_count, whole_number
 from .errors import BadPrompt, InvalidArgument, ModelLoadError, suggest
-from .prompts import Prompt, PromptDistribution, check_cut
+from .prompts import Prompt, PromptDistribution, check_cut, cut_weights, n_bos
 
 if TYPE_CHECKING:
     from .models import LanguageModel
@@ -38,7 +41,7 @@ class TextPrompts(PromptDistribution):
             raise InvalidArgument(
                 f"{name}: {lacking.text[:40]!r} has no slot {cut[5:]!r}", hint="give Prompt(text, slots={name: span})"
             )
-        self._inputs: dict[str, dict[tuple[int, ...], float]] = {}
+        self._rows_of: dict[str, _Rows] = {}
 
     def sample(self, n: int, *, seed: int) -> list[Prompt]:
         return random.Random(seed).choices(self.prompts, k=draw_count(n))
@@ -48,18 +51,18 @@ class TextPrompts(PromptDistribution):
             yield prompt, 1 / len(self.prompts)
 
     def longest(self, lm: LanguageModel) -> int:
-        return max(map(len, self._known(lm)))
+        return self._known(lm).longest
 
     def log_prob(self, token_ids: Sequence[int], lm: LanguageModel) -> float | None:
-        p = self._known(lm).get(tuple(token_ids), 0.0)
+        p = self._known(lm).probability(tuple(token_ids))
         return math.log(p) if p > 0 else -math.inf
 
-    def _known(self, lm: LanguageModel) -> dict[tuple[int, ...], float]:
-        """All inputs, listed once a tokenizer."""
+    def _known(self, lm: LanguageModel) -> _Rows:
+        """The texts as token ids, encoded once a tokenizer."""
         check_model(lm)
-        if lm.tokenizer_hash not in self._inputs:
-            self._inputs[lm.tokenizer_hash] = self.inputs(lm)
-        return self._inputs[lm.tokenizer_hash]
+        if lm.tokenizer_hash not in self._rows_of:
+            self._rows_of[lm.tokenizer_hash] = _Rows(self._rows(lm), self.cut, n_bos(lm))
+        return self._rows_of[lm.tokenizer_hash]
 
     def readings(self, text: str) -> list[tuple[dict[str, Hashable], bool]]:
         wanted = "".join(text.split())  # tokenizers that split words off punctuation write other spaces
@@ -74,6 +77,46 @@ class TextPrompts(PromptDistribution):
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
         """The texts that :meth:`to_spec` described."""
         return cls([_from_json(entry) for entry in spec["texts"]], name=spec["name"], cut=spec["cut"])
+
+
+class _Rows:
+    """Token ids of texts, and how probable each of their beginnings is: without listing those, of which texts that
+    are cut anywhere have as many as tokens.
+
+    Args:
+        rows: (ids of a whole text, (slot, tokens kept when cut after it), probability) of each.
+        cut: where texts are cut.
+        n_bos: tokens in front of every text.
+    """
+
+    def __init__(
+        self, rows: Iterable[tuple[tuple[int, ...], list[tuple[str, int]], float]], cut: str, n_bos: int
+    ) -> None:
+        anywhere = {"random": 1.0, "slots+random": 0.5}.get(cut, 0.0)  # the share of cuts that may be anywhere
+        self._few: dict[tuple[int, ...], float] = {}
+        """The probability of every beginning that ends at a slot or with its text."""
+        self._bos, self.longest, found = n_bos, 0, []
+        for row, ends, p in rows:
+            length = len(row) - n_bos
+            if anywhere:
+                found.append((row, anywhere * p / length))
+                self.longest = max(self.longest, len(row))
+            if anywhere < 1:
+                for kept, share in cut_weights("slots" if anywhere else cut, length, ends).items():
+                    beginning = row[: kept + n_bos]
+                    self._few[beginning] = self._few.get(beginning, 0.0) + (1 - anywhere) * p * share
+                    self.longest = max(self.longest, len(beginning))
+        found.sort()
+        self._whole = [row for row, _ in found]
+        self._up_to = np.concatenate([[0.0], np.cumsum([p for _, p in found])])
+
+    def probability(self, ids: tuple[int, ...]) -> float:
+        """Of an input: over all texts that begin with it. Those stand beside each other."""
+        p = self._few.get(ids, 0.0)
+        if len(ids) <= self._bos or not self._whole:
+            return p
+        first, last = bisect_left(self._whole, ids), bisect_left(self._whole, (*ids[:-1], ids[-1] + 1))
+        return p + float(self._up_to[last] - self._up_to[first]) if last > first else p
 
 
 def _to_json(prompt: Prompt) -> str | dict[str, Any]:

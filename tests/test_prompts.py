@@ -82,6 +82,22 @@ def test_texts_are_scored_as_listed(lm, cut) -> None:
     assert listed[whole] == pytest.approx({"end": 1, "slots": 1, "random": 1 / 6, "slots+random": 7 / 12}[cut] / 5)
 
 
+def test_texts_are_scored_without_listing_all_their_beginnings(lm, monkeypatch) -> None:
+    """A thousand texts of a thousand tokens have a million of them."""
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    listed = P.inputs(lm)
+
+    def inputs(*_args, **_kwargs):
+        raise AssertionError("they are listed")
+
+    monkeypatch.setattr(type(P), "inputs", inputs)
+    assert P.longest(lm) == max(map(len, listed))
+    for ids, p in listed.items():
+        assert P.log_prob(ids, lm) == pytest.approx(math.log(p))
+    unknown = [(), (lm.bos_id,), (*next(iter(listed)), lm.bos_id), (lm.vocab_size + 5,)]
+    assert [P.log_prob(ids, lm) for ids in unknown] == [-math.inf] * 4
+
+
 def test_a_text_given_twice_and_a_text_that_begins_another_add_up(lm) -> None:
     P = PromptDistribution.from_texts(TEXTS, cut="random")
     the_cat = lm.encode("the cat").rows()[0]
