@@ -16,7 +16,7 @@ import { terms } from "./lib/terms.ts";
 import { toolbar } from "./lib/toolbar.ts";
 
 /** What the shading says; the picker's says the same of the picked input. */
-const PINNED = "to the generator, given the activation: likelier (+), less likely (\u2212); scaled for this pick";
+const PINNED = "given the activation, on this pick's scale";
 const HOVER_MS = 120;
 /** Rows that the browser lays out, or skips, together (ten were no quicker). */
 const GROUP = 50;
@@ -207,7 +207,7 @@ function drawList(view: View): HTMLElement {
     const informed = page.rows.some((row) => row.info.some((value) => value != null));
     const now = style();
     const differs = now.layout === "aligned" && h("span", { class: "isn-state-key" }, h("strong", null, "bold"), " differs from the picked one");
-    replace(key, h("span", { class: "isn-scale-group" }, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit), stateKey(summary().fixed?.states ?? []), differs);
+    replace(key, h("span", { class: "isn-scale-group", title: "How much likelier (+) or less likely (\u2212) a token is to the generator once it is given the activation" }, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit), stateKey(summary().fixed?.states ?? []), differs);
     asked += 1;
     loading = false;
     replace(tools.faults);

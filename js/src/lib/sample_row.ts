@@ -149,7 +149,7 @@ const logText = (value: number | null | undefined, unit: string) => (value == nu
 function saidOf({ name, label, picked, agrees }: Said): HTMLElement {
   const mark = agrees == null ? "" : agrees ? "\u2713 " : "\u2260 ";
   const words = agrees == null ? "not defined for the picked input" : agrees ? `${label}, as the picked input` : `${label ?? "undefined"}; the picked input: ${picked}`;
-  return h("li", { class: agrees === false ? "isn-said-differs" : null }, h("strong", null, `${mark}${name}`), `: ${words}`);
+  return h("li", { class: agrees === false ? "isn-said-differs" : null }, mark, h("strong", null, name), `: ${words}`);
 }
 
 /** Everything that is known of one input. */
