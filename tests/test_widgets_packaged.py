@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pandas as pd
 import pytest
@@ -70,3 +71,18 @@ def test_the_code_for_a_site_without_a_generator_runs_as_it_is(scope):
     names, frame = run(widget.code.replace("bandwidth=0.1", "bandwidth=0.1, bank=64"))
     assert isinstance(names["found"], isn.baselines.Neighbours)
     assert len(frame) == 64
+
+
+@pytest.mark.parametrize("quantity", ["norm", "change", "bits"])
+def test_the_code_gives_the_numbers_that_shade_the_tokens(scope, quantity):
+    scope.picker.quantity = quantity
+    try:
+        deadline = time.monotonic() + 60
+        while scope.shading.worker.busy and time.monotonic() < deadline:
+            time.sleep(0.02)
+        names, _ = run(scope.code)
+        shown = [math.nan if value is None else value for value in scope.picker.values]
+        assert names["shades"].tolist() == pytest.approx(shown, rel=1e-4, abs=1e-4, nan_ok=True)
+    finally:
+        scope.picker.quantity = "picked"
+    assert "shades" not in scope.code

@@ -124,6 +124,11 @@ class _Run:
         self.lm, self.sites, self.prompts, self.config = lm, sites, prompts, config
         self.run_dir = Path(run_dir) if run_dir is not None else None
         self.accelerator = _accelerator(lm, config)
+        if config.batch_size < self.accelerator.num_processes:  # one without examples would leave the others waiting
+            raise InvalidArgument(
+                f"batch_size={config.batch_size} leaves some of {self.accelerator.num_processes} processes nothing",
+                hint="give each at least one example",
+            )
         self.step, self.seconds, self.mean_loss, self.history = 0, 0.0, 0.0, []
         self.first_sites = [s for s in sites if any(fnmatchcase(s, glob) for glob in config.first_sites)]
         if config.first_steps and not self.first_sites:

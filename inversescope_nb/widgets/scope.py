@@ -187,6 +187,7 @@ class InverseScopeWidget(PickJobs):
         t.dlink((self.sweep, "came_from"), (self, "came_from"))
         t.dlink((self.sweep, "status"), (self, "sweeping"))
         self.picker.observe(self._refresh_stale, names=["text"])
+        self.picker.observe(lambda _change: self._refresh_site(), names=["quantity"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _part_failed(self, error: BaseException) -> None:
@@ -358,7 +359,8 @@ class InverseScopeWidget(PickJobs):
         self.bandwidth = min(max(self.bandwidth, low), high)
         self.bound = self._backend.bound(self.site, self.bandwidth)
         self.shading.offer()
-        self.code = python_code(self._backend, self.prompt, self.site, self.picker.index, self.bandwidth, self.n)
+        where = (self.prompt, self.site, self.picker.index, self.bandwidth, self.n)
+        self.code = python_code(self._backend, *where, quantity=self.picker.quantity)
 
     # -- requests ------------------------------------------------------------------------------------
 

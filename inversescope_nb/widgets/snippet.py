@@ -27,21 +27,35 @@ _YOURS = "path/to/your"
 _SHOWN = ["feature", "fcr", "fcr_low", "fcr_high", "fcr_plain"]
 
 
-def python_code(backend: Backend, prompt: str, site: str, position: int, bandwidth: float, n: int) -> str:
-    """A few lines that reproduce the gallery from the same arguments."""
+def python_code(
+    backend: Backend, prompt: str, site: str, position: int, bandwidth: float, n: int, *, quantity: str = ""
+) -> str:
+    """A few lines that reproduce the gallery from the same arguments; ``quantity``: what the tokens are shaded by."""
     generator = backend.shelf.at_hand(site)
     where = f"site={site!r}, position={position}, bandwidth={bandwidth:g}"
     lines = ["import inversescope_nb as isn", "", _model(backend)]
+    shades = _shades(quantity, prompt, site, bandwidth, gen="" if generator is None else ", gen=gen")
     if generator is not None:
-        lines += [*_generator(backend, generator), f"inv = isn.invert(lm, gen, {prompt!r}, {where}, n={n})"]
+        lines += [*_generator(backend, generator), *shades, f"inv = isn.invert(lm, gen, {prompt!r}, {where}, n={n})"]
         return "\n".join([*lines, "print(inv.summary())", 'inv.to_frame().sort_values("d")'])
     lines += [
+        *shades,
         backend.inputs.prompts_code(prompt),
         f"found = isn.baselines.neighbours(lm, prompts, {prompt!r}, {where})",
         "found.to_frame()",
         f"# to invert here: gen = isn.train_generator(lm, {site!r}, prompts), then isn.invert(lm, gen, ...)",
     ]
     return "\n".join(lines)
+
+
+def _shades(quantity: str, prompt: str, site: str, bandwidth: float, gen: str) -> list[str]:
+    """The line that gives the numbers by which the tokens are shaded, where that is not what an inversion says."""
+    calls = {
+        "norm": f"isn.token_norms(lm, {prompt!r}, {site!r}{gen})",
+        "change": f"isn.token_changes(lm, {prompt!r}, {site!r})",
+        "bits": f"isn.token_bits(lm, gen, {prompt!r}, site={site!r}, bandwidth={bandwidth:g})",
+    }
+    return [f"shades = {calls[quantity]}"] if quantity in calls else []
 
 
 def comparison_code(backend: Backend, first: Pin, second: Pin) -> str:

@@ -229,7 +229,8 @@ function widerRow(view: View): HTMLElement {
   const row = h("div", { class: "isn-row isn-wider" }, button, h("span", { class: "isn-note" }, "A wider bandwidth asks less of the generator, and says less of the input."));
   view.follow(["wider", "stale", "frozen"], () => {
     const wider: number | null = view.model.get("wider") ?? null;
-    row.hidden = wider == null || Boolean(view.model.get("stale")) || Boolean(view.model.get("frozen"));
+    row.hidden = wider == null || Boolean(view.model.get("frozen"));
+    button.disabled = Boolean(view.model.get("stale")); // it stays until the next inputs come, so that nothing jumps
     button.textContent = `Try \u03b5 = ${wider}`;
   });
   return row;

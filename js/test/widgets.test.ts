@@ -809,7 +809,7 @@ describe("InverseScopeWidget", () => {
     one(".isn-wider button").click();
     expect(model.state["bandwidth"]).toBe(0.2);
     model.update({ stale: "the last pick" });
-    expect(one(".isn-wider").hidden).toBe(true);
+    expect([one(".isn-wider").hidden, (one(".isn-wider button") as HTMLButtonElement).disabled]).toEqual([false, true]);
     expect(mount(scopeModule, { ...state(), frozen: true, wider: 0.2 }, host).one(".isn-wider").hidden).toBe(true);
   });
   it("sends the bandwidth after a pause and prints it at once", () => {

@@ -36,9 +36,30 @@ def folder_for(scratch: Path) -> Path:
     return folder
 
 
+_WHOLE = """element => {
+  const { top, bottom } = element.getBoundingClientRect();
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    if (getComputedStyle(box).overflowY === "visible") continue;
+    const around = box.getBoundingClientRect();
+    if (top < around.top - 1 || bottom > around.bottom + 1) return false;
+  }
+  return true;
+}"""
+_AROUND = 400
+"""Pixels that the notebook's own bars and margins take at most."""
+
+
 def take(locator: Locator, path: Path) -> None:
-    """Writes a picture of one element."""
-    path.write_bytes(in_256_colours(locator.page, locator.screenshot()))
+    """Writes a picture of one element, all of it: the window is made as high as that takes."""
+    page, box = locator.page, locator.bounding_box()
+    size = page.viewport_size
+    page.set_viewport_size({"width": size["width"], "height": max(size["height"], int(box["height"]) + _AROUND)})
+    page.wait_for_timeout(300)
+    locator.evaluate("element => element.scrollIntoView({ block: 'start' })")
+    page.wait_for_timeout(300)
+    assert locator.evaluate(_WHOLE), f"{path.name} would be cut off"
+    path.write_bytes(in_256_colours(page, locator.screenshot()))
+    page.set_viewport_size(size)
 
 
 def in_256_colours(page: Page, png: bytes) -> bytes:

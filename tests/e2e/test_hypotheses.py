@@ -1,13 +1,12 @@
 """Hypotheses in a real JupyterLab: written in Python, proposed, tested, followed across bandwidths, saved as files.
 
 One story: every test goes on where the one before has left the widget. The page's console must stay free of errors.
-Pictures go to a temporary folder, or with ``ISN_KEEP_SCREENSHOTS`` set to a folder to that.
+Pictures go to a temporary folder.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +37,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("ISN_KEEP_SCREENSHOTS") or tmp_path_factory.mktemp("images"))
-    return folder if folder.is_dir() else tmp_path_factory.mktemp("images")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(autouse=True)

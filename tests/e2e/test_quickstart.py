@@ -245,6 +245,8 @@ def test_a_bad_prompt_is_explained_in_place_and_the_widget_goes_on(lab: Lab, pic
     assert "'stoer'" in error.inner_text()
     assert "Did you mean 'store'?" in error.inner_text()
     assert "an example prompt is a good start" in error.inner_text()
+    assert accessibility_faults(lab.page, SCOPE) == []
+    lab.page.wait_for_selector(".isn-scope .isn-title-line .isn-progress", state="hidden")
     take(lab.page.locator(SCOPE), pictures / "error.png")
     before = lab.revision()
     lab("button.isn-map-cell[title='blocks.2.hook_resid_post']").click()  # of the last prompt that could be read
@@ -366,6 +368,9 @@ def test_an_input_is_opened_and_read_token_by_token(lab: Lab):
     assert float(lab(".isn-along .isn-counts").inner_text()) == pytest.approx(
         float(row.locator(".isn-cell-number").first.inner_text()), abs=0.006
     )
+    said = lab(".isn-detail .isn-said li")
+    assert said.count() == lab(".isn-table-part tbody tr").count()  # what each hypothesis says of it
+    assert accessibility_faults(lab.page, SCOPE) == []
     lab(".isn-toggle").first.click()
     assert lab(".isn-detail").count() == 0
     token = lab(".isn-sample").nth(2).locator(".isn-sample-token").last
@@ -373,6 +378,43 @@ def test_an_input_is_opened_and_read_token_by_token(lab: Lab):
     lab.page.wait_for_function(
         "token => token.title.includes('were the activation read here')", arg=token.element_handle()
     )
+
+
+def test_the_inputs_are_put_in_another_order(lab: Lab):
+    def column(index: int) -> list[float]:
+        cells = lab.page.locator(f"{ROWS} > :nth-child({index})").all_inner_texts()
+        return [float(text.strip("%<\u202f ")) for text in cells]
+
+    assert column(2) == sorted(column(2))
+    lab('[aria-label="Sort the inputs"]').select_option("weight")
+    lab.page.wait_for_function(
+        """() => {
+          const cells = [...document.querySelectorAll('.isn-scope .isn-sample:not(.isn-sample-head) > :nth-child(3)')];
+          const weights = cells.map((cell) => parseFloat(cell.textContent.replace('<', '')));
+          return weights.length > 1 && weights.every((weight, i) => i === 0 || weights[i - 1] >= weight);
+        }"""
+    )
+    lab('[aria-label="Sort the inputs"]').select_option("distance")
+
+
+def test_an_example_gets_a_tab_of_its_own(lab: Lab):
+    mine = lab("textarea.isn-prompt").input_value()
+    lab("[aria-label='Keep this prompt and open another tab']").click()
+    lab(".isn-prompt-tab").nth(1).wait_for()
+    before = lab.revision()
+    examples = lab("[aria-label='Example prompts']")
+    value = examples.evaluate(
+        "(select, mine) => [...select.options].find((o) => o.value && !mine.startsWith(o.textContent)).value", mine
+    )
+    examples.select_option(value)
+    lab.settle(before)
+    assert lab("textarea.isn-prompt").input_value() != mine
+    assert accessibility_faults(lab.page, SCOPE) == []
+    lab("[aria-label='Close this tab']").click()
+    lab.page.wait_for_function(
+        "mine => document.querySelector('.isn-scope textarea.isn-prompt').value === mine", arg=mine
+    )
+    lab.page.wait_for_selector(f"{SCOPE}:not([data-isn-stale])")
 
 
 def test_the_inputs_stand_under_the_picked_one(lab: Lab):
@@ -477,4 +519,13 @@ def test_a_kernel_that_is_restarted_leaves_a_note_and_no_dead_controls(lab: Lab)
         "() => [...document.querySelectorAll('.isn-scope button.isn-token')].every((token) => token.disabled)"
     )
     assert lab.inputs() == shown
+    local = ".isn-toggle, .isn-link, summary, .isn-error button, .isn-code button"
+    dead = "local => [...document.querySelectorAll('.isn-scope :is(button, input, select, textarea):not(:disabled)')]"
+    assert (
+        lab.page.evaluate(f"{dead}.filter((c) => !c.matches(local)).map((c) => c.outerHTML.slice(0, 90))", local) == []
+    )
+    code = lab(".isn-code").last
+    code.locator("summary").click()
+    code.get_by_role("button").click()
+    code.get_by_text("Copied").or_(code.get_by_text("Selected: press Ctrl+C")).wait_for()
     lab.errors[:] = [error for error in lab.errors if "debugger" not in error]  # JupyterLab's own, about its debugger

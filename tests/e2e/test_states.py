@@ -94,8 +94,23 @@ def test_pictures_of_the_widget_at_work_and_in_a_wide_window(server: tuple[str, 
     page.set_viewport_size({"width": 1440, "height": 1900})
     page.locator(f"{SCOPE} .isn-go select").select_option("4096")
     page.wait_for_selector(f"{SCOPE} .isn-progress progress[max='4096']")
+    assert accessibility_faults(page, SCOPE) == []
     take(page.locator(SCOPE), pictures / "working.png")
     assert (pictures / "working.png").stat().st_size < 150_000
+
+
+def test_a_cell_that_runs_again_leaves_one_widget_that_works(server: tuple[str, Path], page: Page):
+    show(page, *server, "again.ipynb", LEFT_ALONE)
+    page.wait_for_selector(ROWS)
+    first = page.locator(SCOPE).element_handle()
+    run_all_cells(page)
+    page.wait_for_function("first => !first.isConnected", arg=first)
+    page.wait_for_selector(ROWS)
+    assert page.locator(SCOPE).count() == 1
+    before = page.locator(f"{SCOPE} .isn-gallery").get_attribute("data-isn-revision")
+    page.locator(f"{SCOPE} button.isn-token").nth(3).click()
+    page.wait_for_selector(f"{SCOPE}:not([data-isn-stale]) .isn-gallery:not([data-isn-revision='{before}'])")
+    assert page.locator(".isn-no-kernel:visible, .isn-error:visible").count() == 0
 
 
 def test_it_answers_while_another_cell_runs(server: tuple[str, Path], page: Page):
