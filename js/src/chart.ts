@@ -29,9 +29,14 @@ function themed(el: HTMLElement): Record<string, unknown> {
   };
 }
 
+/** How soon, and how often in a row, a drawing without width is made anew. */
+const AGAIN_MS = 100;
+const AGAIN_MOST = 5;
+
 class Chart {
   private shown: Result | null = null;
   private turn = 0;
+  private unseen = 0;
 
   constructor(
     private readonly model: Model,
@@ -61,6 +66,7 @@ class Chart {
       }
       this.shown = result;
       this.listen(result);
+      this.again(target, turn);
       await this.setParams(); // they may have changed since the specification was written
       if (turn !== this.turn) return;
       const text = async () => {
@@ -74,6 +80,17 @@ class Chart {
     } finally {
       if (turn === this.turn) this.el.style.minHeight = "";
     }
+  }
+
+  /** Vega measured an element that had no width yet, or not any more (a theme's styles come and go): once more, soon. */
+  private again(target: HTMLElement, turn: number): void {
+    const drawn = Number(target.querySelector("svg")?.getAttribute("width"));
+    if (drawn || !this.el.clientWidth || this.unseen >= AGAIN_MOST) {
+      this.unseen = 0;
+      return;
+    }
+    this.unseen += 1;
+    setTimeout(() => turn === this.turn && void this.draw(), AGAIN_MS * this.unseen);
   }
 
   /** Selections made with the mouse go to Python; parameters go both ways. */

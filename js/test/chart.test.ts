@@ -136,6 +136,21 @@ describe("a chart", () => {
     document.body.style.backgroundColor = "rgb(22, 25, 29)";
     await vi.waitFor(() => expect(el.querySelector(".isn-vega svg text")?.getAttribute("fill")).toBe("#e3e6ea"), 5000);
   });
+  it("is drawn once more where its element had no width while it was drawn", async () => {
+    const { el } = mount(chart, state({ spec: { ...SPEC, width: "container" } })); // without layout: as wide as nothing
+    await drawn(el);
+    const first = el.querySelector(".isn-vega");
+    expect(Number(first!.querySelector("svg")!.getAttribute("width"))).toBe(0);
+    Object.defineProperty(el, "clientWidth", { value: 500, configurable: true });
+    document.body.style.backgroundColor = "rgb(22, 25, 29)"; // one more drawing, and then others of its own accord
+    document.body.setAttribute("data-theme", "dark");
+    const seen = new Set<Element>();
+    await vi.waitFor(() => {
+      seen.add(el.querySelector(".isn-vega")!);
+      expect(seen.size).toBeGreaterThan(3);
+    }, { timeout: 5000, interval: 20 });
+    document.body.removeAttribute("data-theme");
+  });
   it("leaves nothing behind: no listener, no drawing, not even one that was on its way", async () => {
     const { el, model, close } = mount(chart, state());
     await drawn(el);

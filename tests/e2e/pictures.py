@@ -38,7 +38,7 @@ def folder_for(scratch: Path) -> Path:
 
 _WHOLE = """element => {
   const { top, bottom } = element.getBoundingClientRect();
-  for (let box = element.parentElement; box; box = box.parentElement) {
+  for (let box = element.parentElement; box !== document.body; box = box.parentElement) {
     if (getComputedStyle(box).overflowY === "visible") continue;
     const around = box.getBoundingClientRect();
     if (top < around.top - 1 || bottom > around.bottom + 1) return false;
