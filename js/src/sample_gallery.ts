@@ -33,13 +33,16 @@ function edgeRule(edge: number): HTMLElement {
   return h("div", { class: "isn-edge", role: "row" }, h("span", { role: "cell", "aria-colspan": 5 }, words));
 }
 
+/** As text only what differs from the rest is marked: a square before every word would be in the way. */
+const marked = (layout: Layout, state: string) => layout === "aligned" || state !== "free";
+
 /** The head of the list: it holds the picked input, each token with what becomes of it, above what stands for it or as text. */
 function header(summary: Summary, layout: Layout): HTMLElement {
   const cell = (text: string, title: string) => h("span", { role: "columnheader", title }, text);
   const picked = summary.tokens.map((token, index) => {
     const state = summary.fixed?.states[index] ?? "";
     const [mark, words] = STATES[state] ?? ["", ""];
-    const sign = mark ? h("span", { class: "isn-state-mark", "aria-hidden": "true" }, mark) : null;
+    const sign = mark && marked(layout, state) ? h("span", { class: "isn-state-mark", "aria-hidden": "true" }, mark) : null;
     const title = [words, summary.fixed?.words[index]].filter(Boolean).join(": ");
     return h("span", { class: `isn-slot isn-state-${state || "unknown"}`, title }, sign, h("span", { class: "isn-slot-token" }, ...tokenText(token)), h("span", { class: "isn-hidden" }, words));
   });
@@ -207,7 +210,7 @@ function drawList(view: View): HTMLElement {
     const informed = page.rows.some((row) => row.info.some((value) => value != null));
     const now = style();
     const differs = now.layout === "aligned" && h("span", { class: "isn-state-key" }, h("strong", null, "bold"), " differs from the picked one");
-    replace(key, h("span", { class: "isn-scale-group", title: "How much likelier (+) or less likely (\u2212) a token is to the generator once it is given the activation" }, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit), stateKey(summary().fixed?.states ?? []), differs);
+    replace(key, h("span", { class: "isn-scale-group", title: "How much likelier (+) or less likely (\u2212) a token is to the generator once it is given the activation" }, informed && scaleKey(now.max, PINNED, now.unit, true, summary().info_clipped), tools.unit), stateKey((summary().fixed?.states ?? []).filter((state) => marked(now.layout, state))), differs);
     asked += 1;
     loading = false;
     replace(tools.faults);

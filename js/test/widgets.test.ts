@@ -512,7 +512,7 @@ describe("SampleGallery", () => {
     expect(head[2]!.title).toBe("fixed: 99 % of the posterior");
     expect(one(".isn-key").textContent).toContain("fixed");
     model.update({ layout: "text" }); // as text the picked input heads them all the same
-    expect(all(".isn-slots-text .isn-state-pinned").length).toBe(1);
+    expect(all(".isn-slots-text .isn-state-mark").map((sign) => sign.parentElement!.className)).toEqual(["isn-slot isn-state-pinned"]);
     expect(all(".isn-slots").length).toBe(0);
     expect(one(".isn-key").textContent).toContain("fixed");
     model.update({ summary: summary() });

@@ -92,8 +92,10 @@ def use(page: Page) -> None:
 def compare(page: Page, last: int) -> None:
     """Picks a token, compares with the pin, and looks whether all that is shown of the second side is of that token."""
     tokens = page.locator(f"{SCOPE} button.isn-token")
-    tokens.nth(last).click()
-    page.wait_for_selector(f"{SCOPE}:not([data-isn-stale])")
+    if tokens.nth(last).get_attribute("aria-pressed") != "true":
+        shown = page.locator(f"{SCOPE} .isn-gallery").get_attribute("data-isn-revision")
+        tokens.nth(last).click()
+        page.wait_for_selector(f"{SCOPE}:not([data-isn-stale]) .isn-gallery:not([data-isn-revision='{shown}'])")
     comparison = page.locator(f"{SCOPE} .isn-comparison")
     before = comparison.get_attribute("data-isn-revision")
     page.locator(f"{SCOPE} .isn-pin-compare").click()
