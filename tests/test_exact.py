@@ -242,12 +242,13 @@ MILLION = """
 import resource
 import numpy as np
 import inversescope_nb as isn
+from inversescope_nb.exact import activation_table
 
 lm = isn.load_model()
 digits = "0 1 2 3 4 5 6 7 8 9".split()
 slots = {name: digits for name in "abcdef"}
 prompts = isn.PromptDistribution.from_templates(["{a} {b} {c} + {d} {e} {f} ="], slots, cut="end")
-table = isn.exact.activation_table(lm, prompts, "blocks.1.hook_resid_post", progress=False)
+table = activation_table(lm, prompts, "blocks.1.hook_resid_post", progress=False)
 found = table.posterior(table.inputs[123_456], 0.1)
 bits, error = table.channel_bits(0.1, draws=8)
 assert (len(table.inputs), len(found.p)) == (1_000_000, 1_000_000)
