@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from ._consistency_charts import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, WIDTH, prepared, tooltip
-from .reports import UNRELIABLE
+from .reports import is_doubtful
 
 _COLOURS = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
@@ -14,18 +14,9 @@ MOST = len(_COLOURS)
 """Hypotheses that are drawn, the first ones."""
 
 
-def is_doubtful(notes: str) -> bool:
-    """Whether the notes of a row say that its inversions are not to be relied on.
-
-    >>> is_doubtful("Not to be relied on: of 1 inversions 1 with few effective samples."), is_doubtful("")
-    (True, False)
-    """
-    return notes.startswith(UNRELIABLE)
-
-
 def lines(frame: pd.DataFrame, width: int | str = WIDTH) -> alt.LayerChart:
     """The chart of a frame with rates; see `charts.bandwidth_chart`."""
-    doubtful = [is_doubtful(str(notes or "")) for notes in frame["notes"]]
+    doubtful = [is_doubtful(notes) for notes in frame["notes"]]
     level = frame["chance"].fillna(frame["chance_defined"]).fillna(frame["chance_prior"])
     ess = frame["ess_median"]
     frame = prepared(frame).drop(columns="row")

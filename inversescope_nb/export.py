@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._packed_rows import packed
 from ._static_table import SHOWN, TABLE, TD, prompt, samples, shown, token
-from .reports import UNRELIABLE
+from .reports import is_doubtful
 from .widgets.messages import IDLE, STATIC
 
 if TYPE_CHECKING:
     from .widgets import ConsistencyPanel, InverseScopeWidget, SampleGallery, SiteSweep, TokenPicker
-
-
-def weak(rate: Mapping[str, Any]) -> bool:
-    """Whether the notes of a rate say that it is not to be relied on."""
-    return str(rate.get("notes") or "").startswith(UNRELIABLE)
-
 
 _OF_A_CHART = ("spec", "embed_options", "_vl_selections", "_params", "file_name", "caption")
 _MODULES = ("scope", "token_picker", "sample_gallery", "consistency_panel", "site_sweep", "comparison", "chart")
@@ -57,7 +51,7 @@ def _hypotheses(panel: ConsistencyPanel) -> str:
             chance = "" if rate["chance"] is None else f", chance {rate['chance']:.2f}"
             between = "" if rate["low"] is None else f" ({rate['low']:.2f}\u2013{rate['high']:.2f})"
             numbers = f"{rate['fcr']:.2f}{between}{chance}"
-            grey = weak(row["across"]) if row["across"] else bool(panel.doubt)
+            grey = is_doubtful(row["across"].get("notes")) if row["across"] else bool(panel.doubt)
             words = f'<span style="color:#8b949e">{numbers}, {over}, in doubt</span>' if grey else f"{numbers}, {over}"
             cells = [shown(row["name"]), words, _interval(rate, grey=grey)]
         lines.append("<tr>" + "".join(f'<td style="{TD}">{cell}</td>' for cell in cells) + "</tr>")
@@ -129,13 +123,13 @@ def sweep_fragment(sweep: SiteSweep) -> str:
     lines = []
     for row in rows[:SHOWN]:
         numbers = [f"{row[k]:.2f}" if row.get(k) is not None else "\u2013" for k in ("fcr", "chance", "fcr_star")]
-        numbers[0] += " \u2020" if weak(row) else ""
+        numbers[0] += " \u2020" if is_doubtful(row.get("notes")) else ""
         cells = [shown(row["feature"]), html.escape(row["site"]), *numbers]
         lines.append("<tr>" + "".join(f'<td style="{TD}">{cell}</td>' for cell in cells) + "</tr>")
     names = ("hypothesis", "site", "FCR", "chance", "FCR*")
     head = "".join(f'<th style="{TD}">{name}</th>' for name in names)
     rest = f"<p>and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
-    rest += "<p>\u2020 Not to be relied on.</p>" if any(map(weak, rows[:SHOWN])) else ""
+    rest += "<p>\u2020 Not to be relied on.</p>" if any(is_doubtful(row.get("notes")) for row in rows[:SHOWN]) else ""
     words = f"<p><b>Across the model</b> {html.escape(sweep.where)}</p>"
     table = f'<table style="{TABLE}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
     return _page(words, table, rest)

@@ -77,6 +77,17 @@ _TEXT = {"site", "kind", "feature", "verdict_counts", "notes", "label", "verdict
 _WHOLE = {"layer", "head", "n_targets", "n_groups", "n_undefined", "n_dropped", "pick", "group"}
 UNRELIABLE = "Not to be relied on"
 """How a note begins that says that many inversions behind a row are not to be believed."""
+
+
+def is_doubtful(notes: Any) -> bool:
+    """Whether the notes of a row say that its inversions are not to be relied on; there may be none.
+
+    >>> is_doubtful("Not to be relied on: of 1 inversions 1 with few effective samples."), is_doubtful(None)
+    (True, False)
+    """
+    return str(notes or "").startswith(UNRELIABLE)
+
+
 SIGNIFICANT = 0.05
 """The false discovery rate that `ConsistencyReport.summary` speaks of."""
 

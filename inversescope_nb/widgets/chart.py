@@ -17,7 +17,7 @@ import altair as alt
 import pandas as pd
 import traitlets as t
 
-from .._bandwidth_charts import is_doubtful
+from ..reports import is_doubtful
 from .messages import STATIC, heard_while_cells_run
 
 BLUE, GREY = "#2f81d6", "#8b949e"
@@ -67,7 +67,7 @@ def frame_of(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) -> pd.Da
             "hypothesis": row["name"],
             "over": over,
             **{k: row[key][k] for k in ("fcr", "low", "high", "chance")},
-            "doubtful": doubtful if over == HERE else is_doubtful(str(row[key].get("notes") or "")),
+            "doubtful": doubtful if over == HERE else is_doubtful(row[key].get("notes")),
         }
         for row in rows
         for key, over in (("here", HERE), ("across", ACROSS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..reports import UNRELIABLE
+from ..reports import is_doubtful
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def _entry(value: float, words: str, *, doubtful: bool = False) -> dict[str, Any
 
 def _plain(row: dict[str, Any], column: str, unit: str) -> dict[str, Any]:
     note = str(row.get("notes") or "")
-    doubtful = note.startswith(UNRELIABLE)
+    doubtful = is_doubtful(note)
     words = f"{row[column]:.2f} {unit}" + (f". {note}" if doubtful else "")
     return _entry(row[column], words, doubtful=doubtful)
 
@@ -66,4 +66,4 @@ def _rate(row: dict[str, Any]) -> dict[str, Any]:
     words = f"FCR {row['fcr']:.2f} ({row['fcr_low']:.2f}\u2013{row['fcr_high']:.2f}), chance {row['chance']:.2f}"
     q = row.get("q_value", math.nan)
     words += "" if math.isnan(q) else f", q = {q:.2g}"
-    return _entry(star, f"{words}. {note}".strip(), doubtful=note.startswith(UNRELIABLE))
+    return _entry(star, f"{words}. {note}".strip(), doubtful=is_doubtful(note))

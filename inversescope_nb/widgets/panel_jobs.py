@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from .._bandwidth_charts import is_doubtful
 from ..errors import Cancelled, InvalidArgument, InverseScopeError
 from ..features import Feature, InputText
+from ..reports import is_doubtful
 from .hypothesis_rows import chance_in
 from .jobs import Job, Worker
 from .messages import IDLE, MessageWidget, as_json, handles, status_of
@@ -212,5 +212,5 @@ def _point(row: dict[str, Any]) -> dict[str, Any]:
         "star": (row["fcr"] - chance) / (1 - chance) if chance < 1 else None,
         "n": row["ess_median"],
         "verdict": row["verdict_counts"].partition(":")[0],
-        "doubtful": is_doubtful(str(row["notes"] or "")),
+        "doubtful": is_doubtful(row["notes"]),
     }

@@ -377,8 +377,7 @@ class InverseScopeWidget(PickJobs):
     @handles("stop")
     def _stop_inverting(self) -> None:
         with self._turn:
-            if self.worker.stop() and self.status["running"]:
-                self.status = {**self.status, "stopping": True}
+            self._stopping(self.worker.stop())
 
     @handles("stop sweep")
     def _stop_sweep(self) -> None:
