@@ -6,8 +6,8 @@ Sizes are of the built bundles. Times are taken in the page (`performance.now`),
 message that shows a widget to its tokens on the screen (the cell was run before, so all is warm), from a click on a
 token to its 64 inputs, from another bandwidth to the samples weighed anew and to new ones, from Stop to a widget at
 rest (worst and median of several moments in an inversion of 4,096 samples). Frames are counted while a list of 5,000
-samples is scrolled from end to end, beside a bare list of as many lines of text in the same page (what the machine can do at all),
-and the tokens of a prompt of 1,000; a Chromium without a window paints up to 60 a second.
+samples is scrolled from end to end, beside a bare list of as many lines of text in the same page (what the machine
+can do at all), and the tokens of a prompt of 1,000; a Chromium without a window paints up to 60 a second.
 Needs the browser that the tests need.
 """
 
