@@ -6,6 +6,7 @@ import html
 import json
 import threading
 import time
+import uuid
 from html.parser import HTMLParser
 
 import altair as alt
@@ -55,15 +56,22 @@ def scope(lm, generator, prompts):
     widget.close()
 
 
+def request(widget, method, **params):
+    """Send a request as the front end does, without waiting for its answer; gives its id."""
+    number = uuid.uuid4().hex
+    widget._receive(widget, {"kind": "request", "id": number, "method": method, "params": params}, [])
+    return number
+
+
 def ask(widget, method, sent=None, **params):
     """Send a request as the front end does and give the last answer to it."""
     messages: list[dict] = [] if sent is None else sent
     if sent is None:
         widget.send = messages.append
-    widget._receive(widget, {"kind": "request", "id": method, "method": method, "params": params}, [])
+    number = request(widget, method, **params)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        ends = [m for m in messages if m["id"] == method and m["kind"] in ("result", "error")]
+        ends = [m for m in messages if m["id"] == number and m["kind"] in ("result", "error")]
         if ends:
             return ends[-1]
         time.sleep(0.01)

@@ -11,7 +11,7 @@ import tracemalloc
 import weakref
 
 import pytest
-from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, prompts, scope, settle  # noqa: F401
+from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, prompts, request, scope, settle  # noqa: F401
 
 import inversescope_nb as isn
 from inversescope_nb.errors import Cancelled, InvalidArgument
@@ -214,6 +214,15 @@ def test_a_ping_is_answered_while_work_goes_on(measuring):
     for part in (scope, scope.picker, scope.gallery, scope.panel):
         assert ask(part, "ping")["value"] is True
     assert scope.panel.status["running"]
+
+
+def test_a_request_that_comes_twice_is_done_once(scope):
+    picker = scope.picker
+    again = {"kind": "request", "id": request(picker, "pick", position=1), "method": "pick", "params": {"position": 1}}
+    request(picker, "pick", position=2)
+    picker._receive(picker, again, [])
+    assert picker.position == 2
+    settle(scope)
 
 
 def test_a_request_can_be_cancelled_by_its_own_id(measuring):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from conftest import tiny_model, word_tokenizer
-from test_widgets import OTHER, PROMPT, SITE, TEXTS, _no_real_cache, ask, prompts, settle  # noqa: F401
+from test_widgets import OTHER, PROMPT, SITE, TEXTS, _no_real_cache, ask, prompts, request, settle  # noqa: F401
 
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
@@ -42,7 +42,7 @@ def make(lm, prompts, tmp_path):
 
 def press(widget, method):
     """A click on a button that starts a job; does not wait for it."""
-    widget._receive(widget, {"kind": "request", "id": method, "method": method, "params": {}}, [])
+    request(widget, method)
 
 
 def stop_working(widget, what="stop training") -> None:

@@ -12,6 +12,7 @@ import inspect
 import logging
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from pathlib import Path
@@ -155,6 +156,7 @@ class MessageWidget(Pictured):
         self._status_turn = threading.RLock()
         self._error_callbacks = Callbacks(self)
         self._asked_for: dict[Any, Job] = {}
+        self._requests: deque[Any] = deque(maxlen=1000)
         names = (name for name in dir(type(self)) if not name.startswith("__"))
         members = ((name, inspect.getattr_static(type(self), name)) for name in names)
         self._methods = {f._isn_method: name for name, f in members if hasattr(f, "_isn_method")}
@@ -264,7 +266,8 @@ class MessageWidget(Pictured):
             job = self._asked_for.get(content.get("id"))
             if job is not None:
                 job.stop()
-        elif content.get("kind") == "request":
+        elif content.get("kind") == "request" and content.get("id") not in self._requests:
+            self._requests.append(content.get("id"))  # the front end asks again for what was not answered for long
             self._answer(content.get("id"), str(content.get("method")), content.get("params") or {})
 
     def _answer(self, request_id: Any, method: str, params: dict[str, Any]) -> None:

@@ -892,6 +892,25 @@ describe("without a kernel", () => {
     model.emit("msg:custom", { kind: "result", id: "ping-1", value: true });
     expect([said(el).hidden, (one("textarea") as HTMLTextAreaElement).disabled]).toEqual([true, false]);
   });
+  it("asks once more for what was not answered when an answer comes at last, under the same id", () => {
+    vi.useFakeTimers();
+    const { model, all } = mount(pickerModule, state());
+    all(".isn-token")[1]!.click();
+    const picks = () => model.sent.filter(({ method }) => method === "pick");
+    const ping = () => model.emit("msg:custom", { kind: "result", id: model.last("ping").id, value: true });
+    expect(picks().length).toBe(1);
+    ping();
+    expect(picks().length).toBe(1); // it is only not done yet
+    all(".isn-token")[2]!.click();
+    vi.advanceTimersByTime(1500); // the first questions come soon after one another
+    ping();
+    expect(picks().map(({ id }) => id)).toEqual([picks()[0].id, picks()[1].id, picks()[0].id, picks()[1].id]);
+    model.emit("msg:custom", { kind: "result", id: picks()[0].id, value: null });
+    model.emit("msg:custom", { kind: "result", id: picks()[1].id, value: null });
+    vi.advanceTimersByTime(60_000);
+    ping();
+    expect(picks().length).toBe(4);
+  });
   it("stays quiet where every write is answered", () => {
     vi.useFakeTimers();
     const { model, el, all } = mount(pickerModule, state());

@@ -113,9 +113,23 @@ def test_a_cell_that_runs_again_leaves_one_widget_that_works(server: tuple[str, 
     assert page.locator(".isn-no-kernel:visible, .isn-error:visible").count() == 0
 
 
-def test_it_answers_while_another_cell_runs(server: tuple[str, Path], page: Page):
+LATE_THREAD = """{
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    const words = typeof data === "string" ? data : new TextDecoder().decode(data);
+    if (words.includes("create_subshell_request")) setTimeout(() => send.call(this, data), 20_000);
+    else send.call(this, data);
+  };
+}"""
+"""JupyterLab asks for a thread of the widgets' own when the first comes; until there is one, it sends to the cells'."""
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["", "its thread comes late"])
+def test_it_answers_while_another_cell_runs(late: bool, server: tuple[str, Path], page: Page):
     url, folder = server
     write_notebook(folder / "busy.ipynb", LEFT_ALONE, "import time\ntime.sleep(600)")
+    if late:
+        page.add_init_script(LATE_THREAD)
     open_notebook(page, url, "busy.ipynb")
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")

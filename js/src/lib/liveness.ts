@@ -2,12 +2,19 @@
 // nowhere, messages throw. So whoever writes asks for a sign of life. Without one for a while the outermost view says
 // so and goes on asking; where the line is closed, or nothing comes for long, it takes its controls out of use. What is
 // shown stays readable.
+//
+// What is sent can also be late without anything being wrong: JupyterLab has widgets heard on a thread of their own, but
+// what it sends before there is that thread waits behind the cells that run. So the first questions come soon after
+// one another, and once one is answered what was asked for before is sent once more; Python knows it by its id.
 import { h } from "./dom.ts";
 import type { View } from "./model.ts";
 
-export const PATIENCE_MS = 8000;
-/** Questions without an answer after which controls are taken out of use until one comes. */
-const TRIES = 4;
+const PAUSES_MS = [1000, 2000, 5000];
+const PAUSE_MS = 8000;
+/** Questions without an answer after which that is said. */
+const SILENT_AFTER = PAUSES_MS.length;
+/** And after which controls are taken out of use until one comes. */
+const LONG_AFTER = SILENT_AFTER + 3;
 const EVENT = "isn-line";
 const SILENT = "No answer from the kernel for a while: it is busy, or it was restarted; after a restart, run the notebook again. This is the last result.";
 const LONG = "No answer from the kernel: it is busy with something else, and this goes on once it has time. If it was restarted, run the notebook again, from its first cell. This is the last result.";
@@ -23,6 +30,8 @@ export class Liveness {
   private state: State = "open";
   private tries = 0;
   private count = 0;
+  private readonly prefix = Math.random().toString(36).slice(2, 10);
+  private readonly returned: Array<() => void> = [];
 
   constructor(private readonly view: View) {
     view.on("msg:custom", () => this.heard());
@@ -33,10 +42,10 @@ export class Liveness {
   /** Ask Python for a sign of life, and again for as long as none comes. */
   check(): void {
     if (this.view.model.get("frozen") || this.timer !== undefined || this.view.signal.aborted) return;
-    this.timer = setTimeout(() => this.unheard(), PATIENCE_MS);
+    this.timer = setTimeout(() => this.unheard(), PAUSES_MS[this.tries] ?? PAUSE_MS);
     this.count += 1;
     try {
-      this.view.model.send({ kind: "request", id: `ping-${this.count}`, method: "ping", params: {} });
+      this.view.model.send({ kind: "request", id: `${this.prefix}-ping-${this.count}`, method: "ping", params: {} });
     } catch {
       this.closed();
     }
@@ -54,17 +63,23 @@ export class Liveness {
     }
   }
 
+  onReturn(callback: () => void): void {
+    this.returned.push(callback);
+  }
+
   private heard(): void {
+    const late = this.tries > 0;
     clearTimeout(this.timer);
     this.timer = undefined;
     this.tries = 0;
     this.tell("open");
+    if (late) for (const callback of this.returned) callback();
   }
 
   private unheard(): void {
     this.timer = undefined;
     this.tries += 1;
-    this.tell(this.tries < TRIES ? "silent" : "long");
+    if (this.tries >= SILENT_AFTER) this.tell(this.tries < LONG_AFTER ? "silent" : "long");
     this.check();
   }
 

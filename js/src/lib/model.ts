@@ -18,6 +18,8 @@ export interface Host {
 export interface Line {
   check(): void;
   send(message: unknown): boolean;
+  /** Call `callback` when an answer comes after one did not. */
+  onReturn(callback: () => void): void;
 }
 
 export interface RenderArgs {

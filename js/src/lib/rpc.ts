@@ -1,9 +1,10 @@
 // Requests to Python over custom messages: {kind: "request", id, method, params} is answered by one
-// {kind: "result", id, value} or {kind: "error", id, type, message, hint}. How far a job is stands in a trait.
+// {kind: "result", id, value} or {kind: "error", id, type, message, hint}. How far a job is stands in a trait. A request
+// may be sent twice, see liveness.ts; it is done once.
 import type { View } from "./model.ts";
 
 interface Pending {
-  method: string;
+  message: { id: string; method: string };
   resolve(value: any): void;
   reject(error: unknown): void;
 }
@@ -31,6 +32,9 @@ export class Rpc {
 
   constructor(private readonly view: View) {
     view.on("msg:custom", (message: any) => this.receive(message));
+    view.line?.onReturn(() => {
+      for (const { message } of this.pending.values()) view.line?.send(message);
+    });
     view.onClose(() => {
       for (const { reject } of this.pending.values()) reject(new RequestError("Closed", "this view was closed", null));
       this.pending.clear();
@@ -41,8 +45,8 @@ export class Rpc {
     this.count += 1;
     const id = `${this.prefix}-${this.count}`;
     return new Promise<T>((resolve, reject) => {
-      this.pending.set(id, { method, resolve, reject });
       const message = { kind: "request", id, method, params };
+      this.pending.set(id, { message, resolve, reject });
       if (!this.view.line) this.view.model.send(message);
       else if (!this.view.line.send(message)) {
         this.pending.delete(id);
@@ -53,7 +57,7 @@ export class Rpc {
 
   /** Ask Python to stop what was asked for under this name and has not been answered. */
   cancel(method: string): void {
-    for (const [id, waiting] of this.pending) if (waiting.method === method) this.view.line?.send({ kind: "cancel", id });
+    for (const [id, waiting] of this.pending) if (waiting.message.method === method) this.view.line?.send({ kind: "cancel", id });
   }
 
   private receive(message: any): void {
