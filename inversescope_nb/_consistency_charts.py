@@ -19,7 +19,7 @@ COMPONENTS = (
 )  # fmt: skip
 """Order of components in charts: the order of the forward pass."""
 WIDTH, PANEL, ROW_HEIGHT = 380, 250, 18
-ROOM, GAP, NARROWEST = 880, 20, 140
+ROOM, GAP, NARROWEST = 820, 20, 140
 """Pixels within which panels of points stand side by side, between two of them, and of a panel at least."""
 LABEL, LETTER = 320, 5.6
 """Pixels of a row's label at most, and of a letter of it."""

@@ -171,6 +171,7 @@ def _score(study: Study, sampled: Sampled, feature: Feature, labels: Labels) -> 
         "fcr": np.diag(matrix),
         "fcr_with_copies": np.diag(agreement(own, samples, part, copies=True)),
         "fcr_channel": _channel_shares([picks[i] for i in defined], own, feature, labels),
+        "defined": np.diag(agreement(np.zeros_like(own), np.where(samples >= 0, 0, -1), part)),
     }
     ess = effective_samples(part)
     known = np.isfinite(shares["fcr"])
@@ -230,7 +231,8 @@ def _row(
         "fcr_channel": _mean(scored.shares["fcr_channel"]),
         "chance": estimate.chance,
         "chance_prior": _agreeing(prior, scored.labels[known]),
-        "chance_defined": _agreeing(prior[prior >= 0], scored.labels[known], least=FEW_DEFINED),
+        "chance_defined": _chance_defined(prior, scored.labels[known], scored.shares["defined"][known]),
+        "defined": _mean(scored.shares["defined"]),
         "fcr_star": estimate.star,
         "fcr_star_low": estimate.star_low,
         "fcr_star_high": estimate.star_high,
@@ -242,9 +244,21 @@ def _row(
     return {**row, "notes": _notes(row, permutations, _doubtful(cell), effective_groups(scored.groups[known]))}
 
 
-def _agreeing(prior: np.ndarray, labels: np.ndarray, least: int = 1) -> float:
-    """Mean share of the prior's labels that agree; NaN where there are fewer than ``least`` of them."""
-    return _mean((prior == labels[:, None]).mean(-1)) if len(prior) >= least else float("nan")
+def _agreeing(prior: np.ndarray, labels: np.ndarray) -> float:
+    """Mean share of the prior's labels that agree; NaN without any."""
+    return _mean((prior == labels[:, None]).mean(-1)) if len(prior) else float("nan")
+
+
+def _chance_defined(prior: np.ndarray, labels: np.ndarray, defined: np.ndarray) -> float:
+    """What the rate would be if, where the feature is defined, samples agreed as inputs of P(X) do.
+
+    Samples for which it is not defined do not agree in the rate, so they do not here: each pick's share of
+    agreeing inputs is taken times ``defined``. NaN where fewer than `FEW_DEFINED` inputs of P(X) have a label.
+    """
+    known = prior[prior >= 0]
+    if len(known) < FEW_DEFINED:
+        return float("nan")
+    return _mean((known == labels[:, None]).mean(-1) * defined)
 
 
 def _own_seed(seed: int, cell: Cell, feature: Feature) -> int:

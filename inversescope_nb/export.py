@@ -10,10 +10,12 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ._packed_rows import packed
 from ._static_table import SHOWN, TABLE, TD, prompt, samples, shown, token
+from ._version import __version__
 from .reports import is_doubtful
 from .widgets.messages import IDLE, STATIC
 
@@ -278,6 +280,8 @@ body {{ margin: 0 auto; padding: 20px; max-width: 1180px; background: #ffffff; c
 <main>
 <div id="isn-view"></div>
 <div id="isn-static">{fragment(widget)}</div>
+<p style="font: 12px sans-serif; opacity: 0.85; margin-top: 24px">Saved on {date.today().isoformat()} with
+inversescope_nb {__version__}: a copy of what was shown, in which nothing is computed anew. Pins are not in it.</p>
 </main>
 <script type="application/json" id="isn-saved">{embed(_saved(widget))}</script>
 <script type="module">

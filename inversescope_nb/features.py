@@ -259,24 +259,26 @@ def n_tokens() -> Feature:
     return Feature("number of tokens", lambda text: len(text.tokens) or None, words, "isn.features.n_tokens()")
 
 
-def regex(pattern: str, group: int | str = 0) -> Feature:
-    """What a group of the first match of a regular expression holds; undefined without a match.
+def regex(pattern: str, group: int | str | tuple[int | str, ...] = 0) -> Feature:
+    """What a group of the first match of a regular expression holds, or several do; undefined without a match.
 
-    >>> regex(r"in (\\w+)", 1)("a year in Rome"), regex("[0-9]+")("none")
-    ('Rome', None)
+    >>> regex(r"in (\\w+)", 1)("a year in Rome"), regex("[0-9]+")("none"), regex(r"(.) (.)", (1, 2))("4 3 7")
+    ('Rome', None, ('4', '3'))
     """
     compiled = read_pattern(pattern)
     groups = [*range(compiled.groups + 1), *compiled.groupindex]
-    if group not in groups:
+    wanted = group if isinstance(group, tuple) else (group,)
+    if not wanted or not all(one in groups for one in wanted):
         raise InvalidArgument(f"{pattern!r} has no group {group!r}", hint=f"its groups: {groups}")
 
-    def fn(text: InputText) -> str | None:
+    def fn(text: InputText) -> str | tuple[str, ...] | None:
         match = search(compiled, text)
-        return match.group(group) if match else None
+        return match.group(*wanted) if match else None
 
-    name = f"regex {pattern}" + (f" [{group}]" if group else "")
+    said = ", ".join(map(str, wanted))
+    name = f"regex {pattern}" + (f" [{said}]" if group else "")
     code = f"isn.features.regex({pattern!r}{f', {group!r}' if group else ''})"
-    return Feature(name, fn, f"group {group} of the first match of {pattern}", code)
+    return Feature(name, fn, f"group{'s' if len(wanted) > 1 else ''} {said} of the first match of {pattern}", code)
 
 
 def python(source: str, name: str | None = None) -> PythonFeature:

@@ -101,7 +101,7 @@ def _compiled(source: str, filename: str) -> tuple[Callable[[InputText], Any], s
 def _no_python(error: SyntaxError) -> InvalidArgument:
     line = (error.text or "").strip()
     at = f"line {error.lineno}: {error.msg}" + (f", in {line[:60]!r}" if line else "")
-    return InvalidArgument(f"this is no Python, {at}", hint=_HINT)
+    return InvalidArgument(f"this is not valid Python, {at}", hint=_HINT)
 
 
 def _told(error: BaseException, filename: str) -> str:

@@ -28,6 +28,7 @@ from .errors import InvalidArgument, NotEnumerable, UnknownSite, suggest
 from .features import Feature, InputText, as_features
 from .inversion import text_of
 from .kernels import check_bandwidth
+from .model_prompts import ModelPrompts
 from .reports import ConsistencyReport
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["ConsistencyReport", "consistency", "consistency_of"]
 
 Features = Feature | Callable[[InputText], Hashable] | Mapping[str, Feature] | Iterable[Feature]
-PRIOR_TEXTS = 1024
-"""Inputs of P(X) from which the prior's chance is estimated."""
+PRIOR_TEXTS = 4096
+"""Inputs of P(X) from which the prior's chance is estimated: of six tasks, say, each gets hundreds."""
+WRITTEN_TEXTS = 512
+"""The same where a model has to write them."""
 
 
 def consistency(
@@ -261,12 +264,17 @@ def _identity(prompts: PromptDistribution) -> str:
         return f"{prompts.name}, cut at {prompts.cut}"
 
 
+def prior_draws(prompts: PromptDistribution) -> int:
+    """How many inputs of P(X) stand for it in a chance level."""
+    return WRITTEN_TEXTS if isinstance(prompts, ModelPrompts) else PRIOR_TEXTS
+
+
 def prior_texts_of(
     lm: LanguageModel, gen: Generator, seed: int, cancel: threading.Event | None = None
 ) -> list[InputText]:
     """Draws from the generator's P(X); of one that is known by name only, what was kept from its training."""
     try:
-        drawn = gen.prompts.draw(PRIOR_TEXTS, lm, seed=seed, cancel=cancel)
+        drawn = gen.prompts.draw(prior_draws(gen.prompts), lm, seed=seed, cancel=cancel)
     except NotEnumerable:
         drawn = gen.bank_inputs
     return [InputText.from_ids(ids, lm) for ids in drawn]

@@ -38,7 +38,8 @@ ROW_COLUMNS = {
     "fcr_channel": "weighted, samples of the noised activation (the pick is then one of their kind); if asked for",
     "chance": "the same estimator for labels and samples of picks of different groups",
     "chance_prior": "agreement of the labels with inputs from P(X)",
-    "chance_defined": "the same with those for which the feature is defined, where there are 20 of them or more",
+    "chance_defined": "the same with those for which the feature is defined (20 or more of them), times `defined`",
+    "defined": "weight of samples for which the feature is defined, without copies; others count as disagreeing",
     "fcr_star": "(fcr - chance) / (1 - chance)",
     "fcr_star_low": "lower end of its 95 % interval",
     "fcr_star_high": "upper end of its 95 % interval",
@@ -68,6 +69,7 @@ PICK_COLUMNS = {
     "fcr_high": "upper end of its 95 % interval",
     "fcr_with_copies": "weighted, with copies",
     "fcr_channel": "weighted, samples of the noised activation",
+    "defined": "weight of samples for which the feature is defined, without copies",
     "ess": "effective sample size without copies",
     "verdict": "verdict of the inversion",
 }
@@ -236,5 +238,5 @@ def _frame(rows: tuple[Mapping[str, Any], ...], columns: Mapping[str, str]) -> p
 
 def _row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """One row read back: null is NaN in columns of numbers and None elsewhere."""
-    row = {"bits_bound": None, "chance_defined": None, **row}  # reports of earlier versions have none
+    row = {"bits_bound": None, "chance_defined": None, "defined": None, **row}  # reports of earlier versions have none
     return {c: row[c] if c in _TEXT | _WHOLE else number(row[c]) for c in columns}

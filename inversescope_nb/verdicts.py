@@ -160,6 +160,7 @@ def remarks_on(inv: Inversion) -> list[str]:
     elif inv.verdict == Verdict.RELIABLE and float(inv.weight[inv.d > FAR * inv.bandwidth].sum()) > 0.5:
         found.append(
             f"Most of the weight lies beyond {FAR} \u03b5: P(X) has few inputs that are nearer, so these are similar "
-            "here rather than the same to the model. A smaller bandwidth asks for nearer ones."
+            "here rather than the same to the model."
+            + (" A smaller bandwidth asks for nearer ones." if inv.bandwidth > inv.usual_bandwidth else "")
         )
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,6 +133,12 @@ def test_token_at_counts_from_both_ends_and_needs_tokens() -> None:
 def test_regex_checks_its_pattern_and_group_at_once() -> None:
     assert regex(r"(?P<year>\d{4})", "year")("in 1984") == "1984"
     assert regex(r"(a)|(b)", 1)("b") is None, "a group that took no part is undefined"
+    several = regex(r"(\d) . (\d)", (1, 2))
+    assert (several("4 + 7"), several("4"), several.name) == (("4", "7"), None, r"regex (\d) . (\d) [1, 2]")
+    assert eval(several.code, {"isn": SimpleNamespace(features=features)})("4 + 7") == ("4", "7")
+    for wrong in ((1, 3), ()):
+        with pytest.raises(InvalidArgument, match="no group"):
+            regex(r"(\d) . (\d)", wrong)
     with pytest.raises(InvalidArgument, match="no regular expression"):
         regex("(")
     with pytest.raises(InvalidArgument, match="no group 2"):

@@ -101,10 +101,15 @@ def test_a_report_says_where_a_bandwidth_lets_little_pass() -> None:
 
 def test_chance_among_the_inputs_for_which_a_feature_is_defined() -> None:
     one = inversion("Ann left", ["Ann stayed", "Bob stayed"])
-    some = Feature("name", lambda x: None if x.startswith("#") else x.split()[0])
+    some = Feature("name", lambda x: None if x[0] in "#." else x.split()[0])
     prior = [*["Ann left", "Bob left", "Cid left", "Dan left"] * 5, *["# no name"] * 60]
     row = consistency_of(one, some, prior_texts=prior).to_frame().iloc[0]
     assert (row["chance_prior"], row["chance_defined"]) == pytest.approx((5 / 80, 1 / 4))
+    assert row["defined"] == 1
+    half = inversion("Ann left", ["Ann stayed", "Bob stayed", ". left", "Ann stayed"], [0.4, 0.2, 0.3, 0.1])
+    row = consistency_of(half, some, prior_texts=prior).to_frame().iloc[0]
+    assert (row["fcr"], row["defined"]) == pytest.approx((0.5, 0.7))
+    assert row["chance_defined"] == pytest.approx(0.7 / 4), "a sample without a name does not agree by chance either"
     row = consistency_of(one, some, prior_texts=prior[4:]).to_frame().iloc[0]
     assert math.isnan(row["chance_defined"]), "of 16 inputs nothing is said"
     row = consistency_of(one, NAME, prior_texts=prior).to_frame().iloc[0]

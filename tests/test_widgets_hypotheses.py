@@ -442,3 +442,20 @@ def test_a_pattern_with_brackets_is_about_what_they_hold():
     text = InputText("a year in Rome")
     assert written("regex", "", r"in (\w+)", -1, {})(text) == "Rome"
     assert written("regex", "", r"in \w+", -1, {})(text) == "in Rome"
+    assert written("regex", "", r"(\w+) in (\w+)", -1, {})(text) == ("year", "Rome")
+
+
+def test_a_row_says_where_its_rate_could_be_misread(shown):
+    panel = shown.panel
+    inversion = shown.inversion
+    other = next(str(text) for text in inversion.texts if str(text) != str(inversion.text))
+    kept = [other, str(inversion.text)]
+    some = isn.features.Feature("in some", lambda x: 1 if str(x) in kept else None)
+    panel.add(some)
+    panel.add(isn.features.Feature("anything", lambda x: True))
+    here, sure = panel.rows
+    assert 0 < here["here"]["defined"] < 1
+    share = f"{1 - here['here']['defined']:.0%}"
+    assert here["remark"].startswith(f"not defined for {share} of what its samples weigh; they count as not agreeing")
+    assert here["here"]["fcr"] == pytest.approx(here["here"]["defined"]), "where it is defined they all agree"
+    assert sure["remark"] == "100% of P(X)'s inputs agree as well: there is little that could be held"

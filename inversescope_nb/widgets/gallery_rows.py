@@ -71,7 +71,7 @@ class Query:
 
 
 _WORDS = {
-    "RELIABLE": "Reliable.",
+    "RELIABLE": "Reliable samples.",
     "LOW_ESS": "Few effective samples.",
     "INVERTER_FAILED": "The generator missed this activation.",
     "NO_INFORMATION": "This activation holds next to nothing about the input.",

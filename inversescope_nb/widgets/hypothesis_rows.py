@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..inversion import Inversion
 
 
+NEARLY_NONE = 0.005
+NEARLY_ALL = 0.9
+
+
 def written(kind: str, name: str, value: str, position: int, ready: Mapping[str, Feature]) -> Feature:
     """The hypothesis that the form in the widget describes.
 
@@ -43,11 +47,13 @@ def written(kind: str, name: str, value: str, position: int, ready: Mapping[str,
         raise InvalidArgument("the hypothesis has no text", hint="type the text or pattern to look for")
     if kind == "contains":
         return ready_made.contains(value)
-    return ready_made.regex(value, min(1, read_pattern(value).groups))  # what is in brackets, where something is
+    groups = read_pattern(value).groups  # what is in brackets, where something is
+    return ready_made.regex(value, groups if groups < 2 else tuple(range(1, groups + 1)))
 
 
 def chance_in(record: Mapping[str, Any]) -> float:
-    """Chance for one input, of a row of a report: among draws from P(X) for which the hypothesis is defined."""
+    """Chance for one input, of a row of a report: among draws from P(X) for which the hypothesis is defined, where
+    it is defined for the samples too."""
     return record["chance_prior"] if isnan(record["chance_defined"]) else record["chance_defined"]
 
 
@@ -74,6 +80,7 @@ def rate_of_pick(
         "chance": chance,
         "plain": record["fcr_plain"],
         "star": (record["fcr"] - chance) / (1 - chance) if chance < 1 else None,  # None: nothing is above chance
+        "defined": record["defined"],
         "n": record["ess_median"],
         "verdict": record["verdict_counts"].partition(":")[0],
     }
@@ -99,8 +106,22 @@ def row_of(
         elif rate["fcr"] is None:
             row["note"] = f"{label}: all samples are copies of the picked input, nothing is left to compare"
         if label is not None:  # else the samples were not looked at
-            row["remark"] = _raised(feature, inversion.texts)
+            row["remark"] = _raised(feature, inversion.texts) or _beware(rate)
     return as_json(row)
+
+
+def _beware(rate: Mapping[str, Any] | None) -> str | None:
+    """What there is to know before a rate is read."""
+    if rate is None or rate["fcr"] is None:
+        return None
+    if rate["defined"] < 1 - NEARLY_NONE:
+        return (
+            f"not defined for {1 - rate['defined']:.0%} of what its samples weigh; they count as not agreeing, "
+            "in chance too"
+        )
+    if rate["chance"] is not None and rate["chance"] > NEARLY_ALL:
+        return f"{rate['chance']:.0%} of P(X)'s inputs agree as well: there is little that could be held"
+    return None
 
 
 def label_row(feature: Feature, pick: InputText, text: InputText) -> dict[str, Any]:

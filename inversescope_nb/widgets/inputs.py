@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadPrompt, InvalidArgument, NotEnumerable
 from ..features import Feature, InputText
+from ..rates import WRITTEN_TEXTS, prior_draws
 
 if TYPE_CHECKING:
     from ..generator import Generator
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 4
 """Prompts to choose from, of each part of P(X)."""
-PRIOR_DRAWS = 512
+TASK_DRAWS = 512
+"""Inputs of a task, of which those like the pick are kept."""
 TARGETS, SAMPLES, SWEEP_SAMPLES = 32, 64, 32
 OWN_TOKENS = 64
 OWN_PRIOR = (
@@ -168,26 +170,27 @@ class Inputs:
         """
         if id(prompts) not in self._prior:
             try:
-                drawn, note = prompts.draw(PRIOR_DRAWS, self.lm, seed=0, cancel=cancel), ""
+                drawn, note = prompts.draw(prior_draws(prompts), self.lm, seed=0, cancel=cancel), ""
             except NotEnumerable:
                 if generator is None:
                     raise
                 with self.lm.lock:  # its backbone may be the model itself
-                    written = generator.sample(generator.no_condition(1), PRIOR_DRAWS, seed=0)
+                    written = generator.sample(generator.no_condition(1), WRITTEN_TEXTS, seed=0)
                 drawn, note = [ids for ids, ended in written if ended and ids], OWN_PRIOR
             self._prior[id(prompts)] = Prior([InputText.from_ids(ids, self.lm) for ids in drawn], note)
         return self._prior[id(prompts)]
 
-    def prior_code(self, generator: Generator | None) -> list[str]:
+    def prior_code(self, prompt: str, generator: Generator | None) -> list[str]:
         """The Python that makes the texts of :meth:`prior`, of prompts that the code has at hand."""
         read = "isn.features.InputText.from_ids(ids, lm)"
         if generator is not None and self.prior(generator.prompts, generator).note:
             return [
-                f"written = gen.sample(gen.no_condition(1), {PRIOR_DRAWS}, seed=0)  # its P(X) cannot be drawn from",
+                f"written = gen.sample(gen.no_condition(1), {WRITTEN_TEXTS}, seed=0)  # its P(X) cannot be drawn from",
                 f"prior = [{read} for ids, ended in written if ended and ids]",
             ]
         prompts = "prompts" if generator is None else "gen.prompts"
-        return [f"prior = [{read} for ids in {prompts}.draw({PRIOR_DRAWS}, lm, seed=0)]"]
+        given = self.prompts_for(prompt, generator)
+        return [f"prior = [{read} for ids in {prompts}.draw({prior_draws(given)}, lm, seed=0)]"]
 
     def targets_for(self, pick: InputText, generator: Generator) -> list[list[int]]:
         """Inputs of P(X) to pick besides this one: those of its task that end with the same token, else those
@@ -199,7 +202,7 @@ class Inputs:
         _, task, alike = self._targets(pick, generator)
         drawn = "[list(text.token_ids) for text in prior]"
         if task is not None:
-            drawn = f"isn.tasks.get_prompts({task.name!r}).draw({PRIOR_DRAWS}, lm, seed=1)"
+            drawn = f"isn.tasks.get_prompts({task.name!r}).draw({TASK_DRAWS}, lm, seed=1)"
         return [
             f"targets = {drawn}",
             f"targets = [ids for ids in targets{alike.replace('inv.prompt_ids', ids)}][:{TARGETS}]",
@@ -211,7 +214,7 @@ class Inputs:
         if task is None:
             inputs = [list(text.token_ids) for text in self.prior(generator.prompts, generator).texts]
         else:
-            inputs = task[0].draw(PRIOR_DRAWS, self.lm, seed=1)
+            inputs = task[0].draw(TASK_DRAWS, self.lm, seed=1)
         groups = {
             " if ids[-1] == inv.prompt_ids[-1]": [ids for ids in inputs if ids[-1] == pick.token_ids[-1]],
             " if len(ids) == len(inv.prompt_ids)": [ids for ids in inputs if len(ids) == len(pick.token_ids)],

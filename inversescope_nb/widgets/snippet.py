@@ -82,7 +82,7 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
     lines.insert(1, "from IPython.display import display")
     if generator is None:
         lines.append("inv = found")
-    lines += ["", "# what was drawn from P(X), for chance", *backend.inputs.prior_code(generator)]
+    lines += ["", "# what was drawn from P(X), for chance", *backend.inputs.prior_code(asked.prompt, generator)]
     if panel.hypotheses:
         lines += ["", *_features_code("features", panel.hypotheses)]
         lines += [
@@ -118,7 +118,7 @@ def sweep_code(backend: Backend, features: Sequence[Feature], inversion: Inversi
         _model(backend),
         *_generator(backend, generator),
         f"picked = {[int(i) for i in inversion.prompt_ids]}  # {str(inversion.text)!r}",
-        *backend.inputs.prior_code(generator),
+        *backend.inputs.prior_code(str(inversion.text), generator),
         *backend.inputs.targets_code(pick, generator, ids="picked"),
         "",
         *_features_code("features", features),

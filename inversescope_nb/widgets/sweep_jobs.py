@@ -142,7 +142,9 @@ class SweepJobs(MessageWidget):
         if now is None or shown is None:
             self.stale = ""
         elif list(shown.prompt_ids) != list(now.prompt_ids):
-            self.stale = f"This sweep is of another input, {str(shown.text)!r}."
+            shorter, longer = sorted((list(shown.prompt_ids), list(now.prompt_ids)), key=len)
+            what = "token of this prompt, the last of" if longer[: len(shorter)] == shorter else "input,"
+            self.stale = f"This sweep is of another {what} {str(shown.text)!r}."
         elif shown.bandwidth != now.bandwidth:
             self.stale = f"This sweep is at another bandwidth, \u03b5 = {shown.bandwidth:g}."
         else:

@@ -29,7 +29,7 @@ const MOST_IN_HEAD = 200;
 const CSV_COLUMNS = ["rank", "text", "d", "weight", "weight_in_rates", "count", "in_ball", "is_copy", "on_support", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine"];
 
 function edgeRule(edge: number): HTMLElement {
-  const words = `edge of the ball, d = ${number(edge, 3)} \u2014 95 % of the weight lies nearer`;
+  const words = `edge of the ball, d = ${number(edge, 3)} \u2014 95 % of the weight lies within`;
   return h("div", { class: "isn-edge", role: "row" }, h("span", { role: "cell", "aria-colspan": 5 }, words));
 }
 

@@ -226,7 +226,7 @@ function staleNote(view: View): HTMLElement {
 /** Where what is shown is in doubt: a bandwidth at which it may not be. */
 function widerRow(view: View): HTMLElement {
   const button = h("button", { type: "button", class: "isn-button", on: { click: () => view.write("bandwidth", view.model.get("wider")) } });
-  const row = h("div", { class: "isn-row isn-wider" }, button, h("span", { class: "isn-note" }, "A wider bandwidth asks less of the generator, and says less of the input."));
+  const row = h("div", { class: "isn-row isn-wider" }, button, h("span", { class: "isn-note" }, "A wider bandwidth asks less of the generator, and says less of the input. Where a few near ones were found, more samples may do."));
   view.follow(["wider", "stale", "frozen"], () => {
     const wider: number | null = view.model.get("wider") ?? null;
     row.hidden = wider == null || Boolean(view.model.get("frozen"));

@@ -76,7 +76,7 @@ describe("a hypothesis in Python", () => {
     const { model, editor, one } = open();
     editor.value = "x.split(";
     one("form").dispatchEvent(new Event("submit", { cancelable: true }));
-    await model.refuse(model.last("add"), "this is no Python, line 1: '(' was never closed", "write an expression");
+    await model.refuse(model.last("add"), "this is not valid Python, line 1: '(' was never closed", "write an expression");
     expect(editor.value).toBe("x.split(");
     expect(one(".isn-error").textContent).toContain("line 1");
     expect(one(".isn-error").textContent).toContain("write an expression");

@@ -74,6 +74,7 @@ describe("histogram", () => {
     expect(svg.querySelectorAll(".isn-bar-out").length).toBe(2);
     expect(words(svg)).toContain("beyond the edge");
     expect(words(histogram({ ...bins, prior: null }, 3))).not.toContain("beyond the edge");
+    expect(histogram({ ...bins, prior: null }, 0).querySelectorAll(".isn-bar-out").length).toBe(2); // not the first, and the key's
     expect(svg.querySelector(".isn-ball-label")?.textContent).toContain("1.50");
     expect([...svg.querySelectorAll("rect title")].map((title) => title.textContent)).toEqual([
       "75.0\u202f% of the posterior at distance 0.000 to 1.000",

@@ -521,8 +521,11 @@ describe("SampleGallery", () => {
   it("says that samples were weighed anew until new ones come", () => {
     const { model, el } = mount(galleryModule, { ...state(), summary: summary({ bandwidth: 0.2 }) });
     expect(el.textContent).toContain("Samples drawn at \u03b5 = 0.1, weighed anew for \u03b5 = 0.2.");
+    const verdict = () => el.querySelector(".isn-verdict")!;
+    expect([verdict().textContent!.startsWith("\u2026For now: "), verdict().classList.contains("isn-tone-quiet")]).toEqual([true, true]);
     model.update({ summary: summary() });
     expect(el.textContent).not.toContain("weighed anew");
+    expect(verdict().textContent).not.toContain("For now");
   });
 });
 

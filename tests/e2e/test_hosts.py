@@ -126,3 +126,6 @@ def test_marimo_shows_the_widget(folder: Path, tmp_path: Path, page: Page):
         page.goto(url)
         use(page)
         assert page.locator(SCOPE).get_attribute("data-isn-theme") == "light"
+        host = "marimo-anywidget"
+        assert page.locator(host).locator(SCOPE).count() == 1, "axe goes into the shadow tree of this element"
+        assert accessibility_faults(page, host) == []

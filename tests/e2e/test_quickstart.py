@@ -380,6 +380,19 @@ def test_an_input_is_opened_and_read_token_by_token(lab: Lab):
     )
 
 
+def test_words_are_explained_each_before_its_meaning(lab: Lab):
+    lab.page.locator(f"{SCOPE} .isn-gallery .isn-terms summary").click()
+    entries = lab.page.locator(f"{SCOPE} .isn-terms-list > div")
+    starts = entries.evaluate_all(
+        """entries => entries.map((entry) => {
+          const [term, meaning] = ["dt", "dd"].map((tag) => entry.querySelector(tag).getClientRects()[0]);
+          return term.top < meaning.top || term.right <= meaning.left + 1;
+        })"""
+    )
+    assert len(starts) > 9
+    assert all(starts), "JupyterLab floats the parts of a list of terms"
+
+
 def test_the_inputs_are_put_in_another_order(lab: Lab):
     def column(index: int) -> list[float]:
         cells = lab.page.locator(f"{ROWS} > :nth-child({index})").all_inner_texts()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from checks import accessibility_faults, standing_out
 from lab import browser_page
 
 import inversescope_nb as isn
@@ -81,4 +82,27 @@ def test_it_opens_from_a_file_and_scrolls_filters_and_sorts(scope: isn.InverseSc
               .querySelectorAll(".isn-sample-token")].map((token) => token.textContent).join(" ") === text""",
             arg=" ".join(heaviest["tokens"]),
         )
+        assert errors == []
+
+
+def test_a_page_of_all_that_can_be_shown_is_small_and_has_no_fault(scope: isn.InverseScopeWidget, tmp_path: Path):
+    scope.n = 4096
+    scope.invert().wait()
+    scope.pins.pin()
+    scope.picker.position = 9
+    scope.invert().wait()
+    scope.pins.compare(scope.pins.pins[0]["id"]).wait()
+    scope.sweep.picks = 2
+    scope.sweep.sweep().wait()
+    assert len(scope.to_html(tmp_path / "saved.html").encode()) < LIMIT
+    with browser_page(1440, 1400) as (page, errors):
+        page.goto((tmp_path / "saved.html").as_uri())
+        page.wait_for_selector(".isn-sweep .isn-heat .isn-vega svg")
+        page.wait_for_selector(f".isn-comparison {ROWS}")
+        for colours in ("light", "dark"):
+            page.emulate_media(color_scheme=colours)
+            page.wait_for_selector(f".isn-scope[data-isn-theme={colours}]")
+            page.wait_for_selector(".isn-sweep .isn-heat .isn-vega svg")
+            assert accessibility_faults(page, ".isn-scope") == []
+            assert standing_out(page, ".isn-scope") == []
         assert errors == []

@@ -80,6 +80,25 @@ def test_a_picture_of_the_widget_without_a_result(server: tuple[str, Path], page
     check(page, pictures / "empty.png")
 
 
+def test_where_no_generator_is_at_hand_prompts_are_searched_or_one_is_trained(server: tuple[str, Path], page: Page):
+    show(page, *server, "offer.ipynb", EMPTY)
+    page.locator(f"{SCOPE} .isn-go button").click()
+    buttons = page.locator(f"{SCOPE} .isn-offer button")
+    buttons.first.wait_for()
+    assert buttons.count() == 2
+    buttons.nth(0).click()
+    page.wait_for_selector(ROWS)
+    assert "prompts that were drawn" in page.locator(f"{SCOPE} .isn-gallery").inner_text()
+    buttons.nth(1).click()
+    stop = page.locator(f"{SCOPE} .isn-progress:visible", has_text="training").locator(".isn-stop")
+    stop.wait_for()
+    assert accessibility_faults(page, SCOPE) == []
+    stop.click()
+    stop.wait_for(state="hidden")
+    assert page.locator(ROWS).count() > 0, "what was found by search stays"
+    assert page.locator(".isn-error:visible").count() == 0
+
+
 def test_pictures_of_the_widget_at_work_and_in_a_wide_window(server: tuple[str, Path], page: Page, pictures: Path):
     show(page, *server, "result.ipynb", RESULT)
     page.wait_for_selector(ROWS)

@@ -55,8 +55,8 @@ export function contrastMap({ points, edges }: Picture): SVGSVGElement {
     s("text", { class: "isn-tick", transform: `translate(9 ${MARGIN.top}) rotate(-90)`, "text-anchor": "end" }, "distance to the second"),
     s("circle", { cx: MARGIN.left + 4, cy: SIZE + 1, r: 2.6, class: "isn-point isn-point-first" }),
     label("drawn for the first", { x: MARGIN.left + 11, y: SIZE + 4 }),
-    s("path", { d: `M${MARGIN.left + 103} ${SIZE + 3.6}h6l-3 -5.4z`, class: "isn-point isn-point-second" }),
-    label("for the second", { x: MARGIN.left + 113, y: SIZE + 4 }),
+    s("path", { d: `M${MARGIN.left + 117} ${SIZE + 3.6}h6l-3 -5.4z`, class: "isn-point isn-point-second" }),
+    label("for the second", { x: MARGIN.left + 127, y: SIZE + 4 }),
   );
   return svg;
 }

@@ -96,7 +96,7 @@ export function histogram(bins: Bins, ballEdge: number | null): SVGSVGElement {
   posterior.forEach((share, index) => {
     const left = edges[index]!;
     const right = edges[index + 1]!;
-    const inside = ballEdge == null || (left + right) / 2 <= ballEdge;
+    const inside = ballEdge == null || (left + right) / 2 <= ballEdge || (index === 0 && left <= ballEdge); // of none is it all beyond
     if (share > 0) {
       const box = { x: x(left) + 0.5, y: y(share), width: Math.max(0.5, x(right) - x(left) - 1), height: base - y(share) };
       svg.append(s("rect", { ...box, class: inside ? "isn-bar" : "isn-bar isn-bar-out" }, said(index, share, bins.weighed ? "the posterior" : "the samples, unweighted,")));

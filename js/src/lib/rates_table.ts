@@ -76,7 +76,8 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const id = uid("fcr");
   const words = h("div", { class: "isn-note isn-caption", id });
   const special = h("p", { class: "isn-note isn-chance-note" });
-  const caption = h("div", null, special, h("details", { class: "isn-terms" }, h("summary", null, "What FCR and chance mean"), words));
+  const follows = h("p", { class: "isn-note" }, "A rate above chance may follow from tokens that are fixed in any case: two leading digits leave few sums.");
+  const caption = h("div", null, special, follows, h("details", { class: "isn-terms" }, h("summary", null, "What FCR and chance mean"), words));
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
     const line = (term: string, words: string) => h("p", null, h("strong", null, term), ` ${words}`);
@@ -85,7 +86,8 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
     replace(
       words,
       line("FCR", "(feature consistency rate): the share of the inputs found that agree with the picked one, weighted (one that weighs more than a share of 1/\u221an counts as that much), copies of it left out; with its 95 % interval. FCR* is 0 at chance and 1 where all agree; plain counts all samples alike."),
-      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input, as said above." : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."}`),
+      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input, as said above." : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."} A sample for which a hypothesis is not defined counts as not agreeing, in chance too.`),
+      line("The interval", "of this input is Wilson\u2019s, for as many samples as count. Across inputs it is a bootstrap over them, and near 0 or 1, where that sees too little, Wilson\u2019s, which is wider."),
       line("One input or many?", "A rate across inputs is the one to quote; that of this input is about this input alone, and all of them are at this \u03b5."),
     );
   });

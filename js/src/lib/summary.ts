@@ -77,7 +77,8 @@ export function distancesView(summary: Summary): HTMLElement {
 
 /** All of it; without the histogram where that has another place; `propose`: hypotheses can be asked for below. */
 export function summaryView(summary: Summary, { picture = true, propose = false } = {}): HTMLElement {
-  const [tone, mark] = TONE[summary.verdict] ?? ["quiet", "?"];
+  const anew = summary.drawn_at !== summary.bandwidth; // what new samples will say is not known yet
+  const [tone, mark] = anew ? ["quiet", "\u2026"] : TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${summary.bits_stderr < 0.05 ? "under 0.1" : number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
   const bound = summary.bits_bound == null ? "" : `. Blurred by \u03b5 = ${summary.bandwidth}, an activation of this site tells at most ${number(summary.bits_bound, 1)} bits on average; this one is clean, and may tell more`;
@@ -85,7 +86,7 @@ export function summaryView(summary: Summary, { picture = true, propose = false 
   const verdict = h(
     "p",
     { class: `isn-verdict isn-tone-${tone}` },
-    h("strong", null, h("span", { class: "isn-verdict-mark", "aria-hidden": "true" }, mark), summary.verdict_words),
+    h("strong", null, h("span", { class: "isn-verdict-mark", "aria-hidden": "true" }, mark), anew ? `For now: ${summary.verdict_words}` : summary.verdict_words),
     " ",
     h("span", null, summary.verdict_reason),
   );
@@ -99,7 +100,7 @@ export function summaryView(summary: Summary, { picture = true, propose = false 
     figure("outside P(X)", percent(summary.off_support_share), "Samples that the prompt distribution cannot make; they weigh nothing"),
   );
   const prior = summary.prior_is_exact ? `relative to P(X): ${summary.prior}` : `relative to P(X): ${summary.prior}, as the generator learned it (it cannot be scored exactly here)`;
-  const reweighed = summary.drawn_at !== summary.bandwidth ? h("p", { class: "isn-note" }, `Samples drawn at \u03b5 = ${summary.drawn_at}, weighed anew for \u03b5 = ${summary.bandwidth}.`) : null;
+  const reweighed = anew ? h("p", { class: "isn-note" }, `Samples drawn at \u03b5 = ${summary.drawn_at}, weighed anew for \u03b5 = ${summary.bandwidth}.`) : null;
   const sentence = summary.fixed?.sentence ? h("p", { class: "isn-answer" }, summary.fixed.sentence) : null;
   const known = summary.verdict === "RELIABLE" && summary.bits != null && summary.bits >= 1;
   const across = known && summary.fixed?.states.includes("free") ? h("p", { class: "isn-note" }, "Free tokens may still be tied to each other, as the digits of a sum that is held are.", !propose ? null : " Propose (below) looks for what the inputs share beyond single tokens.") : null;
