@@ -58,7 +58,7 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
     return _split(layered, frame, features, len(components)).properties(title=heading)
 
 
-def filled(base: alt.Chart, colour: alt.Color) -> alt.Chart:
+def filled(base: alt.Chart, colour: Any) -> alt.Chart:
     """The cells of a grid, filled by a number."""
     size = alt.RelativeBandSize(band=CELL)
     edge = "rgba(31, 111, 196, 0.45)"
@@ -74,8 +74,12 @@ def grid(frame: pd.DataFrame, components: list[str]) -> alt.Chart:
 
 
 def _rates(base: alt.Chart) -> alt.Chart:
+    """The cells; one without a rate above chance (where chance is 1, say) is an outline."""
     legend = alt.Legend(title="above chance", format="%", orient="bottom", direction="horizontal")
-    return filled(base, alt.Color("fcr_star:Q", scale=alt.Scale(range=BLUES, domain=[0, 1], clamp=True), legend=legend))
+    colour = alt.Color("fcr_star:Q", scale=alt.Scale(range=BLUES, domain=[0, 1], clamp=True), legend=legend)
+    cells = filled(base, alt.when("!isValid(datum.fcr_star)").then(alt.value("transparent")).otherwise(colour))
+    cells.mark.invalid = None
+    return cells
 
 
 def _framed(cells: alt.Chart, chosen: str) -> alt.Chart:

@@ -116,7 +116,7 @@ def test_three_panels_fit_in_a_notebook() -> None:
         return float(re.search(r'width="([\d.]+)"', svg)[1])
 
     three = frame(4, ["resid_post"], ["ones digit of sum", "carry", "first_digit"])
-    assert 800 < pixels(three) < 900
+    assert 780 < pixels(three) < 848, "as wide as a cell on a projector, beside the list of files"
     assert pixels(three.assign(site="a" + three["site"])) <= pixels(three) + 6, "longer labels, narrower panels"
     assert pixels(three, width=600) > 3 * 400, "of the width that was asked for"
 
@@ -390,3 +390,14 @@ def test_every_chart_draws() -> None:
         svg = converter.vegalite_to_svg(chart.to_json())
         assert svg.startswith("<svg")
         assert "NaN" not in svg
+
+
+def test_a_cell_without_a_rate_above_chance_is_an_outline():
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+    rates = frame(3, ["resid_post"], ["sum"])
+    rates.loc[1:, "fcr_star"] = np.nan  # as where chance is 1
+    svg = converter.vegalite_to_svg(consistency_chart(rates, heatmap=True).to_json())
+    cells = re.findall(r'<path[^>]*"rect mark"[^>]*>', svg)
+    assert len(cells) == 3
+    assert [" fill=" in cell for cell in cells] == [True, False, False], "the picture's own default is no fill"
+    assert '<g fill="none"' in svg

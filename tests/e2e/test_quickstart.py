@@ -381,7 +381,8 @@ def test_an_input_is_opened_and_read_token_by_token(lab: Lab):
 
 
 def test_words_are_explained_each_before_its_meaning(lab: Lab):
-    lab.page.locator(f"{SCOPE} .isn-gallery .isn-terms summary").click()
+    fold = lab.page.locator(f"{SCOPE} .isn-gallery .isn-terms summary")
+    fold.click()
     entries = lab.page.locator(f"{SCOPE} .isn-terms-list > div")
     starts = entries.evaluate_all(
         """entries => entries.map((entry) => {
@@ -391,6 +392,7 @@ def test_words_are_explained_each_before_its_meaning(lab: Lab):
     )
     assert len(starts) > 9
     assert all(starts), "JupyterLab floats the parts of a list of terms"
+    fold.click()
 
 
 def test_the_inputs_are_put_in_another_order(lab: Lab):

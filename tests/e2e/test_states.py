@@ -88,7 +88,7 @@ def test_where_no_generator_is_at_hand_prompts_are_searched_or_one_is_trained(se
     assert buttons.count() == 2
     buttons.nth(0).click()
     page.wait_for_selector(ROWS)
-    assert "prompts that were drawn" in page.locator(f"{SCOPE} .isn-gallery").inner_text()
+    assert "Neighbours, not a posterior sample" in page.locator(f"{SCOPE} .isn-gallery").inner_text()
     buttons.nth(1).click()
     stop = page.locator(f"{SCOPE} .isn-progress:visible", has_text="training").locator(".isn-stop")
     stop.wait_for()
