@@ -177,9 +177,9 @@ def timed(page: Page, repeats: int) -> list[dict[str, Any]]:
         picks.append(page.evaluate(CHANGE, ["pick", 3 + i % 5]))
         settled(page)
     for i in range(repeats):
-        weighed.append(page.evaluate(CHANGE, ["weigh", (90, 120, 60)[i % 3]]))
+        weighed.append(page.evaluate(CHANGE, ["weigh", (90, 100, 75)[i % 3]]))
         settled(page)
-        slides.append(page.evaluate(CHANGE, ["slide", (120, 60, 90)[i % 3]]))
+        slides.append(page.evaluate(CHANGE, ["slide", (120, 60, 110)[i % 3]]))
         settled(page)
     page.locator(".isn-scope .isn-go select").select_option("4096")
     page.wait_for_timeout(200)
