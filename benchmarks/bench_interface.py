@@ -227,6 +227,7 @@ def scrolled(page: Page, samples: int, seconds: float) -> list[dict[str, Any]]:
 def long_prompt(page: Page) -> list[dict[str, Any]]:
     """Frames while the tokens of a long prompt are scrolled end to end in a second, and what an arrow key costs."""
     tokens = page.locator(".jp-Cell:last-of-type .isn-scope button.isn-token").count()
+    assert tokens == 1000, "the cell of the test of long prompts has changed"
     page.locator(".jp-Cell:last-of-type .isn-tokens").scroll_into_view_if_needed()
     deltas = page.evaluate(SCROLL, [1.0, 1.0, ".jp-Cell:last-of-type .isn-tokens"])
     keys = page.evaluate(KEYS)

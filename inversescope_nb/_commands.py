@@ -226,6 +226,7 @@ def _study(args: Namespace) -> tuple[PromptDistribution, list[Feature]]:
 def _feature(text: str, known: dict[str, Feature]) -> Feature:
     """A task's feature by its name, or a ready-made one."""
     from . import features
+    from ._patterns import bracketed
 
     kind, colon, value = text.partition(":")
     if text in known:
@@ -233,7 +234,7 @@ def _feature(text: str, known: dict[str, Feature]) -> Feature:
     if colon and kind == "contains":
         return features.contains(value)
     if colon and kind == "regex":
-        return features.regex(value)
+        return features.regex(value, bracketed(value))
     if colon and kind == "token":
         try:
             return features.token_at(int(value))

@@ -37,8 +37,10 @@ def prepared(frame: pd.DataFrame) -> pd.DataFrame:
         "p_value q_value n_groups ess_ratio bits notes"
     )
     frame = frame.reindex(columns=[c for c in wanted.split() if c in frame.columns])
-    if "chance_defined" in frame.columns:  # of one input, against what could have been it
-        frame = frame.assign(chance_prior=frame.pop("chance_defined").fillna(frame["chance_prior"]))
+    if "chance_defined" in frame.columns:
+        defined = frame.pop("chance_defined")
+        if frame["chance"].isna().all():  # of one input, against what could have been it
+            frame = frame.assign(chance_prior=defined.fillna(frame["chance_prior"]))
     frame = frame.astype({c: np.float64 for c in ("layer", "head") if c in frame.columns})
     if frame.get("bandwidth") is not None and frame["bandwidth"].nunique() > 1:
         frame = frame.assign(row=frame["site"] + frame["bandwidth"].map(lambda b: f"  (bandwidth {b:g})"))

@@ -30,6 +30,16 @@ def read_pattern(pattern: str) -> regex.Pattern[str]:
         ) from e
 
 
+def bracketed(pattern: str) -> int | tuple[int, ...]:
+    """Which groups a pattern is about that somebody typed: all that stand in brackets, or the whole match.
+
+    >>> bracketed("[0-9]"), bracketed("([0-9])"), bracketed("(.) (.)")
+    (0, 1, (1, 2))
+    """
+    groups = read_pattern(pattern).groups
+    return groups if groups < 2 else tuple(range(1, groups + 1))
+
+
 def search(pattern: regex.Pattern[str], text: str, limit_s: float = LIMIT_S) -> regex.Match[str] | None:
     """The first match in a text, or None.
 

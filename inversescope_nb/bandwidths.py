@@ -105,5 +105,5 @@ def across_bandwidths(
             inversions.append(inversion)
         if report is not None:
             report(len(widths), len(widths), "labelling")
-    texts = prior_texts_of(lm, gen, seed) if prior_texts is None else prior_texts
+    texts = prior_texts_of(lm, gen, seed, cancel) if prior_texts is None else prior_texts
     return consistency_of(inversions, found, prior_texts=texts, permutations=0, seed=seed)

@@ -281,7 +281,8 @@ body {{ margin: 0 auto; padding: 20px; max-width: 1180px; background: #ffffff; c
 <div id="isn-view"></div>
 <div id="isn-static">{fragment(widget)}</div>
 <p style="font: 12px sans-serif; opacity: 0.85; margin-top: 24px">Saved on {date.today().isoformat()} with
-inversescope_nb {__version__}: a copy of what was shown, in which nothing is computed anew. Pins are not in it.</p>
+inversescope_nb {__version__}: a copy of what was shown, in which nothing is computed anew. Other pins and tabs are not
+in it.</p>
 </main>
 <script type="application/json" id="isn-saved">{embed(_saved(widget))}</script>
 <script type="module">

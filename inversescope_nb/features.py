@@ -260,7 +260,8 @@ def n_tokens() -> Feature:
 
 
 def regex(pattern: str, group: int | str | tuple[int | str, ...] = 0) -> Feature:
-    """What a group of the first match of a regular expression holds, or several do; undefined without a match.
+    """What a group of the first match of a regular expression holds, or several together; undefined without a match,
+    or where one of them took no part in it.
 
     >>> regex(r"in (\\w+)", 1)("a year in Rome"), regex("[0-9]+")("none"), regex(r"(.) (.)", (1, 2))("4 3 7")
     ('Rome', None, ('4', '3'))
@@ -273,7 +274,10 @@ def regex(pattern: str, group: int | str | tuple[int | str, ...] = 0) -> Feature
 
     def fn(text: InputText) -> str | tuple[str, ...] | None:
         match = search(compiled, text)
-        return match.group(*wanted) if match else None
+        found = tuple(match[one] for one in wanted) if match else (None,)
+        if None in found:
+            return None
+        return found if isinstance(group, tuple) else found[0]
 
     said = ", ".join(map(str, wanted))
     name = f"regex {pattern}" + (f" [{said}]" if group else "")

@@ -266,7 +266,12 @@ def _identity(prompts: PromptDistribution) -> str:
 
 def prior_draws(prompts: PromptDistribution) -> int:
     """How many inputs of P(X) stand for it in a chance level."""
-    return WRITTEN_TEXTS if isinstance(prompts, ModelPrompts) else PRIOR_TEXTS
+    return WRITTEN_TEXTS if _written(prompts) else PRIOR_TEXTS
+
+
+def _written(prompts: PromptDistribution) -> bool:
+    """Whether a model writes inputs of this P(X), or of a part of it."""
+    return isinstance(prompts, ModelPrompts) or any(map(_written, getattr(prompts, "parts", ())))
 
 
 def prior_texts_of(

@@ -238,5 +238,7 @@ def _frame(rows: tuple[Mapping[str, Any], ...], columns: Mapping[str, str]) -> p
 
 def _row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """One row read back: null is NaN in columns of numbers and None elsewhere."""
-    row = {"bits_bound": None, "chance_defined": None, "defined": None, **row}  # reports of earlier versions have none
+    if "defined" not in row:  # a report of an earlier version, whose chance_defined was of something else
+        row = {**row, "chance_defined": None, "defined": None}
+    row = {"bits_bound": None, **row}
     return {c: row[c] if c in _TEXT | _WHOLE else number(row[c]) for c in columns}

@@ -136,6 +136,8 @@ def test_regex_checks_its_pattern_and_group_at_once() -> None:
     several = regex(r"(\d) . (\d)", (1, 2))
     assert (several("4 + 7"), several("4"), several.name) == (("4", "7"), None, r"regex (\d) . (\d) [1, 2]")
     assert eval(several.code, {"isn": SimpleNamespace(features=features)})("4 + 7") == ("4", "7")
+    assert regex(r"(a)|(b)", (1, 2))("b") is None
+    assert regex(r"(a)", (1,))("a") == ("a",)
     for wrong in ((1, 3), ()):
         with pytest.raises(InvalidArgument, match="no group"):
             regex(r"(\d) . (\d)", wrong)

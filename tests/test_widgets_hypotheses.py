@@ -458,4 +458,6 @@ def test_a_row_says_where_its_rate_could_be_misread(shown):
     share = f"{1 - here['here']['defined']:.0%}"
     assert here["remark"].startswith(f"not defined for {share} of what its samples weigh; they count as not agreeing")
     assert here["here"]["fcr"] == pytest.approx(here["here"]["defined"]), "where it is defined they all agree"
-    assert sure["remark"] == "100% of P(X)'s inputs agree as well: there is little that could be held"
+    assert sure["remark"] == (
+        "100% of P(X)'s inputs for which it is defined agree as well: there is little that could be held"
+    )

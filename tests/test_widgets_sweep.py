@@ -8,7 +8,6 @@ import json
 import math
 import re
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -184,11 +183,7 @@ def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):
     assert wide.sweep.stale == wide.map_note == "This sweep is at another bandwidth, \u03b5 = 1."
     wide.position = 2
     settle(wide)
-    assert wide.map_note == f"This sweep is of another token of this prompt, the last of {PROMPT!r}."
-    others = list(wide.inversion.prompt_ids)[::-1]
-    wide.sweep._inversion = SimpleNamespace(prompt_ids=others, bandwidth=1.0)
-    wide.sweep._hold_against()
-    assert wide.map_note == f"This sweep is of another input, {PROMPT!r}."
+    assert wide.map_note == f"This sweep is of another activation, that at the end of {PROMPT!r}."
     wide.position, wide.bandwidth = -1, 1.0
     settle(wide)
     assert wide.map_note == ""

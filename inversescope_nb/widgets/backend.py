@@ -98,7 +98,7 @@ class Backend:
     def name(self) -> str:
         """What the model is called."""
         lm = self.lm
-        return f"{lm.name} \u00b7 {lm.n_layers} layers \u00b7 {lm.n_heads} heads \u00b7 d {lm.d_model}"
+        return f"{lm.name} \u00b7 {lm.n_layers} layers \u00b7 {lm.n_heads} heads \u00b7 d_model {lm.d_model}"
 
     def ids_of(self, prompt: str) -> list[int]:
         """Token ids of one prompt; raises `BadPrompt`."""

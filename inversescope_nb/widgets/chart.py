@@ -93,6 +93,7 @@ def hypothesis_chart(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) 
         ),
         yOffset=alt.YOffset("over:N", sort=[HERE, ACROSS]),
     )
+    kinds = [kind for kind in (HERE, ACROSS) if (frame["over"] == kind).any()]
     scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format=".2f", values=[0, 0.25, 0.5, 0.75, 1])
     tooltip = ["hypothesis", "over", *(alt.Tooltip(f"{c}:Q", format=".3f") for c in ("fcr", "low", "high", "chance"))]
@@ -112,7 +113,7 @@ def hypothesis_chart(rows: Sequence[dict[str, Any]], *, doubtful: bool = False) 
         shape=alt.Shape(
             "over:N",
             scale=alt.Scale(domain=[HERE, ACROSS], range=["circle", "diamond"]),
-            legend=alt.Legend(title=None, orient="top", symbolFillColor=BLUE, symbolStrokeColor=BLUE),
+            legend=alt.Legend(title=None, orient="top", symbolFillColor=BLUE, symbolStrokeColor=BLUE, values=kinds),
         ),
         tooltip=tooltip,
     )

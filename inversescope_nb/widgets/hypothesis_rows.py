@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from .. import features as ready_made
-from .._patterns import read_pattern
+from .._patterns import bracketed
 from ..errors import FeatureError, InvalidArgument, suggest
 from ..features import Feature, InputText
 from ..python_features import PythonFeature
@@ -47,8 +47,7 @@ def written(kind: str, name: str, value: str, position: int, ready: Mapping[str,
         raise InvalidArgument("the hypothesis has no text", hint="type the text or pattern to look for")
     if kind == "contains":
         return ready_made.contains(value)
-    groups = read_pattern(value).groups  # what is in brackets, where something is
-    return ready_made.regex(value, groups if groups < 2 else tuple(range(1, groups + 1)))
+    return ready_made.regex(value, bracketed(value))
 
 
 def chance_in(record: Mapping[str, Any]) -> float:
@@ -81,6 +80,7 @@ def rate_of_pick(
         "plain": record["fcr_plain"],
         "star": (record["fcr"] - chance) / (1 - chance) if chance < 1 else None,  # None: nothing is above chance
         "defined": record["defined"],
+        "of_defined": not isnan(record["chance_defined"]),
         "n": record["ess_median"],
         "verdict": record["verdict_counts"].partition(":")[0],
     }
@@ -106,22 +106,25 @@ def row_of(
         elif rate["fcr"] is None:
             row["note"] = f"{label}: all samples are copies of the picked input, nothing is left to compare"
         if label is not None:  # else the samples were not looked at
-            row["remark"] = _raised(feature, inversion.texts) or _beware(rate)
+            row["remark"] = _beware(rate, _raised(feature, inversion.texts))
     return as_json(row)
 
 
-def _beware(rate: Mapping[str, Any] | None) -> str | None:
+def _beware(rate: Mapping[str, Any] | None, raised: str | None) -> str | None:
     """What there is to know before a rate is read."""
     if rate is None or rate["fcr"] is None:
-        return None
-    if rate["defined"] < 1 - NEARLY_NONE:
-        return (
-            f"not defined for {1 - rate['defined']:.0%} of what its samples weigh; they count as not agreeing, "
-            "in chance too"
-        )
-    if rate["chance"] is not None and rate["chance"] > NEARLY_ALL:
-        return f"{rate['chance']:.0%} of P(X)'s inputs agree as well: there is little that could be held"
-    return None
+        return raised
+    found = [raised] if raised else []
+    defined, chance = rate["defined"], rate["chance"]
+    if not raised and defined < 1 - NEARLY_NONE:
+        too = ", in chance too" if rate["of_defined"] else ""
+        found.append(f"not defined for {1 - defined:.0%} of what its samples weigh; they count as not agreeing{too}")
+    if rate["of_defined"] and chance is not None and defined > 0:
+        chance /= defined
+    if chance is not None and chance > NEARLY_ALL:
+        which = " for which it is defined" if rate["of_defined"] else ""
+        found.append(f"{chance:.0%} of P(X)'s inputs{which} agree as well: there is little that could be held")
+    return "; ".join(found) or None
 
 
 def label_row(feature: Feature, pick: InputText, text: InputText) -> dict[str, Any]:

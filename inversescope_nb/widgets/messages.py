@@ -266,9 +266,18 @@ class MessageWidget(Pictured):
             job = self._asked_for.get(content.get("id"))
             if job is not None:
                 job.stop()
-        elif content.get("kind") == "request" and content.get("id") not in self._requests:
-            self._requests.append(content.get("id"))  # the front end asks again for what was not answered for long
+        elif content.get("kind") == "request" and self._is_new(content):
             self._answer(content.get("id"), str(content.get("method")), content.get("params") or {})
+
+    def _is_new(self, request: Mapping[str, Any]) -> bool:
+        """Whether a request was not there before: the front end sends it again where no answer came for long."""
+        number = request.get("id")
+        with self._status_turn:  # the first may come on another thread just now
+            if number in self._requests or number in self._asked_for:
+                return False
+            if request.get("method") != "ping":  # those are many, and may be answered twice
+                self._requests.append(number)
+        return True
 
     def _answer(self, request_id: Any, method: str, params: dict[str, Any]) -> None:
         try:

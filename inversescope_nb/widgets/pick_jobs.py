@@ -124,6 +124,7 @@ class PickJobs(MessageWidget):
             self._pending.discard(job)
             if not self._pending:
                 self.busy, self.status = False, dict(IDLE)
+                self.gallery.awaited = False
         if job.error is not None and not job.superseded:
             self._asked = None
             self.fail(job.error)
@@ -163,7 +164,7 @@ class PickJobs(MessageWidget):
             return
         if hasattr(inversion, "reweight"):  # not neighbours
             reweighed = self._backend.reweighed(inversion, generator, asked.bandwidth)
-            self._show(asked, reweighed, generator.prompts, generator, job)
+            self._show(asked, reweighed, generator.prompts, generator, job, awaited=True)
 
     def _show(
         self,
@@ -172,13 +173,14 @@ class PickJobs(MessageWidget):
         prompts: PromptDistribution,
         generator: Generator | None,
         job: Job,
+        awaited: bool = False,
     ) -> None:
         # What may take long comes first: until all of it is there, what was shown before is shown, and said to be old.
         prior = self._backend.inputs.prior(prompts, generator, job.cancel)
         pick = InputText.from_ids(inversion.prompt_ids, self.lm)
         features = self._backend.inputs.features_for(pick)
         self._inversion, self._shown = inversion, asked
-        self.gallery.show(inversion)
+        self.gallery.show(inversion, awaited=awaited)
         self.wider = None if generator is None else self._wider(inversion)
         self.pinning.offer(asked, inversion, generator)
         self._refresh_stale()

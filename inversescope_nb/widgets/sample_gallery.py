@@ -51,6 +51,8 @@ class SampleGallery(MessageWidget):
     summary = t.Dict().tag(sync=True)
     first_page = t.Dict(default_value=None, allow_none=True).tag(sync=True)
     revision = t.Int(0).tag(sync=True)
+    awaited = t.Bool(False).tag(sync=True)
+    """Whether new samples are on their way, and what is shown was only weighed anew until they come."""
     unit = t.Unicode("bits").tag(sync=True)
     layout = t.Unicode("auto").tag(sync=True)
     query = t.Dict(default_value=asdict(Query())).tag(sync=True, echo_update=False)
@@ -111,8 +113,8 @@ class SampleGallery(MessageWidget):
         """One dict per distinct input, nearest first."""
         return self._rows
 
-    def show(self, inversion: Inversion | None) -> None:
-        """Show an inversion, or nothing."""
+    def show(self, inversion: Inversion | None, *, awaited: bool = False) -> None:
+        """Show an inversion, or nothing; ``awaited``: another will take its place soon."""
         rows = [] if inversion is None else rows_of(inversion)
         summary = {} if inversion is None else summary_of(inversion, rows)
         self._inversion, self._rows = inversion, rows
@@ -120,6 +122,7 @@ class SampleGallery(MessageWidget):
         page = None if inversion is None else {"revision": revision, **page_of(rows, 0, PAGE, Query())}
         with self.hold_sync():
             self.revision = revision
+            self.awaited = awaited
             self.summary = summary
             self.can_read = self._read is not None and hasattr(inversion, "proposal_bandwidth")  # not neighbours
             self.first_page = page

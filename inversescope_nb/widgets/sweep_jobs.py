@@ -142,9 +142,7 @@ class SweepJobs(MessageWidget):
         if now is None or shown is None:
             self.stale = ""
         elif list(shown.prompt_ids) != list(now.prompt_ids):
-            shorter, longer = sorted((list(shown.prompt_ids), list(now.prompt_ids)), key=len)
-            what = "token of this prompt, the last of" if longer[: len(shorter)] == shorter else "input,"
-            self.stale = f"This sweep is of another {what} {str(shown.text)!r}."
+            self.stale = f"This sweep is of another activation, that at the end of {str(shown.text)!r}."
         elif shown.bandwidth != now.bandwidth:
             self.stale = f"This sweep is at another bandwidth, \u03b5 = {shown.bandwidth:g}."
         else:

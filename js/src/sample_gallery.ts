@@ -240,13 +240,14 @@ export function drawSampleGallery(view: View): void {
   const body = h("div", null, top, drawList(view), terms());
   const said = h("p", { class: "isn-hidden", role: "status" });
   view.root.append(empty, body, said);
-  view.follow(["summary"], () => {
+  view.follow(["summary", "awaited"], () => {
     const summary: Summary | null = view.model.get("summary");
+    const awaited = Boolean(view.model.get("awaited"));
     const has = Boolean(summary && summary.verdict);
     empty.hidden = has;
     body.hidden = !has;
-    replace(top, has ? summaryView(summary!, { propose: Boolean(view.model.get("can_label")) }) : null);
-    if (has && summary!.drawn_at !== summary!.bandwidth) return; // weighed anew: what is said comes with the new samples
+    replace(top, has ? summaryView(summary!, { propose: Boolean(view.model.get("can_label")), awaited }) : null);
+    if (has && awaited && summary!.drawn_at !== summary!.bandwidth) return; // weighed anew: what is said comes with the new samples
     said.textContent = has ? `${summary!.distinct} inputs found. ${summary!.fixed?.sentence ?? ""} ${summary!.verdict_words}` : "";
     attr(view.root, "data-isn-revision", view.model.get("revision"));
   });

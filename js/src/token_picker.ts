@@ -108,14 +108,17 @@ function tokenList(view: View, rpc: Rpc): HTMLElement {
     const unit: string = view.model.get("values_unit") ?? "";
     const diverging = Boolean(view.model.get("diverging"));
     const max: number = view.model.get("values_max") ?? niceMax(values ?? []);
+    const some = (values ?? []).some((value) => value != null);
     const clipped = (values ?? []).some((value) => value != null && Math.abs(value) > max * 1.001);
     buttons.forEach((button, index) => {
       const value = values?.[index];
       const shown = value == null ? "" : `, ${diverging ? signed(value) : number(value)} ${unit}`;
-      const drawn = `${shown}/${max}`;
+      const unread = some && value == null;
+      const drawn = `${shown}/${max}/${unread}`;
       if (button.dataset["drawn"] === drawn) return;
       button.dataset["drawn"] = drawn;
       shade(button, value, max);
+      button.classList.toggle("isn-unread", unread);
       attr(button, "aria-label", `token ${index} of 0 to ${tokens.length - 1}: ${spoken(tokens[index] ?? "")}${shown}`);
       attr(button, "title", `position ${index}${shown}`);
     });

@@ -83,7 +83,7 @@ describe("a hypothesis in Python", () => {
   });
   it("says where it raised", () => {
     const { one } = mount(panelModule, { ...state(), rows: [{ ...row, remark: "raises on 3 of 64 samples" }] });
-    expect(one(".isn-raises").textContent).toBe("raises on 3 of 64 samples");
+    expect(one(".isn-row-remark").textContent).toBe("raises on 3 of 64 samples");
   });
   it("sends nothing when a view is drawn", () => {
     const { model } = mount(panelModule, { ...state(), rows: [row], code: "import x", proposals: { note: "n", items: [] } });

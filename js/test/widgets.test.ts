@@ -130,6 +130,15 @@ describe("TokenPicker", () => {
     const { all } = mount(pickerModule, state());
     expect(all(".isn-token").map((token) => token.title)).toEqual(["position 0", "position 1", "position 2"]);
   });
+  it("marks tokens without a value beside others that have one", () => {
+    const { model, all } = mount(pickerModule, state());
+    const unread = () => all(".isn-token").map((token) => token.classList.contains("isn-unread"));
+    expect(unread()).toEqual([false, false, false]);
+    model.update({ values: [0, 1, null], values_label: "norm", values_unit: "", diverging: false });
+    expect(unread()).toEqual([false, false, true]);
+    model.update({ values: [null, null, null] });
+    expect(unread()).toEqual([false, false, false]);
+  });
   it("shades on a scale that it is given, and says where values lie beyond it", () => {
     const { model, all, one } = mount(pickerModule, state());
     model.update({ values: [0, 1, 4], values_label: "", values_unit: "bits", values_max: 2, diverging: true });
@@ -522,9 +531,13 @@ describe("SampleGallery", () => {
     const { model, el } = mount(galleryModule, { ...state(), summary: summary({ bandwidth: 0.2 }) });
     expect(el.textContent).toContain("Samples drawn at \u03b5 = 0.1, weighed anew for \u03b5 = 0.2.");
     const verdict = () => el.querySelector(".isn-verdict")!;
+    expect(verdict().textContent).not.toContain("For now"); // nothing more is on its way
+    model.update({ awaited: true });
     expect([verdict().textContent!.startsWith("\u2026For now: "), verdict().classList.contains("isn-tone-quiet")]).toEqual([true, true]);
     model.update({ summary: summary() });
     expect(el.textContent).not.toContain("weighed anew");
+    expect(verdict().textContent).not.toContain("For now");
+    model.update({ awaited: false });
     expect(verdict().textContent).not.toContain("For now");
   });
 });
@@ -892,7 +905,7 @@ describe("without a kernel", () => {
     expect((one("textarea") as HTMLTextAreaElement).disabled).toBe(true);
     const asked = model.sent.filter(({ method }) => method === "ping").length;
     expect(asked).toBeGreaterThan(3); // it goes on asking
-    model.emit("msg:custom", { kind: "result", id: "ping-1", value: true });
+    model.emit("msg:custom", { kind: "result", id: model.last("ping").id, value: true });
     expect([said(el).hidden, (one("textarea") as HTMLTextAreaElement).disabled]).toEqual([true, false]);
   });
   it("asks once more for what was not answered when an answer comes at last, under the same id", () => {
@@ -914,12 +927,23 @@ describe("without a kernel", () => {
     ping();
     expect(picks().length).toBe(4);
   });
+  it("asks again for what went another way than what was answered meanwhile", async () => {
+    vi.useFakeTimers();
+    const { model, all } = mount(pickerModule, state());
+    all(".isn-token")[1]!.click();
+    const [lost] = model.sent.filter(({ method }) => method === "pick");
+    all(".isn-token")[2]!.click();
+    model.emit("msg:custom", { kind: "result", id: model.last("pick").id, value: null }); // no answer to the first, nor to its ping
+    vi.advanceTimersByTime(1500);
+    model.emit("msg:custom", { kind: "result", id: model.last("ping").id, value: true });
+    expect(model.sent.filter(({ id }) => id === lost.id).length).toBe(2);
+  });
   it("stays quiet where every write is answered", () => {
     vi.useFakeTimers();
     const { model, el, all } = mount(pickerModule, state());
     for (let i = 0; i < 5; i += 1) {
       all(".isn-token")[i % 3]!.click();
-      model.emit("msg:custom", { kind: "result", id: "x", value: null });
+      model.emit("msg:custom", { kind: "result", id: model.last("ping").id, value: true });
       vi.advanceTimersByTime(9000);
     }
     expect(said(el).hidden).toBe(true);

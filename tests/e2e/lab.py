@@ -55,6 +55,7 @@ def _jupyter(module: str, own: list[str], folder: Path, scratch: Path) -> Abstra
         "JUPYTERLAB_SETTINGS_DIR": scratch / "settings",
         "JUPYTERLAB_WORKSPACES_DIR": scratch / "workspaces",
         "IPYTHONDIR": scratch / "ipython",
+        "XDG_CACHE_HOME": scratch / "cache",
     }
     command = [
         module, "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0",

@@ -496,6 +496,44 @@ def test_two_views_of_one_widget_stay_in_step(lab: Lab):
     lab.page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext")
 
 
+STATE = """() => {
+  const scope = document.querySelector(".isn-scope");
+  const texts = (selector) => [...scope.querySelectorAll(selector)].map((element) => element.textContent);
+  const values = (selector) => [...scope.querySelectorAll(selector)].map((element) => element.value);
+  return {
+    prompt: values("textarea.isn-prompt"), picked: texts("button.isn-token[aria-pressed=true]"),
+    tabs: texts("[role=tab]"), site: texts(".isn-site-name"), slider: values(".isn-slider"),
+    samples: values(".isn-go select"), shown: texts(".isn-sample-token"), pins: texts(".isn-pin-go"),
+    answer: texts(".isn-answer, .isn-verdict"), rates: texts(".isn-table-part tbody tr"),
+    filter: values(".isn-filter"), order: values("[aria-label='Sort the inputs']"),
+  };
+}"""
+
+
+def test_what_is_shown_is_the_same_when_the_widget_is_displayed_again(lab: Lab):
+    lab("[aria-label='Sort the inputs']").select_option("weight")
+    lab.page.wait_for_timeout(500)
+    before = lab.page.evaluate(STATE)
+    assert all(before[part] for part in ("prompt", "picked", "site", "shown", "answer", "rates", "order"))
+    first = lab.page.locator(SCOPE).element_handle()
+    lab.page.evaluate(
+        """() => {
+          const panel = window.jupyterapp.shell.currentWidget;
+          const cell = panel.content.widgets.find((cell) => cell.node.querySelector(".isn-scope"));
+          const model = cell.outputArea.model;
+          const kept = model.toJSON();
+          model.clear();
+          kept.forEach((output) => model.add(output));
+        }"""
+    )
+    lab.page.wait_for_function("first => !first.isConnected", arg=first)
+    lab(".isn-sample").nth(1).wait_for()
+    lab(".isn-table-part tbody tr").first.wait_for()
+    same = f"before => JSON.stringify(({STATE})()) === JSON.stringify(before)"
+    lab.page.wait_for_function(same, arg=before)
+    lab("[aria-label='Sort the inputs']").select_option("distance")
+
+
 def test_pictures_of_every_theme_and_width(lab: Lab, pictures: Path):
     lab.choose(lab("button.isn-map-cell[title='blocks.1.hook_resid_post']"))
     lab.choose(lab("button.isn-token").last)

@@ -136,8 +136,10 @@ LATE_THREAD = """{
   const send = WebSocket.prototype.send;
   WebSocket.prototype.send = function (data) {
     const words = typeof data === "string" ? data : new TextDecoder().decode(data);
-    if (words.includes("create_subshell_request")) setTimeout(() => send.call(this, data), 20_000);
-    else send.call(this, data);
+    if (words.includes("create_subshell_request")) {
+      window.held_back = true;
+      setTimeout(() => send.call(this, data), 20_000);
+    } else send.call(this, data);
   };
 }"""
 """JupyterLab asks for a thread of the widgets' own when the first comes; until there is one, it sends to the cells'."""
@@ -146,13 +148,15 @@ LATE_THREAD = """{
 @pytest.mark.parametrize("late", [False, True], ids=["", "its thread comes late"])
 def test_it_answers_while_another_cell_runs(late: bool, server: tuple[str, Path], page: Page):
     url, folder = server
-    write_notebook(folder / "busy.ipynb", LEFT_ALONE, "import time\ntime.sleep(600)")
+    name = "late.ipynb" if late else "busy.ipynb"
+    write_notebook(folder / name, LEFT_ALONE, "import time\ntime.sleep(600)")
     if late:
         page.add_init_script(LATE_THREAD)
-    open_notebook(page, url, "busy.ipynb")
+    open_notebook(page, url, name)
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
     page.wait_for_selector(ROWS)  # the first view of a widget asks for its inversion
+    assert bool(page.evaluate("window.held_back")) == late
     with page.expect_download() as download:
         page.get_by_text("Save the list as CSV").click()
     assert download.value.suggested_filename == "inputs.csv"

@@ -82,6 +82,16 @@ def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
     goes_to(page, cell, site)  # back, by a click on the same cell
     assert framed(page) == [7]
 
+    head = next(one for one in page.locator(HEAT).all() if "hook_z" in site_of(one))
+    goes_to(page, head, site_of(head))
+    goes_to(page, cell, site)
+
+    for name, words in (("sweep.csv", "Save the sweep as CSV"), ("sweep.svg", "SVG"), ("sweep.png", "PNG")):
+        with page.expect_download() as download:
+            sweep.locator(f"button:text-is('{words}')").click()
+        assert download.value.suggested_filename == name
+        assert download.value.path().stat().st_size > 1000
+
     page.locator(f"{SCOPE} .isn-sweep-table summary").click()
     line = page.locator(f"{SCOPE} .isn-sweep tbody button").first
     line.click()

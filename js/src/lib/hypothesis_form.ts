@@ -18,7 +18,7 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
   editor.setAttribute("aria-describedby", handId);
   const python = h("div", { class: "isn-python-part" }, editor, hand);
   const patternId = uid("pattern");
-  const pattern = h("p", { class: "isn-note", id: patternId }, "Asks whether the same text is found. With ", h("code", null, "(\u2026)"), " only what stands in the brackets has to be the same; ", h("code", null, "(?:\u2026)"), " only groups.");
+  const pattern = h("p", { class: "isn-note", id: patternId }, "Asks whether the same text is found. With ", h("code", null, "(\u2026)"), " only what stands in the brackets has to be the same, in all of them; ", h("code", null, "(?:\u2026)"), " only groups.");
   value.setAttribute("aria-describedby", patternId);
   const stop = h("button", { type: "button", class: "isn-button", on: { click: () => rpc.cancel("add") } }, "Stop");
   stop.hidden = true;

@@ -34,7 +34,7 @@ export class Liveness {
   private readonly returned: Array<() => void> = [];
 
   constructor(private readonly view: View) {
-    view.on("msg:custom", () => this.heard());
+    view.on("msg:custom", (message: any) => this.heard(String(message?.id)));
     view.on("comm_live_update", () => this.check());
     view.onClose(() => clearTimeout(this.timer));
   }
@@ -67,12 +67,14 @@ export class Liveness {
     this.returned.push(callback);
   }
 
-  private heard(): void {
+  /** Any message shows that somebody is there; that what was sent has arrived, only the answer to a question does. */
+  private heard(id: string): void {
+    this.tell("open");
+    if (!id.startsWith(`${this.prefix}-ping-`)) return;
     const late = this.tries > 0;
     clearTimeout(this.timer);
     this.timer = undefined;
     this.tries = 0;
-    this.tell("open");
     if (late) for (const callback of this.returned) callback();
   }
 

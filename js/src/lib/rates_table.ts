@@ -76,7 +76,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const id = uid("fcr");
   const words = h("div", { class: "isn-note isn-caption", id });
   const special = h("p", { class: "isn-note isn-chance-note" });
-  const follows = h("p", { class: "isn-note" }, "A rate above chance may follow from tokens that are fixed in any case: two leading digits leave few sums.");
+  const follows = h("p", { class: "isn-note" }, "A rate above chance may follow from tokens that the activation fixes: chance is of inputs that need not have them.");
   const caption = h("div", null, special, follows, h("details", { class: "isn-terms" }, h("summary", null, "What FCR and chance mean"), words));
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
@@ -121,7 +121,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
         h("td", { class: "isn-across isn-cell-number isn-quiet" }, row.across ? number(row.across.chance) : "\u2013"),
       ];
       const button = view.model.get("frozen") ? null : h("button", { type: "button", class: "isn-icon-button", "aria-label": `Remove ${row.name}`, on: { click: remove } }, "\u2715");
-      return h("tr", null, h("th", { scope: "row" }, row.name, row.description && row.description !== row.name ? h("span", { class: "isn-beside" }, row.description) : null, row.remark ? h("span", { class: "isn-beside isn-raises" }, row.remark) : null), ...cells, h("td", null, button));
+      return h("tr", null, h("th", { scope: "row" }, row.name, row.description && row.description !== row.name ? h("span", { class: "isn-beside" }, row.description) : null, row.remark ? h("span", { class: "isn-beside isn-row-remark" }, row.remark) : null), ...cells, h("td", null, button));
     });
     body.replaceChildren(...lines);
   });

@@ -33,7 +33,7 @@ export class Rpc {
   constructor(private readonly view: View) {
     view.on("msg:custom", (message: any) => this.receive(message));
     view.line?.onReturn(() => {
-      for (const { message } of this.pending.values()) view.line?.send(message);
+      for (const { message } of this.pending.values()) view.model.send(message);
     });
     view.onClose(() => {
       for (const { reject } of this.pending.values()) reject(new RequestError("Closed", "this view was closed", null));

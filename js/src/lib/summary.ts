@@ -75,10 +75,12 @@ export function distancesView(summary: Summary): HTMLElement {
   return figure;
 }
 
-/** All of it; without the histogram where that has another place; `propose`: hypotheses can be asked for below. */
-export function summaryView(summary: Summary, { picture = true, propose = false } = {}): HTMLElement {
-  const anew = summary.drawn_at !== summary.bandwidth; // what new samples will say is not known yet
-  const [tone, mark] = anew ? ["quiet", "\u2026"] : TONE[summary.verdict] ?? ["quiet", "?"];
+/** All of it; without the histogram where that has another place; `propose`: hypotheses can be asked for below;
+ * `awaited`: new samples are on their way. */
+export function summaryView(summary: Summary, { picture = true, propose = false, awaited = false } = {}): HTMLElement {
+  const anew = summary.drawn_at !== summary.bandwidth;
+  const forNow = anew && awaited; // what new samples will say is not known yet
+  const [tone, mark] = forNow ? ["quiet", "\u2026"] : TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${summary.bits_stderr < 0.05 ? "under 0.1" : number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
   const bound = summary.bits_bound == null ? "" : `. Blurred by \u03b5 = ${summary.bandwidth}, an activation of this site tells at most ${number(summary.bits_bound, 1)} bits on average; this one is clean, and may tell more`;
@@ -86,7 +88,7 @@ export function summaryView(summary: Summary, { picture = true, propose = false 
   const verdict = h(
     "p",
     { class: `isn-verdict isn-tone-${tone}` },
-    h("strong", null, h("span", { class: "isn-verdict-mark", "aria-hidden": "true" }, mark), anew ? `For now: ${summary.verdict_words}` : summary.verdict_words),
+    h("strong", null, h("span", { class: "isn-verdict-mark", "aria-hidden": "true" }, mark), forNow ? `For now: ${summary.verdict_words}` : summary.verdict_words),
     " ",
     h("span", null, summary.verdict_reason),
   );

@@ -35,7 +35,7 @@ export function toolbar(view: View): Toolbar {
   const inside = h("input", { type: "checkbox" });
   const insideWords = h("span");
   const sort = choose("Sort the inputs", SORTS, "The order of the inputs");
-  const layout = choose("Layout of the inputs", { auto: "auto", aligned: "aligned", text: "as text" }, "Under the tokens of the picked input, or as running text");
+  const layout = choose("Layout of the inputs", { auto: "layout: auto", aligned: "aligned", text: "as text" }, "Under the tokens of the picked input, or as running text");
   const unit = unitSelect(view);
   const faults = h("p", { class: "isn-note isn-filter-fault", role: "alert" });
   const query = (): Query => ({ ...EVERYTHING, ...view.model.get("query") });
