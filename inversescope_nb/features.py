@@ -289,9 +289,9 @@ def python(source: str, name: str | None = None) -> PythonFeature:
     """A hypothesis written as Python text: an expression of ``x``, or a function (the last one defined).
 
     ``x`` is the input, a str with ``.tokens`` and ``.token_ids``; ``re`` and ``math`` are at hand. Where the code
-    raises it is undefined, and :attr:`PythonFeature.faults` says what; it may take half a second an input. It is run
-    as a cell of the notebook would be, with nothing held back; a loop is ended in time, a call into C that never
-    comes back is not (``10 ** 10 ** 9``).
+    raises it is undefined, and :attr:`PythonFeature.faults` says what; it may take half a second an input, and is
+    called once for each. It is run as a cell of the notebook would be, with nothing held back; a loop is ended in
+    time, a call into C that never comes back is not (``10 ** 10 ** 9``).
 
     Args:
         source: the code.

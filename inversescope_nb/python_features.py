@@ -25,6 +25,7 @@ AT_HAND = "x is the text (a str), x.tokens its tokens, x.token_ids their ids (BO
 _HINT = f"write an expression, such as x.split()[0], or def f(x): ...; {AT_HAND}"
 _NAME = 48  # letters of a name that is made of the code
 _FAULTS = 10_000  # inputs of which is kept what was raised
+_KEPT = 8192  # inputs whose labels are kept: a chance level asks for the same ones at every pick
 _numbers = count(1)
 
 
@@ -49,8 +50,18 @@ def python_feature(source: str, name: str | None = None) -> PythonFeature:
     call, own_name = _compiled(source, filename)
     name = (name or "").strip() or own_name
     faults: dict[str, str] = {}
+    kept: dict[tuple[str, tuple[int, ...]], Hashable | None] = {}
 
     def fn(text: InputText) -> Hashable | None:
+        key = str(text), tuple(text.token_ids or ())
+        if key not in kept:
+            label = labelled(text)
+            while len(kept) >= _KEPT:  # the oldest go
+                kept.pop(next(iter(kept)), None)
+            kept[key] = label
+        return kept.get(key)
+
+    def labelled(text: InputText) -> Hashable | None:
         try:
             return limited(lambda: call(text), filename)
         except TooLong:

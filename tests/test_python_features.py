@@ -148,7 +148,14 @@ def test_time_that_others_take_does_not_count_but_waiting_ends(monkeypatch) -> N
 
 def test_what_was_raised_last_is_kept(monkeypatch):
     monkeypatch.setattr(python_features, "_FAULTS", 3)
+    monkeypatch.setattr(python_features, "_KEPT", 2)
     first = python("x.index('z')")
     for text in ("a", "b", "c", "a", "d"):
         assert first(InputText(text)) is None
     assert list(first.faults) == ["c", "a", "d"]
+
+
+def test_it_is_called_once_for_each_input():
+    nth = python("def f(x, seen=[]):\n    seen.append(x)\n    return len(seen)")
+    plain, read = InputText("a b"), InputText("a b", ["a", "b"], [3, 4])
+    assert [nth(text) for text in (plain, read, plain, "c", read, "a b")] == [1, 2, 1, 3, 2, 1]
