@@ -285,6 +285,14 @@ def regex(pattern: str, group: int | str | tuple[int | str, ...] = 0) -> Feature
     return Feature(name, fn, f"group{'s' if len(wanted) > 1 else ''} {said} of the first match of {pattern}", code)
 
 
+def unsteady(name: str) -> FeatureError:
+    """What to raise where a feature gives one input two labels."""
+    return FeatureError(
+        f"{name!r} gives another label each time, on the same input",
+        hint="return a str, int or bool: for a match, m is not None or m.group()",
+    )
+
+
 def python(source: str, name: str | None = None) -> PythonFeature:
     """A hypothesis written as Python text: an expression of ``x``, or a function (the last one defined).
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ._limits import LIMIT_S, TooLong, limited
 from .errors import Cancelled, FeatureError, InvalidArgument
-from .features import Feature, InputText
+from .features import Feature, InputText, unsteady
 
 AT_HAND = "x is the text (a str), x.tokens its tokens, x.token_ids their ids (BOS counted); re and math are there"
 _HINT = f"write an expression, such as x.split()[0], or def f(x): ...; {AT_HAND}"
@@ -56,6 +56,8 @@ def python_feature(source: str, name: str | None = None) -> PythonFeature:
         key = str(text), tuple(text.token_ids or ())
         if key not in kept:
             label = labelled(text)
+            if not kept and label == label and label != labelled(text):  # not NaN, which is no label
+                raise unsteady(name)
             while len(kept) >= _KEPT:  # the oldest go
                 kept.pop(next(iter(kept)), None)
             kept[key] = label

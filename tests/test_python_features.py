@@ -155,7 +155,15 @@ def test_what_was_raised_last_is_kept(monkeypatch):
     assert list(first.faults) == ["c", "a", "d"]
 
 
-def test_it_is_called_once_for_each_input():
-    nth = python("def f(x, seen=[]):\n    seen.append(x)\n    return len(seen)")
+def test_it_is_called_once_for_each_input_and_twice_for_the_first(monkeypatch):
+    calls = []
+    monkeypatch.setattr(python_features, "limited", lambda call, name: calls.append(1) or call())
+    length = python("len(x.tokens)")
+    del calls[:]
     plain, read = InputText("a b"), InputText("a b", ["a", "b"], [3, 4])
-    assert [nth(text) for text in (plain, read, plain, "c", read, "a b")] == [1, 2, 1, 3, 2, 1]
+    assert [length(text) for text in (plain, read, plain, "c", read, "a b")] == [0, 2, 0, 0, 2, 0]
+    assert len(calls) == 4
+    with pytest.raises(FeatureError, match="another label each time"):
+        python("def f(x, seen=[]):\n    seen.append(x)\n    return len(seen)")(plain)
+    with pytest.raises(FeatureError, match="another label each time"):
+        python("re.search('a', x)")(plain)

@@ -14,7 +14,7 @@ import anywidget
 import traitlets as t
 
 from ..errors import FeatureError, InvalidArgument, InverseScopeError, suggest
-from ..features import Feature, InputText
+from ..features import Feature, InputText, unsteady
 from ..python_features import AT_HAND
 from ..verdicts import doubt_of_rates
 from .hypothesis_rows import fault_at, label_row, row_of, written
@@ -155,10 +155,7 @@ class ConsistencyPanel(PanelJobs):
             if fault := fault_at(feature, pick):
                 raise FeatureError(f"{feature.name!r} raises {fault}, on the picked input", hint=AT_HAND)
             if pick is not None and feature(pick) != feature(pick):
-                raise FeatureError(
-                    f"{feature.name!r} gives another label each time, on the same input",
-                    hint="return a str, int or bool: for a match, m is not None or m.group()",
-                )
+                raise unsteady(feature.name)
             with self._rows_turn:
                 if shown is self._inversion:  # else its rate is of what was shown before: once more
                     self._hypotheses[feature.name] = feature

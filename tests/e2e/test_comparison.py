@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from checks import accessibility_faults, standing_out
 from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme, write_notebook
+from pictures import folder_for, take
 from test_quickstart import ROWS, SCOPE, Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -45,7 +46,7 @@ def listed(lab: Lab, side: str) -> list[str]:
     return lab(f".isn-compared-{side} .isn-sample:not(.isn-sample-head) .isn-sample-text").all_inner_texts()
 
 
-def test_what_is_shown_is_pinned_and_compared_with_another_pick(lab: Lab):
+def test_what_is_shown_is_pinned_and_compared_with_another_pick(lab: Lab, tmp_path: Path):
     assert not lab(BOX).is_visible()
     lab.page.get_by_text("Pin to compare").click()
     lab(".isn-pin-go[aria-current=true]").wait_for()
@@ -63,6 +64,10 @@ def test_what_is_shown_is_pinned_and_compared_with_another_pick(lab: Lab):
     assert lab(".isn-compared-second .isn-sample-head .isn-differs").count() > 0
     top = lab(BOX).bounding_box()["y"]
     assert 0 <= top < lab.page.viewport_size["height"], "it was brought into sight"
+    lab.page.mouse.move(0, 0)
+    picture = folder_for(tmp_path) / "comparison.png"
+    take(lab(BOX), picture)
+    assert picture.stat().st_size < 150_000
 
 
 def test_the_two_lists_stand_side_by_side_and_are_narrowed_to_one_or_both(lab: Lab):
