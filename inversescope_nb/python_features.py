@@ -26,6 +26,7 @@ _HINT = f"write an expression, such as x.split()[0], or def f(x): ...; {AT_HAND}
 _NAME = 48  # letters of a name that is made of the code
 _FAULTS = 10_000  # inputs of which is kept what was raised
 _KEPT = 8192  # inputs whose labels are kept: a chance level asks for the same ones at every pick
+_NEW = object()
 _numbers = count(1)
 
 
@@ -54,14 +55,15 @@ def python_feature(source: str, name: str | None = None) -> PythonFeature:
 
     def fn(text: InputText) -> Hashable | None:
         key = str(text), tuple(text.token_ids or ())
-        if key not in kept:
+        label = kept.get(key, _NEW)
+        if label is _NEW:
             label = labelled(text)
             if not kept and label == label and label != labelled(text):  # not NaN, which is no label
                 raise unsteady(name)
             while len(kept) >= _KEPT:  # the oldest go
                 kept.pop(next(iter(kept)), None)
             kept[key] = label
-        return kept.get(key)
+        return label
 
     def labelled(text: InputText) -> Hashable | None:
         try:
