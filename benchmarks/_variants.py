@@ -31,16 +31,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
 def config_of(
     variant: str, bandwidth: float, seed: int, args: argparse.Namespace, *, size: Sequence[int] = (2, 128)
 ) -> isn.TrainingConfig:
-    """The training of a variant at one bandwidth; `size`: layers and width of a small backbone."""
+    """The training of a variant that is measured at one bandwidth; `size`: layers and width of a small backbone."""
     steps = max(1, round(args.examples / args.batch))
     layers, width = size
+    low, high = getattr(args, "train_range", None) or (bandwidth, bandwidth)
     settings = {
         "optimizer": "muon", "lr": args.lr, "adapter_lr": args.lr, "backbone": "small", "small_layers": layers,
         "small_width": width,
         "width": args.slot_width if "slot" in variant else 128,
     }  # fmt: skip
     return isn.TrainingConfig(
-        **settings | CONFIGS[variant], steps=steps, batch_size=args.batch, bandwidths=(bandwidth, bandwidth),
+        **settings | CONFIGS[variant], steps=steps, batch_size=args.batch, bandwidths=(low, high),
         gap_inputs=0, seed=seed, eval_every=max(1, steps // args.points), save_every=100,
     )  # fmt: skip
 

@@ -61,6 +61,9 @@ def parsed() -> argparse.Namespace:
     arguments(parser, one_site=False)
     parser.add_argument("--site", action="append", help=f"may be given several times (default: {SITE})")
     parser.add_argument("--bandwidth", type=float, action="append", help="may be given several times (default: 0.1)")
+    parser.add_argument("--train-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                        help="train one generator for all bandwidths between these, measured along its training at "
+                        "the first --bandwidth and at its end at all")  # fmt: skip
     parser.add_argument("--examples", type=int, default=100_000, help="examples of each training")
     parser.add_argument("--seeds", type=int, default=1, help="trainings at each bandwidth")
     parser.add_argument("--first-seed", type=int, default=0, help="of those trainings; the others follow")
@@ -101,25 +104,42 @@ def measured(
 ) -> list[dict]:
     """One training's rows: what was measured along it."""
     variant, size, bandwidth, seed = cell
+    also = args.bandwidth[1:] if args.train_range else []
     config = config_of(variant, bandwidth, seed, args, size=size)
     name = f"{variant}-{bandwidth:g}-{seed}"
     if table.site.name != SITE:
         name += f"-{table.site.name}"
     if size != (2, 128):
         name += f"-{size[0]}x{size[1]}"
+    if args.train_range is not None:
+        name += "-from-{:g}-to-{:g}".format(*args.train_range)
     rows: list[dict] = []
 
-    def measure(generator: isn.Generator, examples: int) -> dict[str, float]:
+    def measure(generator: isn.Generator, examples: int, at: float = bandwidth) -> dict[str, float]:
         found = {}
         if variant == "slot-silent":
             return found
         for amount in AMOUNTS:
-            gap = drawn(table, generator, bandwidth, amount, seed, args).gap(generator)
+            gap = drawn(table, generator, at, amount, seed, args).gap(generator)
             found |= {f"gap_{NAMES[amount]}": gap.mean, f"gap_{NAMES[amount]}_se": gap.stderr}
             found[f"entropy_{NAMES[amount]}"] = gap.entropy
-        where = f"  {name}: {examples:,} examples"
+        where = f"  {name}: {examples:,} examples, eps {at:g}"
         print(f"{where}, gap {found['gap_clean']:.3f} clean, {found['gap_noised']:.3f} noised", flush=True)
         return found
+
+    def sampled(generator: isn.Generator, at: float) -> dict[str, float]:
+        picked = table.draw(64, seed=seed + 7)
+        began = time.monotonic()
+        verdicts = [isn.invert(lm, generator, table.inputs[i], site=table.site, bandwidth=at, n=SAMPLES, bank=0)
+                    for i in picked]  # fmt: skip
+        return {
+            "seconds_per_1000": (time.monotonic() - began) / (len(picked) * SAMPLES) * 1000,
+            "ess_ratio": float(np.median([v.ess / v.n for v in verdicts])),
+            "khat": float(np.median([v.khat for v in verdicts])),
+            "copies": float(np.mean([v.copy_share for v in verdicts])),
+            "distinct": float(np.mean([v.distinct_share for v in verdicts])),
+            "parameters": sum(p.numel() for p in generator.parameters()),
+        }
 
     run_dir = None if args.runs is None else args.runs / name
     more = {"run_dir": run_dir, "on_evaluate": measure, "progress": False}
@@ -129,26 +149,19 @@ def measured(
         rows.append({**about, "examples": point["step"] * args.batch, **point})
     if args.keep is not None and "slot" not in variant:
         generator.save_pretrained(args.keep / name)
-    picked = table.draw(64, seed=seed + 7)
-    began = time.monotonic()
-    verdicts = [isn.invert(lm, generator, table.inputs[i], site=table.site, bandwidth=bandwidth, n=SAMPLES, bank=0)
-                for i in picked]  # fmt: skip
-    rows[-1] |= {
-        "seconds_per_1000": (time.monotonic() - began) / (len(picked) * SAMPLES) * 1000,
-        "ess_ratio": float(np.median([v.ess / v.n for v in verdicts])),
-        "khat": float(np.median([v.khat for v in verdicts])),
-        "copies": float(np.mean([v.copy_share for v in verdicts])),
-        "distinct": float(np.mean([v.distinct_share for v in verdicts])),
-        "parameters": sum(p.numel() for p in generator.parameters()),
-    }
+    rows[-1] |= sampled(generator, bandwidth)
+    end = {name: rows[-1][name] for name in ("examples", "step", "seconds")}
+    for e in also:
+        about = dict(zip((*CELL, "seed"), training(table.site.name, (variant, size, e, seed)), strict=True))
+        rows.append({**about, **end, **measure(generator, end["examples"], e), **sampled(generator, e)})
     return rows
 
 
 def joined(path: Path, args: argparse.Namespace) -> list[dict]:
     """The rows of an earlier run, which must have been measured in the same way, on the same target and inputs."""
     card = json.loads(path.read_text(encoding="utf-8"))
-    before = {"set": "sums"} | card["arguments"]  # old files do not say which
-    for name in ("model", "set", "prompts", "examples", "batch", "picks", "draws", "lr", "slot_width"):
+    before = {"set": "sums", "train_range": None} | card["arguments"]  # old files do not say which
+    for name in ("model", "set", "prompts", "examples", "batch", "picks", "draws", "lr", "slot_width", "train_range"):
         now = getattr(args, name)
         was, now = (str(x).replace("\\", "/").rpartition("/")[2] for x in (before[name], now))  # files by their names
         if was != now:
@@ -234,7 +247,9 @@ def main() -> None:
     bandwidths = [check_bandwidth(e, (1e-6, 1e6)) for e in args.bandwidth or [0.1]]
     sizes = [tuple(size) for size in args.size or [(2, 128)]]
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    cells = list(product(args.variant or ["generator"], sizes, bandwidths, seeds))
+    args.bandwidth = bandwidths
+    trained_at = bandwidths[:1] if args.train_range else bandwidths
+    cells = list(product(args.variant or ["generator"], sizes, trained_at, seeds))
     parts = [joined(path, args) for path in args.join or []]
     rows = [row for part in parts for row in part]
     sites = args.site or [SITE]

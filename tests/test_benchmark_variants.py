@@ -96,7 +96,7 @@ def result(tmp_path: Path, name: str, *, seed: int, **changed) -> tuple[Path, ar
     """A file of results with one training in it, and the arguments it was made with."""
     arguments = {
         "model": None, "set": "sums", "prompts": None, "examples": 512, "batch": 256, "picks": 8, "draws": 4,
-        "lr": 6e-3, "slot_width": 288,
+        "lr": 6e-3, "slot_width": 288, "train_range": None,
     } | changed  # fmt: skip
     key = {"variant": "generator", "site": SITE, "size": "2 x 128", "bandwidth": 0.1, "seed": seed}
     rows = [{**key, "examples": n, "gap_clean": gap + seed} for n, gap in ((256, 3.0), (512, 1.0))]
@@ -105,7 +105,9 @@ def result(tmp_path: Path, name: str, *, seed: int, **changed) -> tuple[Path, ar
     return path, argparse.Namespace(**arguments)
 
 
-@pytest.mark.parametrize("other", [{"set": "ioi"}, {"model": "gpt2"}, {"prompts": "some.txt"}, {"picks": 9}], ids=str)
+@pytest.mark.parametrize("other", [
+    {"set": "ioi"}, {"model": "gpt2"}, {"prompts": "some.txt"}, {"picks": 9}, {"train_range": [0.02, 1.0]},
+], ids=str)  # fmt: skip
 def test_results_of_another_target_set_or_measurement_are_not_joined(tmp_path, other) -> None:
     path, arguments = result(tmp_path, "a", seed=0)
     assert [row["examples"] for row in bench_gap.joined(path, arguments)] == [256, 512]
@@ -152,3 +154,8 @@ def test_any_target_is_measured_on_a_file_of_its_inputs(lm, tmp_path, monkeypatc
     assert all(row["gap_clean"] > -0.1 and row["gap_clean_se"] >= 0 for row in found["rows"])
     assert str(tmp_path) not in json.dumps(found), "of a path only its last part is kept"
     assert (tmp_path / "results" / "tried.svg").exists()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--bandwidth", "0.2", "--train-range", "0.1", "1"])
+    bench_gap.main()
+    found = json.loads((tmp_path / "results" / "tried.json").read_text(encoding="utf-8"))
+    assert [(row["bandwidth"], row["examples"]) for row in found["rows"]] == [(0.5, 256), (0.5, 512), (0.2, 512)]
+    assert found["rows"][1]["gap_clean"] != found["rows"][2]["gap_clean"]
