@@ -1,7 +1,8 @@
 """Heat maps of layers against components, in the look of the widget's map of the model.
 
 Cells are filled with the map's blue, the more the higher their number; what is not to be relied on has the map's
-ochre edge. The blue's opacity is what grows, so that 0 is the page's own colour, light or dark.
+ochre edge. The blue's opacity is what grows, so that 0 is the page's own colour, light or dark; on a dark page the
+widget's chart takes the dark map's blue for it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ MAP_BLUE, OCHRE, INK = "#1f6fc4", "#a87400", "#24292f"
 BLUES = [f"rgba(31, 111, 196, {opacity})" for opacity in (0.04, 1)]
 WIDE = 700
 """Pixels within which panels stand side by side."""
-STEP, CELL, EDGE = 20, 0.8, 18.5
-"""Pixels from cell to cell, the share of them that is filled, and the side of an edge around that."""
+MARGIN = 60
+"""Pixels that a panel's axis takes."""
+STEPS, CELL, EDGE = (20, 32), 0.8, 0.925
+"""Pixels from cell to cell at least and at most; the shares of that which are filled, and which an edge goes around."""
 MANY_COMPONENTS = 9
 """Columns from which on there is room for a title under them."""
 HEADS = "replace(datum.label, /^z (?=[0-9])/, 'head ')"
@@ -39,23 +42,30 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
     frame = frame.assign(component=components_of(frame))
     components = sorted(frame["component"].unique(), key=component_order)
     features = list(dict.fromkeys(frame["feature"]))
+    side = step(len(components), panels=len(features))
     base = grid(frame, components)
     layers = [_framed(_rates(base), chosen) if select else _rates(base)]
     if "notes" in frame.columns and frame["notes"].fillna("").str.startswith(UNRELIABLE).any():
-        layers.insert(0, _edges(base))  # below the cells, whose frame is above
+        layers.insert(0, _edges(base, EDGE * side))  # below the cells, whose frame is above
     if "q_value" in frame.columns:
         layers.append(_dots(base, frame["q_value"] <= SIGNIFICANT))
     if select:
         for layer in layers:
             layer.mark.cursor = "pointer"
-    layered = alt.layer(*layers).properties(width=alt.Step(STEP), height=alt.Step(STEP))
+    layered = alt.layer(*layers).properties(width=alt.Step(side), height=alt.Step(side))
     one = f"Consistency of {features[0]!r}, above chance"
     heading = alt.TitleParams(
         one if len(features) == 1 else "Feature consistency, above chance",
         subtitle="0 %: as by chance; 100 %: every sample agrees",
         anchor="start",
     )
-    return _split(layered, frame, features, len(components)).properties(title=heading)
+    return _split(layered, frame, features, side * len(components)).properties(title=heading)
+
+
+def step(columns: int, *, panels: int = 1) -> int:
+    """Pixels from cell to cell, so that a panel, or two beside each other, fit in the room there is."""
+    room = WIDE // min(panels, 2) - MARGIN
+    return min(max(room // columns, STEPS[0]), STEPS[1])
 
 
 def filled(base: alt.Chart, colour: Any) -> alt.Chart:
@@ -98,13 +108,13 @@ def _key(**look: Any) -> alt.Legend:
     return alt.Legend(title=None, orient="top", direction="vertical", offset=2, labelLimit=260, **look)
 
 
-def _edges(base: alt.Chart) -> alt.Chart:
+def _edges(base: alt.Chart, side: float) -> alt.Chart:
     scale = alt.Scale(domain=[IN_DOUBT], range=[OCHRE])
     legend = _key(symbolType="square", symbolSize=120, symbolDash=[3, 2], symbolStrokeWidth=1.5)
     return (
         base.transform_filter(f"indexof(datum.notes || '', '{UNRELIABLE}') === 0")
         .transform_calculate(doubt=f"'{IN_DOUBT}'")
-        .mark_point(aria=False, shape="square", size=EDGE**2, strokeWidth=1.5, strokeDash=[3, 2], opacity=1)
+        .mark_point(aria=False, shape="square", size=side**2, strokeWidth=1.5, strokeDash=[3, 2], opacity=1)
         .encode(stroke=alt.Stroke("doubt:N", scale=scale, legend=legend))
     )
 
@@ -119,14 +129,14 @@ def _dots(base: alt.Chart, told: pd.Series) -> alt.Chart:
     )
 
 
-def _split(layered: alt.LayerChart, frame: pd.DataFrame, features: list[str], columns: int) -> alt.TopLevelMixin:
+def _split(layered: alt.LayerChart, frame: pd.DataFrame, features: list[str], width: int) -> alt.TopLevelMixin:
     """A panel for each feature and each bandwidth, where there are several."""
     several = [c for c in ("feature", "bandwidth") if c in frame.columns and frame[c].nunique() > 1]
     if not several:
         return layered
     if several == ["feature"]:
         facet = alt.Facet("feature:N", sort=features, title=None, header=_BOLD)
-        return layered.facet(facet, columns=max(1, WIDE // (STEP * columns + 60)))
+        return layered.facet(facet, columns=max(1, WIDE // (width + MARGIN)))
     encodings: dict[str, Any] = {"row": alt.Row("bandwidth:O", title="bandwidth")}
     if "feature" in several:
         encodings["column"] = alt.Column("feature:N", sort=features, title=None, header=_BOLD)

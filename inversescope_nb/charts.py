@@ -167,7 +167,8 @@ def _bits_by_layer(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
         cells = _heat_maps.filled(
             _heat_maps.grid(frame, components), alt.Color("bits:Q", scale=scale, legend=alt.Legend(title="bits"))
         )
-        cells = cells.properties(width=alt.Step(_heat_maps.STEP), height=alt.Step(_heat_maps.STEP))
+        step = alt.Step(_heat_maps.step(len(components)))
+        cells = cells.properties(width=step, height=step)
         return (cells.facet(row=alt.Row("bandwidth:O")) if several else cells).properties(title=title)
     line = alt.Chart(frame).encode(
         x=alt.X("layer:O", title="layer", axis=alt.Axis(format="d", labelAngle=0)),

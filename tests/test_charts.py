@@ -305,14 +305,28 @@ def test_a_heat_map_of_few_columns_has_no_title_wider_than_itself() -> None:
 
 
 def test_heat_maps_have_the_blue_of_the_map_of_the_model() -> None:
-    light = (Path(__file__).parents[1] / "js" / "src" / "isn.css").read_text().split("}")[0]
+    source = Path(__file__).parents[1] / "js" / "src"
+    light, dark = (source / "isn.css").read_text().split("}")[:2]
     assert f"--isn-pin: {_heat_maps.MAP_BLUE};" in light
+    of_dark = re.search(r"--isn-pin: (#\w+);", dark)[1]
+    assert f'["{_heat_maps.MAP_BLUE}", "{of_dark}"]' in (source / "chart.ts").read_text()
     channels = [int(_heat_maps.MAP_BLUE[i : i + 2], 16) for i in (1, 3, 5)]
     assert [re.findall(r"[\d.]+", colour) for colour in _heat_maps.BLUES] == [
         [*map(str, channels), opacity] for opacity in ("0.04", "1")
     ]
     bits = spec(information_chart(frame(2, ["resid_post"], ["a"], heads=8)))
     assert bits["encoding"]["color"]["scale"] == {"range": _heat_maps.BLUES, "zero": True}
+
+
+def test_cells_are_as_large_as_there_is_room_for() -> None:
+    def side(n_kinds: int, *features: str) -> int:
+        kinds = [f"kind_{i}" for i in range(n_kinds)]
+        found = spec(consistency_chart(frame(3, kinds, features), heatmap=True))
+        return (found if "width" in found else found["spec"])["width"]["step"]
+
+    assert side(9, "a") == side(9, "a", "b") == 32
+    assert side(24, "a") == 26
+    assert side(24, "a", "b") == side(60, "a") == 20
 
 
 def half_failed() -> pd.DataFrame:

@@ -405,6 +405,8 @@ def test_what_the_map_can_be_coloured_by():
         "",
         "feature subject",
         "feature verb",
+        "rate subject",
+        "rate verb",
         "bits",
         "effective samples",
     ]
@@ -413,6 +415,8 @@ def test_what_the_map_can_be_coloured_by():
     assert found["values"]["blocks.1.hook_resid_post"] == {
         "value": 0.25, "words": "FCR 0.40 (0.30\u20130.45), chance 0.20, q = 0.01.", "doubtful": False,
     }  # fmt: skip
+    plain = map_values(rates, "rate subject")
+    assert (plain["unit"], plain["values"]["blocks.1.hook_resid_post"]["value"]) == ("FCR", 0.4)
     assert map_values(rates, "bits")["max"] == 3
     assert map_values(rates, "effective samples")["values"] == {}  # they are not known
     assert map_values(rates, "feature moon") == map_values(rates, "") == map_values(None, "bits") == {}

@@ -10,7 +10,9 @@ from ..reports import is_doubtful
 if TYPE_CHECKING:
     import pandas as pd
 
-BITS, ESS, FEATURE = "bits", "effective samples", "feature "
+BITS, ESS = "bits", "effective samples"
+FEATURE, RATE = "feature ", "rate "
+"""Before a hypothesis' name: its rate above chance, and the rate itself."""
 
 
 def map_choices(frame: pd.DataFrame | None) -> list[dict[str, str]]:
@@ -20,6 +22,7 @@ def map_choices(frame: pd.DataFrame | None) -> list[dict[str, str]]:
         return found
     names = dict.fromkeys(frame["feature"])
     found += [{"name": FEATURE + name, "label": f"{name}: FCR above chance"} for name in names]
+    found += [{"name": RATE + name, "label": f"{name}: FCR"} for name in names]
     if "bits" in frame.columns:
         found.append({"name": BITS, "label": "bits about the input"})
     if "ess_ratio" in frame.columns:
@@ -30,16 +33,17 @@ def map_choices(frame: pd.DataFrame | None) -> list[dict[str, str]]:
 def map_values(frame: pd.DataFrame | None, choice: str) -> dict[str, Any]:
     """``{label, unit, max, values: {site: {value, words, doubtful}}}``; empty where the choice is of nothing.
 
-    Rates are those corrected for chance (0 at chance, 1 where all agree), cut off at 0; a site most of
-    whose inversions are not to be believed is doubtful; the words end with what a rate's notes say.
+    Rates above chance are FCR* (0 at chance, 1 where all agree), cut off at 0; a site most of whose inversions
+    are not to be believed is doubtful; the words end with what a rate's notes say.
     """
     label = next((entry["label"] for entry in map_choices(frame) if entry["name"] == choice), "")
     if frame is None or not choice or not label:
         return {}
-    if choice.startswith(FEATURE):
-        part = frame[frame["feature"] == choice.removeprefix(FEATURE)]
-        values = {row["site"]: _rate(row) for row in part.to_dict("records")}
-        return {"label": label, "unit": "FCR*", "max": 1.0, "values": values}
+    for prefix, column, unit in ((FEATURE, "fcr_star", "FCR*"), (RATE, "fcr", "FCR")):
+        if choice.startswith(prefix):
+            part = frame[frame["feature"] == choice.removeprefix(prefix)]
+            values = {row["site"]: _rate(row, column) for row in part.to_dict("records")}
+            return {"label": label, "unit": unit, "max": 1.0, "values": values}
     column, unit = ("bits", "bits") if choice == BITS else ("ess_ratio", "of the samples")
     part = frame.drop_duplicates("site")
     values = {row["site"]: _plain(row, column, unit) for row in part.to_dict("records") if math.isfinite(row[column])}
@@ -59,11 +63,11 @@ def _plain(row: dict[str, Any], column: str, unit: str) -> dict[str, Any]:
     return _entry(row[column], words, doubtful=doubtful)
 
 
-def _rate(row: dict[str, Any]) -> dict[str, Any]:
-    star, note = row.get("fcr_star", math.nan), str(row.get("notes") or "")
-    if row["fcr"] is None or math.isnan(row["fcr"]) or math.isnan(star):
+def _rate(row: dict[str, Any], column: str) -> dict[str, Any]:
+    value, note = row.get(column, math.nan), str(row.get("notes") or "")
+    if row["fcr"] is None or math.isnan(row["fcr"]) or math.isnan(value):
         return {"value": None, "words": f"no estimate {note}".strip(), "doubtful": False}
     words = f"FCR {row['fcr']:.2f} ({row['fcr_low']:.2f}\u2013{row['fcr_high']:.2f}), chance {row['chance']:.2f}"
     q = row.get("q_value", math.nan)
     words += "" if math.isnan(q) else f", q = {q:.2g}"
-    return _entry(star, f"{words}. {note}".strip(), doubtful=is_doubtful(note))
+    return _entry(value, f"{words}. {note}".strip(), doubtful=is_doubtful(note))

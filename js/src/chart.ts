@@ -29,6 +29,19 @@ function themed(el: HTMLElement): Record<string, unknown> {
   };
 }
 
+/** The blue of the model's map, light and dark, as charts write it. */
+const BLUES: Array<[light: string, dark: string]> = [["#1f6fc4", "#4a9ff0"], ["rgba(31, 111, 196, ", "rgba(74, 159, 240, "]];
+const DATA = new Set(["data", "datasets"]);
+
+/** A specification for a dark page: the map's blue is the dark map's there. What data say is left alone. */
+function inDark(part: unknown): unknown {
+  if (Array.isArray(part)) return part.map(inDark);
+  if (part && typeof part === "object") return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, DATA.has(key) ? value : inDark(value)]));
+  if (typeof part !== "string") return part;
+  const blue = BLUES.find(([light]) => part.startsWith(light));
+  return blue ? part.replace(...blue) : part;
+}
+
 /** How soon, and how often in a row, a drawing without width is made anew. */
 const AGAIN_MS = 100;
 const AGAIN_MOST = 5;
@@ -46,7 +59,8 @@ class Chart {
   async draw(): Promise<void> {
     this.turn += 1;
     const turn = this.turn;
-    const spec = structuredClone(this.model.get("spec")) as VisualizationSpec | null;
+    const written = structuredClone(this.model.get("spec")) as VisualizationSpec | null;
+    const spec = isDark(this.el) ? (inDark(written) as VisualizationSpec | null) : written;
     this.shown?.finalize();
     this.shown = null;
     if (!spec) {

@@ -54,6 +54,19 @@ describe("a chart", () => {
     await drawn(el);
     expect(el.querySelector(".isn-vega svg text")!.getAttribute("fill")).toBe("#e3e6ea");
   });
+  it("has the blue of the page's map, light or dark, and leaves the data's words alone", async () => {
+    const spec = { ...SPEC, data: { values: [{ rate: 1, name: "#1f6fc4" }] }, mark: { type: "bar", color: "#1f6fc4", stroke: "rgba(31, 111, 196, 0.5)" } };
+    const bar = (el: HTMLElement) => el.querySelector(".isn-vega .mark-rect path")!;
+    const light = mount(chart, state({ spec })).el;
+    await drawn(light);
+    expect(bar(light).getAttribute("fill")).toBe("#1f6fc4");
+    document.body.style.backgroundColor = "rgb(22, 25, 29)";
+    const { el } = mount(chart, state({ spec }));
+    await drawn(el);
+    expect(bar(el).getAttribute("fill")).toBe("#4a9ff0");
+    expect(bar(el).getAttribute("stroke")).toBe("rgba(74, 159, 240, 0.5)");
+    expect(labels(el)).toContain("#1f6fc4");
+  });
   it("is drawn anew when its specification changes, and is empty without one", async () => {
     const { el, model } = mount(chart, state());
     await drawn(el);
