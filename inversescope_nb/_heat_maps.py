@@ -18,11 +18,11 @@ from .reports import SIGNIFICANT, UNRELIABLE
 MAP_BLUE, OCHRE, INK = "#1f6fc4", "#a87400", "#24292f"
 """Of the widget's map; the ochre is one that can be seen on white and on near-black."""
 BLUES = [f"rgba(31, 111, 196, {opacity})" for opacity in (0.04, 1)]
-WIDE = 700
-"""Pixels within which panels stand side by side."""
+WIDE, HIGH = 700, 480
+"""Pixels within which panels stand side by side, and which the rows of one should not need more of."""
 MARGIN = 60
 """Pixels that a panel's axis takes."""
-STEPS, CELL, EDGE = (20, 32), 0.8, 0.925
+STEPS, CELL, EDGE = (20, 40), 0.8, 0.925
 """Pixels from cell to cell at least and at most; the shares of that which are filled, and which an edge goes around."""
 MANY_COMPONENTS = 9
 """Columns from which on there is room for a title under them."""
@@ -42,7 +42,7 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
     frame = frame.assign(component=components_of(frame))
     components = sorted(frame["component"].unique(), key=component_order)
     features = list(dict.fromkeys(frame["feature"]))
-    side = step(len(components), panels=len(features))
+    side = step(len(components), frame["layer"].nunique(), panels=len(features))
     base = grid(frame, components)
     layers = [_framed(_rates(base), chosen) if select else _rates(base)]
     if "notes" in frame.columns and frame["notes"].fillna("").str.startswith(UNRELIABLE).any():
@@ -62,10 +62,10 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
     return _split(layered, frame, features, side * len(components)).properties(title=heading)
 
 
-def step(columns: int, *, panels: int = 1) -> int:
+def step(columns: int, rows: int, *, panels: int = 1) -> int:
     """Pixels from cell to cell, so that a panel, or two beside each other, fit in the room there is."""
-    room = WIDE // min(panels, 2) - MARGIN
-    return min(max(room // columns, STEPS[0]), STEPS[1])
+    across = WIDE // min(panels, 2) - MARGIN
+    return min(max(min(across // columns, HIGH // rows), STEPS[0]), STEPS[1])
 
 
 def filled(base: alt.Chart, colour: Any) -> alt.Chart:

@@ -167,7 +167,7 @@ def _bits_by_layer(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
         cells = _heat_maps.filled(
             _heat_maps.grid(frame, components), alt.Color("bits:Q", scale=scale, legend=alt.Legend(title="bits"))
         )
-        step = alt.Step(_heat_maps.step(len(components)))
+        step = alt.Step(_heat_maps.step(len(components), frame["layer"].nunique()))
         cells = cells.properties(width=step, height=step)
         return (cells.facet(row=alt.Row("bandwidth:O")) if several else cells).properties(title=title)
     line = alt.Chart(frame).encode(

@@ -319,14 +319,16 @@ def test_heat_maps_have_the_blue_of_the_map_of_the_model() -> None:
 
 
 def test_cells_are_as_large_as_there_is_room_for() -> None:
-    def side(n_kinds: int, *features: str) -> int:
+    def side(n_kinds: int, *features: str, layers: int = 3) -> int:
         kinds = [f"kind_{i}" for i in range(n_kinds)]
-        found = spec(consistency_chart(frame(3, kinds, features), heatmap=True))
+        found = spec(consistency_chart(frame(layers, kinds, features), heatmap=True))
         return (found if "width" in found else found["spec"])["width"]["step"]
 
-    assert side(9, "a") == side(9, "a", "b") == 32
+    assert side(9, "a") == side(9, "a", layers=12) == 40
+    assert side(9, "a", "b") == 32
     assert side(24, "a") == 26
-    assert side(24, "a", "b") == side(60, "a") == 20
+    assert side(9, "a", layers=16) == 30
+    assert side(24, "a", "b") == side(60, "a") == side(9, "a", layers=40) == 20
 
 
 def half_failed() -> pd.DataFrame:

@@ -132,6 +132,33 @@ def test_a_cell_that_runs_again_leaves_one_widget_that_works(server: tuple[str, 
     assert page.locator(".isn-no-kernel:visible, .isn-error:visible").count() == 0
 
 
+TWICE = ("import inversescope_nb as isn", LEFT_ALONE.partition("\n\n")[2].replace("isn.", "w = isn.", 1) + "\nw", "w")
+
+
+def test_a_view_elsewhere_of_a_widget_whose_cell_runs_again_goes_on(server: tuple[str, Path], page: Page):
+    url, folder = server
+    write_notebook(folder / "twice.ipynb", *TWICE)
+    open_notebook(page, url, "twice.ipynb")
+    run_all_cells(page)
+    page.wait_for_function("() => document.querySelectorAll('.isn-scope .isn-gallery[data-isn-revision]').length === 2")
+    page.wait_for_selector(ROWS)
+    made, elsewhere = (page.locator(SCOPE).nth(i).element_handle() for i in (0, 1))
+    page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+    page.wait_for_function("made => !made.isConnected", arg=made)
+    page.wait_for_function("() => document.querySelectorAll('.isn-scope').length === 2")
+    assert elsewhere.evaluate("scope => scope.isConnected")
+    gallery = elsewhere.query_selector(".isn-gallery")
+    before = gallery.get_attribute("data-isn-revision")
+    elsewhere.query_selector_all("button.isn-token")[3].click()
+    page.wait_for_function(
+        """([scope, before]) => !scope.hasAttribute("data-isn-stale")
+          && scope.querySelector(".isn-gallery").dataset.isnRevision !== before""",
+        arg=[elsewhere, before],
+    )
+    assert page.locator(".isn-no-kernel:visible, .isn-error:visible").count() == 0
+
+
 LATE_THREAD = """{
   const send = WebSocket.prototype.send;
   WebSocket.prototype.send = function (data) {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from checks import accessibility_faults, standing_out
 from lab import browser_page, jupyter_lab, open_notebook, run_all_cells, use_theme, write_notebook
+from pictures import folder_for, take
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -17,7 +19,7 @@ SCOPE = ".isn-scope"
 HEAT = f"{SCOPE} .isn-heat .mark-rect.role-mark path"
 CODE = """import inversescope_nb as isn
 w = isn.InverseScopeWidget(prompt="4 3 7 + 5 6 9 =", site="resid_post.1", bandwidth=0.3)
-w.sweep.picks = 2  # of the smallest use, and soon there
+w.sweep.picks = 4  # of small use, and soon there
 w"""
 
 
@@ -55,7 +57,7 @@ def framed(page: Page) -> list[int]:
     return [index for index, width in enumerate(widths) if width > 1]
 
 
-def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
+def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page, tmp_path: Path):
     page.wait_for_selector(f"{SCOPE} .isn-add optgroup[label='Ready-made']", state="attached")
     page.click(f"{SCOPE} .isn-add button")  # the first of the ready-made hypotheses
     page.wait_for_selector(f"{SCOPE} .isn-panel .isn-table tbody tr")
@@ -81,6 +83,12 @@ def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page):
     assert framed(page) == [20]
     goes_to(page, cell, site)  # back, by a click on the same cell
     assert framed(page) == [7]
+
+    page.mouse.move(0, 0)
+    page.keyboard.press("Shift")  # else what was clicked would be kept where it is, against the scrolling
+    picture = folder_for(tmp_path) / "sweep.png"
+    take(sweep, picture)
+    assert picture.stat().st_size < 150_000
 
     head = next(one for one in page.locator(HEAT).all() if "hook_z" in site_of(one))
     goes_to(page, head, site_of(head))
