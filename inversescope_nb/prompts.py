@@ -132,13 +132,16 @@ class PromptDistribution:
     def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
         """`n` inputs as token ids, BOS first where texts get one, each cut at its site.
 
-        What takes its time (a model that writes) looks at `cancel` before every token; `Cancelled` is raised.
+        `cancel` is looked at before they are encoded, by a model that writes them before every token; `Cancelled` is
+        raised.
         """
         check_model(lm)
         rng = random.Random(seed)
         prompts = self.sample(n, seed=rng.randrange(2**31))
         if not prompts:
             return []
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("drawing inputs was stopped")
         encoded = lm.encode(prompts)
         bos = n_bos(lm)
         out = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import threading
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from small import (
     word_tokenizer,
 )
 
-from inversescope_nb.errors import BadPrompt, InvalidArgument, ModelLoadError, NotEnumerable
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, ModelLoadError, NotEnumerable
 from inversescope_nb.prompts import Prompt, PromptDistribution, agreed, check_cut, cut_weights
 from inversescope_nb.templates import Slot, Template
 
@@ -455,3 +456,11 @@ def test_a_mixtures_weights_come_back_as_they_were_saved(weights) -> None:
     P = PromptDistribution.mixture(parts, weights)
     assert sum(P.weights) == pytest.approx(1)
     assert PromptDistribution.from_spec(P.to_spec()).fingerprint == P.fingerprint
+
+
+def test_a_stop_is_seen_before_inputs_are_encoded(lm, monkeypatch) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    monkeypatch.setattr(lm, "encode", lambda *_args, **_how: pytest.fail("nothing is encoded"))
+    with pytest.raises(Cancelled):
+        PromptDistribution.from_texts(["the dog"], cut="end").draw(3, lm, seed=0, cancel=cancel)

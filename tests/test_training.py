@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from conftest import tiny_model
 from small import byte_level_tokenizer, model_for, same_weights, weights_of, word_tokenizer
 
@@ -308,6 +309,25 @@ def test_a_stop_is_seen_while_inputs_are_written_and_sites_measured(lm) -> None:
         written.append(len(done))
     assert written[0] <= 4
     assert written[1] <= 202
+
+
+def test_a_stop_within_a_step_takes_that_step_back(lm, tmp_path, monkeypatch) -> None:
+    whole = train_generator(lm, SITES, prompts(), config=config())
+    real, event, batches = Accelerator.backward, threading.Event(), []
+
+    def backward(self, loss, **how):
+        real(self, loss, **how)
+        batches.append(1)
+        if len(batches) == 3 * 3 + 1:  # the first of three in the fourth step
+            event.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Accelerator, "backward", backward)
+        with pytest.raises(Cancelled) as stopped:
+            train_generator(lm, SITES, prompts(), config=config(), run_dir=tmp_path, cancel=event)
+    assert len(batches) == 10
+    assert _files.checkpoint_state(stopped.value.checkpoint)["step"] == 3
+    assert same_weights(whole, weights_of(train_generator(lm, SITES, prompts(), config=config(), run_dir=tmp_path)))
 
 
 def test_a_stop_after_the_last_step_says_where_the_work_is(lm, tmp_path, monkeypatch) -> None:

@@ -41,6 +41,7 @@ from .gaps import GapProbe
 from .generator import LOGITS_PER_BATCH, Generator
 from .optimizers import make_optimizer
 from .quality import usual_bandwidths
+from .stopping import look
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -258,8 +259,7 @@ class _Run:
 
     def optimize(self, step: int, cancel: threading.Event | None = None) -> float:
         """One optimizer step; the mean cross-entropy per token, nats. `Cancelled` leaves all as before it."""
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("training was stopped")
+        look(cancel, "training")
         config = self.config
         rate = min(1.0, (step + 1) / max(1, config.warmup))
         rate *= 0.5 * (1 + math.cos(math.pi * step / (config.prior_steps + config.steps)))
@@ -282,6 +282,9 @@ class _Run:
             loss = -log_q.sum() / n_tokens
             self.accelerator.backward(loss)
             total += loss.item()
+            if cancel is not None and cancel.is_set():
+                self.optimizer.zero_grad(set_to_none=True)
+                raise Cancelled("training was stopped")
         self.accelerator.clip_grad_norm_([p for _, p in self.trained], 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
