@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 TOO_MANY = "raise limit= if time and memory allow, or do not list: draw(n, lm, seed=0) and invert() need no listing"
 _BLOCK = 4096  # prompts listed between two looks at `cancel`
+PIECE = 64
+"""Prompts encoded between two looks at `cancel`."""
 CUTS = ("end", "slot:NAME", "slots", "random", "slots+random")
 
 
@@ -132,23 +134,21 @@ class PromptDistribution:
     def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
         """`n` inputs as token ids, BOS first where texts get one, each cut at its site.
 
-        `cancel` is looked at before they are encoded, by a model that writes them before every token; `Cancelled` is
-        raised.
+        `cancel` is looked at while they are encoded, or written by a model; `Cancelled` is raised.
         """
         check_model(lm)
         rng = random.Random(seed)
         prompts = self.sample(n, seed=rng.randrange(2**31))
-        if not prompts:
-            return []
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("drawing inputs was stopped")
-        encoded = lm.encode(prompts)
         bos = n_bos(lm)
         out = []
-        for i, length in enumerate(encoded.lengths.tolist()):
-            weights = cut_weights(self.cut, length - bos, slot_ends(encoded, i, bos))
-            kept = rng.choices(list(weights), list(weights.values()))[0]
-            out.append(encoded.token_ids[i, : kept + bos].tolist())
+        for start in range(0, len(prompts), PIECE):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("drawing inputs was stopped")
+            encoded = lm.encode(prompts[start : start + PIECE])
+            for i, length in enumerate(encoded.lengths.tolist()):
+                weights = cut_weights(self.cut, length - bos, slot_ends(encoded, i, bos))
+                kept = rng.choices(list(weights), list(weights.values()))[0]
+                out.append(encoded.token_ids[i, : kept + bos].tolist())
         return out
 
     def longest(self, lm: LanguageModel) -> int:

@@ -23,7 +23,7 @@ from small import (
 )
 
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, ModelLoadError, NotEnumerable
-from inversescope_nb.prompts import Prompt, PromptDistribution, agreed, check_cut, cut_weights
+from inversescope_nb.prompts import PIECE, Prompt, PromptDistribution, agreed, check_cut, cut_weights
 from inversescope_nb.templates import Slot, Template
 
 CUTS = ("end", "slot:B", "slots", "random", "slots+random")
@@ -458,9 +458,23 @@ def test_a_mixtures_weights_come_back_as_they_were_saved(weights) -> None:
     assert PromptDistribution.from_spec(P.to_spec()).fingerprint == P.fingerprint
 
 
-def test_a_stop_is_seen_before_inputs_are_encoded(lm, monkeypatch) -> None:
-    cancel = threading.Event()
-    cancel.set()
-    monkeypatch.setattr(lm, "encode", lambda *_args, **_how: pytest.fail("nothing is encoded"))
+def test_a_stop_is_seen_while_inputs_are_encoded(lm, monkeypatch) -> None:
+    P = PromptDistribution.from_texts(["the dog", "John gave the book to Mary"], cut="random")
+    whole = P.draw(PIECE + 9, lm, seed=3)
+    cancel, real, encoded = threading.Event(), lm.encode, []
+
+    def encode(texts):
+        encoded.append(len(texts))
+        if cancel_at == len(encoded):
+            cancel.set()
+        return real(texts)
+
+    monkeypatch.setattr(lm, "encode", encode)
+    cancel_at = 0
+    assert P.draw(PIECE + 9, lm, seed=3, cancel=cancel) == whole
+    assert encoded == [PIECE, 9]
+    encoded.clear()
+    cancel_at = 1
     with pytest.raises(Cancelled):
-        PromptDistribution.from_texts(["the dog"], cut="end").draw(3, lm, seed=0, cancel=cancel)
+        P.draw(PIECE + 9, lm, seed=3, cancel=cancel)
+    assert encoded == [PIECE]
