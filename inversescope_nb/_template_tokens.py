@@ -9,36 +9,48 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._template_walk import Compiled, Tokens
-from .prompts import n_bos
+from .errors import Cancelled
+from .prompts import PIECE, n_bos
 
 if TYPE_CHECKING:
     from .models import LanguageModel
     from .templates import Template
 
+FIRST = 16
+"""Texts that are compared first: mostly they show at once what kind of tokenizer it is."""
 
-def compiled_for(templates: Sequence[Template], lm: LanguageModel) -> Compiled | None:
-    """The templates in a model's token ids; None where its tokenizer does not write a text word by word."""
+
+def compiled_for(
+    templates: Sequence[Template], lm: LanguageModel, cancel: threading.Event | None = None
+) -> Compiled | None:
+    """The templates in a model's token ids; None where its tokenizer does not write a text word by word.
+
+    `cancel` is looked at every few texts; `Cancelled` is raised.
+    """
     for prefix in (" ", ""):
 
         def pieces(word: str, bare: bool, prefix: str = prefix) -> Tokens:
             return tuple(lm.tokenizer(word if bare else prefix + word, add_special_tokens=False)["input_ids"])
 
         compiled = Compiled(templates, pieces)
-        if all(_agrees(compiled, block, lm) for block in _blocks(_probes(templates))):
+        if all(_agrees(compiled, block, lm) for block in _blocks(_probes(templates), cancel)):
             return compiled
     return None
 
 
-def _blocks(items: Iterator[Any]) -> Iterator[list[Any]]:
+def _blocks(items: Iterator[Any], cancel: threading.Event | None) -> Iterator[list[Any]]:
     """The items in lists, the first of them short."""
-    size = 16
+    size = FIRST
     while block := list(itertools.islice(items, size)):
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("drawing inputs was stopped")
         yield block
-        size = 4096
+        size = PIECE
 
 
 def _agrees(compiled: Compiled, block: list[tuple[int, dict[str, str]]], lm: LanguageModel) -> bool:

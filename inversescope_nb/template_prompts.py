@@ -90,9 +90,9 @@ class TemplatePrompts(PromptDistribution):
         return [self.templates[t].prompt(self.templates[t].fill(rng)) for t in self._choose(n, rng)]
 
     def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
-        compiled = self.compiled(lm)
+        compiled = self.compiled(lm, cancel)
         if compiled is None:
-            return super().draw(n, lm, seed=seed)
+            return super().draw(n, lm, seed=seed, cancel=cancel)
         rng, out = random.Random(seed), []
         bos = [lm.text_bos_id] * n_bos(lm)
         for t in self._choose(n, rng):
@@ -111,11 +111,12 @@ class TemplatePrompts(PromptDistribution):
         last = self.cut[5:] if self.cut.startswith("slot:") else None
         return 1 if compiled is None else compiled.at_least(last)
 
-    def compiled(self, lm: LanguageModel) -> Compiled | None:
-        """The templates in this model's ids; None where words cannot be tokenized one by one."""
+    def compiled(self, lm: LanguageModel, cancel: threading.Event | None = None) -> Compiled | None:
+        """The templates in this model's ids; None where words cannot be tokenized one by one; found once, or
+        `Cancelled`."""
         check_model(lm)
         if lm.tokenizer_hash not in self._compiled:
-            self._compiled[lm.tokenizer_hash] = compiled_for(self.templates, lm)
+            self._compiled[lm.tokenizer_hash] = compiled_for(self.templates, lm, cancel)
         return self._compiled[lm.tokenizer_hash]
 
     def log_prob(self, token_ids: Sequence[int], lm: LanguageModel) -> float | None:

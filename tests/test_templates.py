@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small import byte_level_tokenizer, check_against_enumeration, check_draws, model_for, word_tokenizer
 
+from inversescope_nb import _template_tokens
 from inversescope_nb._template_walk import Compiled
-from inversescope_nb.errors import BadPrompt, InvalidArgument, NotEnumerable
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotEnumerable
 from inversescope_nb.prompts import PromptDistribution
 from inversescope_nb.template_prompts import TemplatePrompts
 from inversescope_nb.templates import Slot, Template
@@ -161,6 +163,23 @@ def test_a_single_value_that_is_tokenized_otherwise_is_noticed() -> None:
     P = PromptDistribution.from_templates(["Ann likes {B}"], {"B": values}, cut="end")
     assert lm.encode("Ann likes tea house").rows()[0][-1] == len(tokenizer) - 1
     assert P.compiled(lm) is None
+
+
+def test_a_stop_is_seen_while_templates_are_compiled(lm, monkeypatch) -> None:
+    P, cancel, real, encoded = twice(), threading.Event(), lm.encode, []
+
+    def encode(texts):
+        encoded.append(len(texts))
+        cancel.set()
+        return real(texts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lm, "encode", encode)
+        patched.setattr(_template_tokens, "FIRST", 2)
+        with pytest.raises(Cancelled):
+            P.draw(5, lm, seed=0, cancel=cancel)
+    assert encoded == [2]
+    assert P.draw(5, lm, seed=0) == twice().draw(5, lm, seed=0), "what was stopped is not kept"
 
 
 def test_a_word_that_the_tokenizer_lacks_is_refused_before_anything_is_drawn(lm) -> None:
