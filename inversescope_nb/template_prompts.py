@@ -112,8 +112,7 @@ class TemplatePrompts(PromptDistribution):
         return 1 if compiled is None else compiled.at_least(last)
 
     def compiled(self, lm: LanguageModel, cancel: threading.Event | None = None) -> Compiled | None:
-        """The templates in this model's ids; None where words cannot be tokenized one by one; found once, or
-        `Cancelled`."""
+        """The templates in this model's ids; None where words cannot be tokenized one by one; `cancel` ends it."""
         check_model(lm)
         if lm.tokenizer_hash not in self._compiled:
             self._compiled[lm.tokenizer_hash] = compiled_for(self.templates, lm, cancel)
