@@ -99,12 +99,22 @@ class Chart {
   /** Vega measured an element that had no width yet, or not any more (a theme's styles come and go): once more, soon. */
   private again(target: HTMLElement, turn: number): void {
     const drawn = Number(target.querySelector("svg")?.getAttribute("width"));
-    if (drawn || !this.el.clientWidth || this.unseen >= AGAIN_MOST) {
+    if (drawn || this.unseen >= AGAIN_MOST) {
       this.unseen = 0;
       return;
     }
     this.unseen += 1;
-    setTimeout(() => turn === this.turn && void this.draw(), AGAIN_MS * this.unseen);
+    setTimeout(() => {
+      if (turn !== this.turn) return;
+      if (this.el.clientWidth) void this.draw();
+      else this.again(target, turn);
+    }, AGAIN_MS * this.unseen);
+  }
+
+  /** Whether what was drawn has no width, though it may have been asked for at one. */
+  get blank(): boolean {
+    const svg = this.el.querySelector(".isn-vega svg");
+    return svg !== null && !Number(svg.getAttribute("width"));
   }
 
   /** Selections made with the mouse go to Python; parameters go both ways. */
@@ -175,7 +185,7 @@ export default {
     const sizes = new ResizeObserver(() => {
       clearTimeout(later);
       later = setTimeout(() => {
-        if (el.clientWidth && Math.abs(el.clientWidth - width) > 4) draw();
+        if (el.clientWidth && (chart.blank || Math.abs(el.clientWidth - width) > 4)) draw();
       }, 150);
     });
     sizes.observe(el);

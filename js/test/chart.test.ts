@@ -164,6 +164,14 @@ describe("a chart", () => {
     }, { timeout: 5000, interval: 20 });
     document.body.removeAttribute("data-theme");
   });
+  it("is drawn once more where it was hidden for a moment that nothing tells of", async () => {
+    const { el } = mount(chart, state({ spec: { ...SPEC, width: "container" } }));
+    await drawn(el);
+    const first = el.querySelector(".isn-vega");
+    await new Promise((resolve) => setTimeout(resolve, 20)); // it was looked at, and had no width then either
+    Object.defineProperty(el, "clientWidth", { value: 500, configurable: true });
+    await vi.waitFor(() => expect(el.querySelector(".isn-vega")).not.toBe(first), 3000);
+  });
   it("leaves nothing behind: no listener, no drawing, not even one that was on its way", async () => {
     const { el, model, close } = mount(chart, state());
     await drawn(el);
