@@ -18,7 +18,6 @@ import time
 
 import altair as alt
 import pandas as pd
-import torch
 from _results import name_argument, write
 from _sets import SETS
 from _targets import SITE
@@ -95,8 +94,7 @@ def main() -> None:
         y=alt.Y("variant:N", sort=frame["variant"].tolist(), title=None, axis=alt.Axis(grid=True)),
         color=alt.Color("batch:O", sort=[str(batch) for batch in BATCHES]),
     )  # fmt: skip
-    write(args.name, {"rows": frame}, dots, arguments=vars(args), target=lm.name, site=SITE, rounds=ROUNDS,
-          torch_threads=torch.get_num_threads())  # fmt: skip
+    write(args.name, {"rows": frame}, dots, arguments=vars(args), target=lm.name, site=SITE, rounds=ROUNDS)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
 import tempfile
 import threading
@@ -106,7 +107,7 @@ def kinds(scope: isn.InverseScopeWidget, bare: isn.InverseScopeWidget) -> list[K
     until(lambda: not scope.busy)
     scope.invert().wait()
     scope.add_hypothesis(isn.features.contains("Mary"))
-    sites = iter(range(1, 10**6))
+    numbers = itertools.count(1)
 
     def many(n: int) -> Callable[[], None]:
         def set_n() -> None:
@@ -116,7 +117,7 @@ def kinds(scope: isn.InverseScopeWidget, bare: isn.InverseScopeWidget) -> list[K
         return set_n
 
     def anew() -> None:  # a sweep and curves that were made are not made again
-        scope.bandwidth = 0.1 + next(sites) * 1e-4
+        scope.bandwidth = 0.1 + next(numbers) * 1e-4
         until(lambda: not scope.busy)
 
     answered: dict[str, bool] = {}
@@ -135,7 +136,7 @@ def kinds(scope: isn.InverseScopeWidget, bare: isn.InverseScopeWidget) -> list[K
             params=lambda: {"id": pins.pins[0]["id"]}, stopper=scope.comparison,
         ),
         Kind("a hypothesis that never ends", panel, "add", None, lambda: bool(answered.get("typed")),
-             params=lambda: {"kind": "python", "value": LOOP, "name": f"loop {next(sites)}"}, ends=False),
+             params=lambda: {"kind": "python", "value": LOOP, "name": f"loop {next(numbers)}"}, ends=False),
         Kind("bits of all tokens", picker, "bits", "stop shading", lambda: picker.shading["running"]),
     ]  # fmt: skip
 
