@@ -125,6 +125,54 @@ def test_rates_and_picture_are_saved_as_files(lab: Lab, tmp_path: Path):
     compile(code, "<code>", "exec")
 
 
+def test_a_pattern_and_a_token_at_a_position_are_asked_for(lab: Lab):
+    form, rows = lab(".isn-add"), lab(".isn-table-part tbody tr")
+    before = rows.count()
+    form.locator("select").select_option("=regex")
+    form.get_by_label("Text").fill("(")
+    form.get_by_text("Test it").click()
+    error = lab(".isn-panel .isn-error")
+    error.wait_for()
+    form.get_by_label("Text").fill(r"^\d (\d)")
+    form.get_by_text("Test it").click()
+    rows.nth(before).wait_for()
+    error.wait_for(state="hidden")
+    assert rows.nth(before).inner_text().split("\t")[1].startswith("3")  # the second digit of 4 3 7
+    form.locator("select").select_option("=token_at")
+    form.get_by_label("Position").fill("99")
+    form.get_by_text("there is none: -9 to 8").wait_for()
+    form.get_by_label("Position").fill("-2")
+    form.get_by_text("here: ").wait_for()
+    assert form.locator("code:visible").inner_text().strip("\u00b7 ") == "8"
+    form.get_by_text("Test it").click()
+    rows.nth(before + 1).wait_for()
+    assert "8" in rows.nth(before + 1).inner_text().split("\t")[1]
+
+
+def test_what_is_copied_as_python_shows_the_same_inputs_in_a_cell(lab: Lab):
+    page = lab.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    box = page.locator(f"{SCOPE} .isn-code:has(summary:text-is('Copy as Python'))")
+    box.locator("summary").click()
+    box.get_by_role("button", name="Copy", exact=True).click()
+    box.get_by_text("Copied").wait_for()
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+    page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".cm-content").click()
+    page.keyboard.press("Control+V")
+    page.keyboard.press("Shift+Enter")
+    out = page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-OutputArea-output")
+    table = out.locator("table.dataframe")
+    table.wait_for()
+    columns = [name.strip() for name in table.locator("thead th").all_inner_texts()]
+    again = table.locator("tbody tr").evaluate_all(
+        "(rows, at) => rows.map(row => row.children[at].textContent)", columns.index("text")
+    )
+    shown = page.locator(f"{ROWS} .isn-sample-text")
+    shown.first.scroll_into_view_if_needed()
+    page.wait_for_function("text => text.innerText", arg=shown.first.element_handle())  # far away it has none
+    assert [shown.nth(i).inner_text().split()[1:] for i in range(3)] == [x.split() for x in dict.fromkeys(again)][:3]
+
+
 def test_it_can_be_read_in_light_and_dark_and_in_narrow_cells(lab: Lab, pictures: Path):
     lab(".isn-curves summary").click()
     for theme, width in (("Light", 1440), ("Dark", 1440), ("Light", 360)):
