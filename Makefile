@@ -46,6 +46,10 @@ lab: .venv/.notebook ## open the notebooks in JupyterLab
 
 bench: .venv/.dev ## run the benchmarks; each prints a table
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(PY) "$$f" || exit 1; done
+	$(PY) benchmarks/bench_gap.py --set ioi
+	@if [ -d "$$ISN_THIRD_PARTY_MODELS/nanogpt-sort" ]; then \
+		$(PY) benchmarks/bench_gap.py --model "$$ISN_THIRD_PARTY_MODELS/nanogpt-sort" --set letters; \
+	else echo "SKIPPED the published sorter: ISN_THIRD_PARTY_MODELS names the folder that nanogpt-sort is in"; fi
 
 js: ## rebuild the notebook front end (needs Node 20 or newer)
 	cd js && npm ci --no-audit --no-fund && npm run build

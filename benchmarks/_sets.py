@@ -6,6 +6,7 @@ exact posterior on S is the one on P(X), given that the input is of S.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 
@@ -49,8 +50,16 @@ def ioi() -> PromptDistribution:
     return PromptDistribution.from_templates([isn.Template(text, slots)], name="ioi", cut="end")
 
 
+def letters() -> PromptDistribution:
+    """All 729 rows of six of A, B, C: the inputs of the published sorter."""
+    rows = ["".join(row) for row in itertools.product("ABC", repeat=6)]
+    return PromptDistribution.from_texts(rows, name="letters", cut="end")
+
+
 SETS: dict[str, Callable[[], PromptDistribution]] = {"sums": sums, "ioi": ioi}
-"""Name -> what is listed."""
+"""Name -> what is listed, of the packaged model."""
+OF_ANY_MODEL = SETS | {"letters": letters}
+"""The same, and the published sorter's."""
 
 
 def restricted(prompts: PromptDistribution, part: PromptDistribution, lm: isn.LanguageModel) -> Listed:

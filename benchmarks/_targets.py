@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from _sets import SETS
+from _sets import OF_ANY_MODEL
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable, activation_table
@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser, *, one_site: bool = True) -> None
     """The options that name a target; `one_site`: its place too."""
     parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
     inputs = parser.add_mutually_exclusive_group()
-    inputs.add_argument("--set", choices=SETS, default="sums", help="all inputs, of the packaged model")
+    inputs.add_argument(
+        "--set", choices=OF_ANY_MODEL, default="sums", help="all inputs: the packaged model's, or the sorter's"
+    )
     inputs.add_argument("--prompts", type=Path, help="all inputs of any target, one a line")
     if one_site:
         parser.add_argument("--site", default=SITE)
@@ -33,7 +35,9 @@ def are_sums(args: argparse.Namespace) -> bool:
 def load(args: argparse.Namespace, site: str) -> tuple[isn.LanguageModel, isn.PromptDistribution, ActivationTable]:
     """The target, P(X), and every input's activation at the site."""
     lm = isn.load_model(args.model)
-    prompts = SETS[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
+    prompts = (
+        OF_ANY_MODEL[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
+    )
     table = activation_table(lm, prompts, site, progress=False)
     print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads", flush=True)
     return lm, prompts, table

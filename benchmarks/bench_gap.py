@@ -4,11 +4,12 @@
     python benchmarks/bench_gap.py --examples 2048000 --seeds 3        # the whole one
     python benchmarks/bench_gap.py --set ioi --site "blocks.1.hook_resid_post"
     python benchmarks/bench_gap.py --model PATH --prompts FILE --site NAME --bandwidth E --examples N
+    python benchmarks/bench_gap.py --model PATH --set letters          # of the published sorter
 
 FILE holds all inputs of the target, one a line (up to a million). One generator is trained for each site at each
 bandwidth, from each seed, in each variant; along its training the gap is measured over picked inputs, at the clean
 activation (which goes in when it is used) and at noised ones (on which it was trained). Prints a table, and writes
-it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`--variant`, several times):
+it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`--variant`, several times; or `all`):
 
     generator      this package's: Wiener filter, gated control layers, Muon, a small backbone from scratch
     adamw          the same, trained by AdamW
@@ -71,7 +72,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=16, help="posterior draws of each")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--lr", type=float, default=6e-3, help="Muon's peak rate, of all parameters")
-    parser.add_argument("--variant", action="append", choices=CONFIGS, help="(default: generator)")
+    parser.add_argument("--variant", action="append", choices=[*CONFIGS, "all"], help="(default: generator)")
     parser.add_argument(
         "--size",
         type=int,
@@ -249,7 +250,8 @@ def main() -> None:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     args.bandwidth = bandwidths
     trained_at = bandwidths[:1] if args.train_range else bandwidths
-    cells = list(product(args.variant or ["generator"], sizes, trained_at, seeds))
+    variants = list(CONFIGS) if args.variant == ["all"] else args.variant or ["generator"]
+    cells = list(product(variants, sizes, trained_at, seeds))
     parts = [joined(path, args) for path in args.join or []]
     rows = [row for part in parts for row in part]
     sites = args.site or [SITE]

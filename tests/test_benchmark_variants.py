@@ -20,6 +20,7 @@ from inversescope_nb.prompts import PromptDistribution
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import _results
+import _sets
 import bench_gap
 from _injections import AdaptiveNorm, Prefix
 from _variants import CONFIGS, config_of, train
@@ -135,6 +136,13 @@ def test_no_training_is_told_twice_and_means_are_over_seeds(tmp_path) -> None:
     (mean,) = bench_gap.over_seeds(frame[frame["examples"] == 512]).to_dict("records")
     assert (mean["seeds"], mean["gap_clean"], mean["minutes"]) == (2, 1.5, 2.0)
     assert mean["gap_clean_sd"] == pytest.approx(math.sqrt(0.5))
+
+
+@pytest.mark.third_party
+def test_the_letters_are_all_inputs_of_the_published_sorter(third_party) -> None:
+    listed = _sets.letters().inputs(isn.load_model(third_party / "nanogpt-sort"))
+    assert len(listed) == 3**6
+    assert {len(x) for x in listed} == {6}
 
 
 @pytest.mark.slow
