@@ -6,6 +6,9 @@ identity. The tokenizer is word-level with BOS, over the words below.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from _requirements import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401
@@ -145,3 +148,12 @@ def gifts_generator(lm, gifts) -> Generator:
         held_out=16,
     )
     return train_generator(lm, ["blocks.0.hook_resid_post"], gifts, config=config, progress=False)
+
+
+@pytest.fixture(scope="session")
+def third_party() -> Path:
+    """Where models lie that this project did not make."""
+    place = os.environ.get("ISN_THIRD_PARTY_MODELS")
+    if not place:
+        pytest.skip("ISN_THIRD_PARTY_MODELS is not set")
+    return Path(place)

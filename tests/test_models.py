@@ -473,14 +473,6 @@ def test_errors_are_value_errors_too(lm):
 # --- models others made -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def third_party() -> Path:
-    place = os.environ.get("ISN_THIRD_PARTY_MODELS")
-    if not place:
-        pytest.skip("ISN_THIRD_PARTY_MODELS is not set")
-    return Path(place)
-
-
 @pytest.mark.third_party
 def test_a_llama_with_byte_fallback(third_party):
     lm = load_model(third_party / "stories260K")
