@@ -89,13 +89,3 @@ def _log_probs(prompts: PromptDistribution, inputs: list[tuple[int, ...]], lm: i
             hint="the generator must be trained on a P(X) that holds the set",
         )
     return np.array(found)
-
-
-def cut_at(prompts: PromptDistribution, cut: str) -> PromptDistribution:
-    """The same prompts cut elsewhere (``slots``, ``random``)."""
-
-    def changed(spec: dict) -> dict:
-        parts = {"parts": [changed(part) for part in spec["parts"]]} if "parts" in spec else {"cut": cut}
-        return {**spec, **parts}
-
-    return PromptDistribution.from_spec(changed(prompts.to_spec()))

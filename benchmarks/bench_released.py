@@ -34,7 +34,7 @@ from _prefixes import tables
 from _released import TARGETS, ess_summary, picture, summary, worst
 from _restricted import Beginnings, channel_bits, gaps, posteriors
 from _results import name_argument, write
-from _sets import SETS, cut_at, restricted
+from _sets import SETS, restricted
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable
@@ -181,7 +181,7 @@ def component(site: str) -> str:
 def inversions(lm: isn.LanguageModel, generator: Generator, sites: list[str], kept: Kept, args) -> None:
     """ESS/n at usual bandwidths, site by site and cut by cut."""
     for cut in CUTS:
-        picks = cut_at(generator.prompts, cut)
+        picks = generator.prompts.cut_at(cut)
         for site in sites:
             if kept.has(site=site, cut=cut):
                 continue

@@ -314,14 +314,16 @@ def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: flo
     notes = [doubtful] if doubtful else []
     if row["n_undefined"] == row["n_targets"]:
         notes.append("The feature is undefined for every picked input.")
-    elif np.isnan(row["fcr"]):
+    elif row["n_undefined"]:
+        notes.append(f"Undefined for {row['n_undefined']} of {row['n_targets']} picked inputs, which do not count.")
+    if row["n_undefined"] < row["n_targets"] and np.isnan(row["fcr"]):
         notes.append("No sample but copies of the picks has weight: try a larger bandwidth.")
     if row["bits_bound"] < LITTLE:
         notes.append(f"So wide a bandwidth lets {row['bits_bound']:.1f} bits pass at most, on average.")
     if row["chance"] > NEARLY_CONSTANT:
         notes.append(f"Chance is above {NEARLY_CONSTANT}: the feature hardly varies over these picks.")
     if 1 < row["n_groups"] < FEW_GROUPS:
-        notes.append(f"Only {row['n_groups']} groups of picks: the interval is rough.")
+        notes.append(f"Only {row['n_groups']} picks, or groups of picks, count: the interval is rough.")
     elif row["n_groups"] > 1 and groups < FEW_GROUPS:
         notes.append(f"{row['n_groups']} groups so uneven that they count as {groups:.1f}: the interval is rough.")
     if row["n_groups"] == 1 and row["n_targets"] > 1 + row["n_undefined"] + row["n_dropped"]:

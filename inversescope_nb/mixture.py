@@ -105,6 +105,12 @@ class Mixture(PromptDistribution):
     def readings(self, text: str) -> list[tuple[dict[str, Hashable], bool]]:
         return [reading for part in self.parts for reading in part.readings(text)]
 
+    def _slots_at_end(self, text: str) -> set[str | None]:
+        return set().union(*(part._slots_at_end(text) for part in self.parts))
+
+    def cut_at(self, cut: str) -> PromptDistribution:
+        return Mixture(tuple(part.cut_at(cut) for part in self.parts), self.weights, self.name)
+
     def to_spec(self) -> dict[str, Any]:
         parts = [part.to_spec() for part in self.parts]
         return {"kind": "mixture", "name": self.name, "weights": list(self.weights), "parts": parts}

@@ -233,6 +233,34 @@ class PromptDistribution:
         """(labels, whether it is a whole prompt) for every way this distribution can make a text or its beginning."""
         return []
 
+    def slot_at_end(self, text: str) -> str | None:
+        """The slot whose value a text, or the beginning of one, ends with; None where it ends with no slot's, or
+        where it can be read in several ways that do not agree.
+
+        >>> P = PromptDistribution.from_templates(["{A} and {B} left"], {"A": ["Ann"], "B": ["Tom", "Tim"]})
+        >>> P.slot_at_end("Ann and Tim"), P.slot_at_end("Ann and")
+        ('B', None)
+        """
+        found = self._slots_at_end(text)
+        return found.pop() if len(found) == 1 else None
+
+    def _slots_at_end(self, text: str) -> set[str | None]:
+        """What it ends with by each reading: a slot, or None for something else."""
+        return set()
+
+    def cut_at(self, cut: str) -> PromptDistribution:
+        """The same prompts cut elsewhere (see the head of this module).
+
+        Raises:
+            InvalidArgument: no such cut, or a prompt without that slot.
+            NotEnumerable: its inputs are not made by cutting prompts.
+
+        >>> P = PromptDistribution.from_templates(["{A} and {B} left"], {"A": ["Ann"], "B": ["Tom", "Tim"]})
+        >>> P.cut_at("slot:B").cut
+        'slot:B'
+        """
+        raise NotEnumerable(f"{self.name} cannot be cut elsewhere", hint="make it anew with cut=")
+
     def to_spec(self) -> dict[str, Any]:
         """JSON that :meth:`from_spec` rebuilds the distribution from; kept in every run card."""
         raise NotEnumerable(f"{self.name} has no specification", hint="pass it again where it is needed, as prior=")

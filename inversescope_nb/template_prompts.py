@@ -195,10 +195,24 @@ class TemplatePrompts(PromptDistribution):
         return None if found is None else dict(found)
 
     def readings(self, text: str) -> list[tuple[dict[str, Hashable], bool]]:
+        compiled, found = self._read(text)
+        return [self._labels(compiled, reading) for reading in found]
+
+    def _read(self, text: str) -> tuple[Compiled, list[Reading]]:
+        """Every way in which the templates can make a text or its beginning, in words or else in characters."""
         compiled, found = self._in_words, list(self._in_words.readings(tuple(_WORD.findall(text))))
         if not found:  # the cut may stand inside a word
             compiled, found = self._in_characters, list(self._in_characters.readings(tuple(text.strip())))
-        return [self._labels(compiled, reading) for reading in found if reading.step >= 0]
+        return compiled, [reading for reading in found if reading.step >= 0]
+
+    def _slots_at_end(self, text: str) -> set[str | None]:
+        compiled, found = self._read(text)
+        ends = [(compiled.steps[reading.t][reading.step].slot, reading.whole) for reading in found]
+        return {slot.name if slot is not None and whole else None for slot, whole in ends}
+
+    def cut_at(self, cut: str) -> PromptDistribution:
+        spec = None if self._spec is None else {**self._spec, "cut": cut}
+        return TemplatePrompts(self.templates, name=self.name, cut=cut, spec=spec)
 
     def _labels(self, compiled: Compiled, reading: Reading) -> tuple[dict[str, Hashable], bool]:
         """What a reading shows, and whether it is a whole prompt; a slot that is there in part does not count."""

@@ -69,6 +69,9 @@ class TextPrompts(PromptDistribution):
         texts = [("".join(p.text.split()), p) for p in self.prompts] if wanted else []
         return [(dict(p.labels), whole == wanted) for whole, p in texts if whole.startswith(wanted)]
 
+    def cut_at(self, cut: str) -> PromptDistribution:
+        return TextPrompts(self.prompts, name=self.name, cut=cut)
+
     def to_spec(self) -> dict[str, Any]:
         texts = [_to_json(p) for p in self.prompts]
         return {"kind": "texts", "name": self.name, "cut": self.cut, "texts": texts}

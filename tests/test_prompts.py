@@ -124,6 +124,42 @@ def test_a_bos_counts_only_where_the_tokenizer_puts_it(byte_lm) -> None:
     check_draws(P.draw(1000, byte_lm, seed=0), listed)
 
 
+TEMPLATES = ["the {A} is in the {B}", "{A} and a {B} is in the park"]
+FILLINGS = {"A": ["cat", "dog"], "B": ["park", "book"]}
+
+
+def test_a_text_ends_with_a_slot_where_all_its_readings_say_so() -> None:
+    P = PromptDistribution.from_templates(TEMPLATES, FILLINGS)
+    ends = {text: P.slot_at_end(text) for text in ("the cat", "the cat is", "the cat is in the book", "dog and a park")}
+    assert ends == {"the cat": "A", "the cat is": None, "the cat is in the book": "B", "dog and a park": "B"}
+    assert P.slot_at_end("no such text") is None
+    other = PromptDistribution.from_templates(["the {ANIMAL} is a cat"], {"ANIMAL": ["dog", "book"]})
+    both = PromptDistribution.mixture([P, other])
+    assert both.slot_at_end("the cat") == "A"
+    assert both.slot_at_end("the dog") is None, "of one part it is A, of the other ANIMAL"
+    assert both.slot_at_end("the book") == "ANIMAL"
+    assert PromptDistribution.from_texts(["the cat"]).slot_at_end("the cat") is None
+
+
+def test_prompts_can_be_cut_elsewhere(lm) -> None:
+    P = PromptDistribution.from_templates(TEMPLATES, FILLINGS, cut="end")
+    both = PromptDistribution.mixture([P, PromptDistribution.from_texts(["the cat is"])], [0.7, 0.3])
+    slots, anywhere = both.cut_at("slots"), both.cut_at("random")
+    assert [part.cut for part in slots.parts] == ["slots", "slots"]
+    assert anywhere.weights == both.weights
+    the = tuple(lm.encode("the").rows()[0])
+    assert the not in {tuple(x) for x in slots.draw(300, lm, seed=0)}, "no slot ends there"
+    assert the in {tuple(x) for x in anywhere.draw(300, lm, seed=0)}
+    at_b = P.cut_at("slot:B")
+    assert {ids[-1] for ids in at_b.draw(50, lm, seed=0)} == {ids[-1] for ids in lm.encode(["park", "book"]).rows()}
+    assert PromptDistribution.from_spec(at_b.to_spec()).cut == "slot:B"
+    assert P.cut == "end"
+    with pytest.raises(InvalidArgument, match="no slot 'C'"):
+        P.cut_at("slot:C")
+    with pytest.raises(NotEnumerable, match="cannot be cut elsewhere"):
+        PromptDistribution.from_model(lm, max_tokens=4).cut_at("end")
+
+
 @pytest.mark.parametrize("cut", CUTS)
 def test_prompts_with_slots_are_cut_at_them(lm, cut) -> None:
     prompts = [

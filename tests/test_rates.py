@@ -423,6 +423,15 @@ def test_inputs_are_cut_at_a_position_or_behind_a_slot(calls) -> None:
             consistency(lm, gen, prompts, RESID[0], NAME, n_samples=2, **options)
 
 
+def test_a_distribution_that_is_cut_at_a_slot_is_read_there(calls) -> None:
+    lm, gen = FakeModel(), FakeGenerator()
+    at_name = PromptDistribution.from_texts([Prompt("Ann left .", slots={"who": (0, 3)})], cut="slot:who")
+    for options, expected in (({}, (0, 1)), ({"position": 2}, (0, 1, 4)), ({"position": -2}, (0, 1, 4))):
+        calls.clear()
+        consistency(lm, gen, at_name, RESID[0], NAME, n_targets=2, n_samples=2, permutations=0, **options)
+        assert {ids for _, ids, _, _ in calls} == {expected}
+
+
 def test_picks_are_grouped_by_a_label_a_function_or_a_list(calls) -> None:
     lm, gen = FakeModel(), FakeGenerator()
     prompts = [Prompt(f"{a} {b}", {"who": a}) for a in ("Ann", "Bob") for b in ("left", ".")]

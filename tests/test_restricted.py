@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import _prefixes
 from _released import ess_summary, summary, worst
 from _restricted import Beginnings, channel_bits, gaps, log_mass, posteriors
-from _sets import SETS, Listed, cut_at, restricted
+from _sets import SETS, Listed, restricted
 
 SITE = "blocks.1.hook_resid_post"
 ANIMALS = ("cat", "dog", "park")
@@ -107,16 +107,6 @@ def test_posteriors_at_several_bandwidths_are_the_tables(case) -> None:
             assert np.abs(shares - one.p).max() < 5 * np.sqrt(0.25 / 4000)
     bits = channel_bits(table, [0.3], draws=64, seed=5)[0.3]
     np.testing.assert_allclose(bits, table.channel_bits(0.3, draws=64, seed=5), atol=1e-5)
-
-
-def test_prompts_can_be_cut_elsewhere(lm) -> None:
-    both = PromptDistribution.mixture([P, isn.PromptDistribution.from_texts(["the cat is"])], [0.7, 0.3])
-    slots, anywhere = cut_at(both, "slots"), cut_at(both, "random")
-    assert [part.cut for part in slots.parts] == ["slots", "slots"]
-    assert anywhere.weights == both.weights
-    ends = {tuple(x) for x in slots.draw(300, lm, seed=0)}
-    assert tuple(lm.encode("the").rows()[0]) not in ends, "no slot ends there"
-    assert tuple(lm.encode("the").rows()[0]) in {tuple(x) for x in anywhere.draw(300, lm, seed=0)}
 
 
 def test_medians_count_what_is_infinite_and_leave_out_what_is_unknown() -> None:

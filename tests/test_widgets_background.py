@@ -71,7 +71,7 @@ def test_a_measurement_is_kept_whatever_is_picked_when_it_ends(measuring):
     assert scope.panel.rows[0]["across"] is None  # that of another pick
     (kept,) = scope.panel.measured
     assert kept["name"] == JOHN.name
-    assert kept["where"] == f"{SITE}, \u03b5 = 1, inputs like {PROMPT!r}"
+    assert kept["where"] == f"{SITE}, \u03b5 = 1, inputs like {PROMPT!r} (any of gifts)"
     assert {"site": SITE, "bandwidth": 1.0, "input": PROMPT}.items() <= kept.items()
     assert 0 <= kept["low"] <= kept["fcr"] <= kept["high"] <= 1
     scope.position = -1
@@ -90,7 +90,7 @@ def test_a_measurement_that_waits_is_of_what_was_picked_when_it_was_asked_for(me
     hold.set()
     job.wait(60)
     (kept,) = scope.panel.measured
-    assert kept["where"].endswith(f"inputs like {PROMPT!r}")
+    assert kept["where"].endswith(f"inputs like {PROMPT!r} (any of gifts)")
     assert scope.panel.rows[0]["across"] is None
     scope.position = -1
     settle(scope)

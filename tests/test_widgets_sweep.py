@@ -8,17 +8,20 @@ import json
 import math
 import re
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_charts import frame
 from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, prompts, scope, settle  # noqa: F401
+from test_widgets_background import wait_for
 
 import inversescope_nb as isn
 from inversescope_nb import charts
 from inversescope_nb.errors import Cancelled, InvalidArgument
 from inversescope_nb.widgets import InverseScopeWidget, SiteSweep
+from inversescope_nb.widgets.inputs import Inputs
 from inversescope_nb.widgets.map_values import map_choices, map_values
 from inversescope_nb.widgets.sweep_jobs import _Pace
 
@@ -147,9 +150,49 @@ def test_it_sweeps_all_sites_of_the_generator_and_gives_what_the_function_gives(
     )
     pd.testing.assert_frame_equal(found, report.to_frame())
     assert {row["site"] for row in wide.sweep.rows} == {SITE, OTHER}
-    assert wide.sweep.where == f"\u03b5 = 1, 8 inputs like {PROMPT!r}, 32 samples each"
+    assert wide.sweep.where == f"\u03b5 = 1, 8 inputs like {PROMPT!r} (any of gifts), 32 samples each"
     assert not wide.sweep.partial
     assert not wide.sweep.status["running"]
+
+
+def test_inputs_like_a_pick_end_with_the_same_slot_or_token():
+    lm, gen = isn.load_model(), isn.load_generator()
+    inputs = Inputs(lm)
+    for prompt, words, slot in (
+        ("After Albert and Nathan went to the studio , Nathan", "cut at the same slot, S2", "S2"),
+        ("4 3 7 + 5 6 8 =", "that end with the same token", None),
+    ):
+        pick = isn.features.InputText.from_ids(lm.encode(prompt).rows()[0], lm)
+        found = inputs.targets_for(pick, gen)
+        assert len(found) == 32
+        assert inputs.alike(pick, gen) == words
+        texts = [inputs.plain(isn.features.InputText.from_ids(ids, lm)) for ids in found]
+        prompts = isn.tasks.get_prompts("ioi" if slot else "addition")
+        assert {prompts.slot_at_end(text) for text in texts} == {slot}
+        space = {"isn": isn, "lm": lm, "inv": SimpleNamespace(prompt_ids=pick.token_ids)}
+        exec("\n".join(inputs.targets_code(pick, gen)), space)
+        assert space["targets"] == found
+
+
+def test_a_sweep_is_of_the_hypotheses_that_are_defined_for_the_pick(wide):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    wide.add_hypothesis(isn.features.python("1 if 'Ann' in x else None", name="undefined here"))
+    assert wide.panel.rows[1]["label"] is None
+    assert wide.sweep.label.startswith("1 hypothesis (1 more not defined here) at 2 sites: ")
+    assert {row["feature"] for row in wide.sweep.sweep().wait(60).to_dict("records")} == {JOHN.name}
+    wide.panel.remove(JOHN.name)
+    assert not wide.sweep.can_sweep, "none is left, and there are no ready-made ones"
+
+
+def test_what_is_said_of_a_stopped_sweep_goes_when_another_is_asked_for(wide):
+    wide.invert().wait(30)
+    wide.add_hypothesis(JOHN)
+    job = wide.sweep.sweep()
+    wide.sweep.stop()
+    wait_for(lambda: job.finished and wide.sweep.note.startswith("Stopped"))
+    wide.sweep.picks = 16
+    assert wide.sweep.note == "", "which does not go on with it"
 
 
 def test_the_map_is_coloured_by_it_and_a_cell_goes_there(wide):

@@ -259,7 +259,7 @@ class Backend:
             on_progress=job.report,
             cancel=job.cancel,
         )
-        return report.to_frame()
+        return self._alike(report.to_frame(), pick, generator)
 
     def across_bandwidths(
         self, generator: Generator, features: Sequence[Feature], inversion: Inversion, job: Job
@@ -323,7 +323,12 @@ class Backend:
             on_progress=lambda done, total, _site: job.report(done, total, "inverting"),  # one phase, one time left
             cancel=job.cancel,
         )
-        return report.to_frame()
+        return self._alike(report.to_frame(), pick, generator)
+
+    def _alike(self, frame: pd.DataFrame, pick: InputText, generator: Generator) -> pd.DataFrame:
+        """The frame, with what its picked inputs have in common with this one."""
+        frame.attrs["alike"] = self.inputs.alike(pick, generator)
+        return frame
 
     def distances(self, inversion: Inversion, token_ids: Sequence[int], job: Job) -> list[float]:
         """The distance at each token of an input, should the activation be read there."""

@@ -201,6 +201,7 @@ class ConsistencyPanel(PanelJobs):
     def _measured(self, frame: pd.DataFrame, inversion: Inversion | Neighbours, features: Sequence[Feature]) -> None:
         records = {record["feature"]: record for record in frame.to_dict("records")}
         kept = [*self._measured_for.items()]
+        alike = f" ({frame.attrs['alike']})" if "alike" in frame.attrs else ""
         for feature in features:
             record = records[feature.name]
             rate = {
@@ -217,7 +218,12 @@ class ConsistencyPanel(PanelJobs):
             key = (_place(inversion), feature)
             kept = [(old, found) for old, found in kept if old != key]
             kept.append(
-                (key, as_json({"name": feature.name, "where": where_of(inversion), **place_of(inversion), **rate}))
+                (
+                    key,
+                    as_json(
+                        {"name": feature.name, "where": where_of(inversion) + alike, **place_of(inversion), **rate}
+                    ),
+                )
             )
         self._measured_for = dict(kept[-KEPT:])
         self.measured = [*self._measured_for.values()][::-1]

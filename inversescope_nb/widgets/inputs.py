@@ -38,6 +38,20 @@ class Prior:
     """What to say where they are not draws from P(X)."""
 
 
+@dataclass(frozen=True)
+class _Targets:
+    """Inputs to pick besides one."""
+
+    inputs: list[list[int]]
+    """As token ids."""
+    words: str
+    """What they have in common with it."""
+    source: str
+    """The Python that draws them, or more of which they are some."""
+    condition: str = ""
+    """Of those, in Python: which they are."""
+
+
 class Inputs:
     """Inputs that are thought possible for one model.
 
@@ -193,32 +207,45 @@ class Inputs:
         return [f"prior = [{read} for ids in {prompts}.draw({prior_draws(given)}, lm, seed=0)]"]
 
     def targets_for(self, pick: InputText, generator: Generator) -> list[list[int]]:
-        """Inputs of P(X) to pick besides this one: those of its task that end with the same token, else those
-        that end after as many tokens, else any."""
-        return self._targets(pick, generator)[0]
+        """Inputs to pick besides this one, of its task or else of P(X): those that end with the slot that it ends
+        with; else those that end with the same token, else those that end after as many tokens, else any."""
+        return self._targets(pick, generator).inputs
+
+    def alike(self, pick: InputText, generator: Generator) -> str:
+        """What :meth:`targets_for` have in common with the picked input, in words."""
+        return self._targets(pick, generator).words
 
     def targets_code(self, pick: InputText, generator: Generator, ids: str = "inv.prompt_ids") -> list[str]:
         """The Python that makes :meth:`targets_for`, of ``lm``, ``prior`` and ``ids``, those of the picked input."""
-        _, task, alike = self._targets(pick, generator)
-        drawn = "[list(text.token_ids) for text in prior]"
-        if task is not None:
-            drawn = f"isn.tasks.get_prompts({task.name!r}).draw({TASK_DRAWS}, lm, seed=1)"
-        return [
-            f"targets = {drawn}",
-            f"targets = [ids for ids in targets{alike.replace('inv.prompt_ids', ids)}][:{TARGETS}]",
-        ]
+        found = self._targets(pick, generator)
+        if not found.condition:
+            return [f"targets = {found.source}[:{TARGETS}]"]
+        kept = found.condition.replace("inv.prompt_ids", ids)
+        return [f"targets = {found.source}", f"targets = [ids for ids in targets if {kept}][:{TARGETS}]"]
 
-    def _targets(self, pick: InputText, generator: Generator) -> tuple[list[list[int]], PromptDistribution | None, str]:
-        """The inputs, the task that they are drawn from, and in code which of its inputs they are."""
+    def _targets(self, pick: InputText, generator: Generator) -> _Targets:
         task = self._task_of(pick)
+        prompts = generator.prompts if task is None else task[0]
+        if slot := prompts.slot_at_end(self.plain(pick)):
+            made = f"isn.tasks.get_prompts({prompts.name!r}, cut='slot:{slot}')"
+            made = f"gen.prompts.cut_at('slot:{slot}')" if task is None else made
+            try:
+                inputs = prompts.cut_at(f"slot:{slot}").draw(TARGETS, self.lm, seed=1)
+            except InvalidArgument:  # a template without that slot
+                pass
+            else:
+                return _Targets(inputs, f"cut at the same slot, {slot}", f"{made}.draw({TARGETS}, lm, seed=1)")
         if task is None:
             inputs = [list(text.token_ids) for text in self.prior(generator.prompts, generator).texts]
+            source = "[list(text.token_ids) for text in prior]"
         else:
-            inputs = task[0].draw(TASK_DRAWS, self.lm, seed=1)
-        groups = {
-            " if ids[-1] == inv.prompt_ids[-1]": [ids for ids in inputs if ids[-1] == pick.token_ids[-1]],
-            " if len(ids) == len(inv.prompt_ids)": [ids for ids in inputs if len(ids) == len(pick.token_ids)],
-            "": inputs,
-        }
-        alike = next((words for words, found in groups.items() if len(set(map(tuple, found))) >= TARGETS // 2), "")
-        return groups[alike][:TARGETS], task[0] if task else None, alike
+            inputs = prompts.draw(TASK_DRAWS, self.lm, seed=1)
+            source = f"isn.tasks.get_prompts({prompts.name!r}).draw({TASK_DRAWS}, lm, seed=1)"
+        last, n = pick.token_ids[-1], len(pick.token_ids)
+        for words, condition, found in (
+            ("that end with the same token", "ids[-1] == inv.prompt_ids[-1]", [x for x in inputs if x[-1] == last]),
+            ("of as many tokens", "len(ids) == len(inv.prompt_ids)", [x for x in inputs if len(x) == n]),
+        ):
+            if len(set(map(tuple, found))) >= TARGETS // 2:
+                return _Targets(found[:TARGETS], words, source, condition)
+        return _Targets(inputs[:TARGETS], f"any of {prompts.name}", source)

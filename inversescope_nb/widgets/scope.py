@@ -177,7 +177,7 @@ class InverseScopeWidget(PickJobs):
         for part in (self.picker, self.panel, self.gallery, self.sweep, self.pins, self.comparison):
             part.on_error(self._part_failed)
         self.panel.observe(self._refresh_picture, names=["rows"])
-        self.panel.observe(lambda _change: self.sweep.test(self.panel.hypotheses), names=["rows"])
+        self.panel.observe(self._tested, names=["rows"])
         self.sweep.site = self.site
         self.sweep.on_site(lambda site: setattr(self, "site", site))
         self.observe(lambda change: setattr(self.sweep, "site", change["new"]), names=["site"])
@@ -189,6 +189,12 @@ class InverseScopeWidget(PickJobs):
         self.picker.observe(self._refresh_stale, names=["text"])
         self.picker.observe(lambda _change: self._refresh_site(), names=["quantity"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
+
+    def _tested(self, _change: Any) -> None:
+        """A sweep is of the hypotheses that say something of the picked input."""
+        names = {row["name"] for row in self.panel.rows if row["label"] is not None}
+        defined = [feature for feature in self.panel.hypotheses if feature.name in names]
+        self.sweep.test(defined, left_out=len(self.panel.hypotheses) - len(defined))
 
     def _part_failed(self, error: BaseException) -> None:
         self._tell(error)

@@ -104,6 +104,7 @@ class SweepJobs(MessageWidget):
         self._inversion: Inversion | None = None
         self._features: list[Feature] = []
         self._ready: list[Feature] = []
+        self._left_out = 0
         self._study: StudyOf | None = None
         self._swept_of: set[Feature] = set()
         self._of: tuple[str, ...] = ()
@@ -133,8 +134,6 @@ class SweepJobs(MessageWidget):
         self._inversion, self._ready, self._of = inversion, list(ready), tuple(sites)
         self._describe()
         self._hold_against()
-        if self._noted is not None and self._noted != self._now():
-            self.note = ""
 
     def _hold_against(self) -> None:
         """Whether what is shown is of what is picked."""
@@ -148,9 +147,12 @@ class SweepJobs(MessageWidget):
         else:
             self.stale = ""
 
-    def test(self, features: Sequence[Feature]) -> None:
-        """The hypotheses of the next sweep; one that is shown is made of them anew, which takes no new samples."""
-        self._features = list(features)
+    def test(self, features: Sequence[Feature], *, left_out: int = 0) -> None:
+        """The hypotheses of the next sweep; one that is shown is made of them anew, which takes no new samples.
+
+        ``left_out``: how many others are not defined for the picked input.
+        """
+        self._features, self._left_out = list(features), left_out
         self._describe()
         if self._study is not None and self._study == self._now() and not set(features) <= self._swept_of:
             self.sweep()
@@ -166,8 +168,11 @@ class SweepJobs(MessageWidget):
         features = self._features or self._ready
         self.can_sweep = bool(self._sweep and self._inversion is not None and self._of and features)
         if self.can_sweep:
+            undefined = " that is defined here" if self._left_out else ""
             what = f"{len(features)} hypothes{'i' if len(features) == 1 else 'e'}s"
-            ready = "" if self._features else " (ready-made ones, since none is under test)"
+            ready = "" if self._features else f" (ready-made ones, since none is under test{undefined})"
+            if self._features and self._left_out:
+                ready = f" ({self._left_out} more not defined here)"
             n = self.picks * len(self._of)
             time = "" if self._seconds is None or self._study == self._now() else f", {duration(n * self._seconds)}"
             self.label = f"{what}{ready} at {len(self._of)} sites: up to {n:,} inversions{self._each}{time}"
@@ -177,6 +182,8 @@ class SweepJobs(MessageWidget):
             )
         else:
             self.label = ""
+        if self._noted is not None and self._noted != self._now():  # the next one does not go on with it
+            self.note = ""
 
     @t.validate("picks")
     @checked
@@ -252,7 +259,8 @@ class SweepJobs(MessageWidget):
         text = str(inversion.text)
         like = text if len(text) < 50 else f"\u2026{text[-49:]}"
         n = int(frame["n_targets"].max())  # there may be fewer like it than were asked for
-        where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}{self._each}"
+        alike = f" ({frame.attrs['alike']})" if "alike" in frame.attrs else ""
+        where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {like!r}{alike}{self._each}"
         if part:
             where += f", {frame['site'].nunique()} of {len(wanted.study.sites)} sites so far"
         code = self._write_code(wanted.features, inversion, wanted.study.picks) if self._write_code else ""
