@@ -37,7 +37,7 @@ def whole_number(name: str, value: Any, *, hint: str, least: int | None = None) 
 
 def sample_count(n: Any) -> int:
     """How many inputs to propose for one activation."""
-    return whole_number("n", n, least=1, hint="64 is quick, 1000 is exact")
+    return whole_number("n", n, least=1, hint="64 is quick, 256 is usual, 1000 is finer")
 
 
 def unit_of_information(unit: Any) -> float:

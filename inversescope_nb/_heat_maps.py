@@ -18,10 +18,10 @@ from .reports import SIGNIFICANT, UNRELIABLE
 MAP_BLUE, OCHRE, INK = "#1f6fc4", "#a87400", "#24292f"
 """Of the widget's map; the ochre is one that can be seen on white and on near-black."""
 BLUES = [f"rgba(31, 111, 196, {opacity})" for opacity in (0.04, 1)]
-WIDE, HIGH = 700, 480
+WIDE, HIGH = 630, 480
 """Pixels within which panels stand side by side, and which the rows of one should not need more of."""
-MARGIN = 60
-"""Pixels that a panel's axis takes."""
+MARGIN = 70
+"""Pixels that axis and gaps of the panels side by side take."""
 STEPS, CELL, EDGE = (20, 40), 0.8, 0.925
 """Pixels from cell to cell at least and at most; the shares of that which are filled, and which an edge goes around."""
 MANY_COMPONENTS = 9
@@ -64,7 +64,7 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
 
 def step(columns: int, rows: int, *, panels: int = 1) -> int:
     """Pixels from cell to cell, so that a panel, or two beside each other, fit in the room there is."""
-    across = WIDE // min(panels, 2) - MARGIN
+    across = (WIDE - MARGIN) // min(panels, 2)
     return min(max(min(across // columns, HIGH // rows), STEPS[0]), STEPS[1])
 
 
@@ -136,7 +136,7 @@ def _split(layered: alt.LayerChart, frame: pd.DataFrame, features: list[str], wi
         return layered
     if several == ["feature"]:
         facet = alt.Facet("feature:N", sort=features, title=None, header=_BOLD)
-        return layered.facet(facet, columns=max(1, WIDE // (width + MARGIN)))
+        return layered.facet(facet, columns=max(1, (WIDE - MARGIN) // width))
     encodings: dict[str, Any] = {"row": alt.Row("bandwidth:O", title="bandwidth")}
     if "feature" in several:
         encodings["column"] = alt.Column("feature:N", sort=features, title=None, header=_BOLD)

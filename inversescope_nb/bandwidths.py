@@ -32,13 +32,21 @@ POINTS = 6
 
 
 def bandwidths_between(low: float, high: float, points: int = POINTS) -> list[float]:
-    """Bandwidths at equal ratios, of three digits, both ends among them.
+    """Bandwidths at about equal ratios, both ends among them: round ones where they are as many, else of three digits.
 
-    >>> bandwidths_between(0.02, 1.0)
-    [0.02, 0.0437, 0.0956, 0.209, 0.457, 1.0]
+    >>> bandwidths_between(0.02, 1.0), bandwidths_between(0.05, 0.8)
+    ([0.02, 0.05, 0.1, 0.2, 0.5, 1.0], [0.05, 0.0871, 0.152, 0.264, 0.459, 0.8])
     """
-    between = [float(f"{eps:.3g}") for eps in np.geomspace(low, high, points)[1:-1]]
+    even = np.geomspace(low, high, points)[1:-1]
+    both = [{float(f"{digits(eps):.3g}") for eps in even} - {low, high} for digits in (_round, float)]
+    between = next((found for found in both if len(found) == len(even)), both[1])
     return sorted({low, *(eps for eps in between if low < eps < high), high})
+
+
+def _round(number: float) -> float:
+    """The nearest of 1, 2 and 5 times a power of ten, by ratios."""
+    power = 10.0 ** np.floor(np.log10(number))
+    return min((factor * power for factor in (1, 2, 5, 10)), key=lambda near: abs(np.log(near / number)))
 
 
 def across_bandwidths(

@@ -185,9 +185,10 @@ class Contrast:
         one, two = self.first, self.second
         widths = [side.inversion.bandwidth for side in (one, two)]
         unlike = f" The first was inverted at bandwidth {widths[0]:g}, the second at {widths[1]:g}."
+        missed = "".join(_missed(own, other) for own, other in ((one, two), (two, one)))
         return (
-            f"Of the inputs near the first, {_percent(one)} are near the second too; "
-            f"of those near the second, {_percent(two)} are near the first.{unlike if widths[0] != widths[1] else ''}"
+            f"Of the inputs near the first, {_percent(one)} are near the second too; of those near the second, "
+            f"{_percent(two)} are near the first.{unlike if widths[0] != widths[1] else ''}{missed}"
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -250,6 +251,36 @@ class Contrast:
 
     def __str__(self) -> str:
         return self.sentence
+
+
+def share_by_the_other(own: OneSide, other: OneSide) -> float:
+    """Share of `own`'s posterior inside the other's ball, by the other's draws there and its own elsewhere, copies of
+    its picked input left out; NaN where fewer than `LEAST_ESS` of those draws carry it.
+
+    Both are importance estimates of integrals of one P(x) k(x), so they can be added, and held against what its own
+    draws say of that share.
+    """
+    inv, drawn = own.inversion, other.inversion
+    copies = np.array([ids == inv.prompt_ids for ids in drawn.samples], dtype=bool)
+    with np.errstate(invalid="ignore"):
+        log_weight = drawn.log_prior - drawn.log_q + inv.law.log(other.d_other, inv.bandwidth)
+    here = log_weight[other.inside & ~copies & np.isfinite(log_weight)]
+    if not len(here) or effective_sample_size(np.exp(here - here.max())) < LEAST_ESS:
+        return math.nan
+    elsewhere = inv.log_weight[~inv.is_copy & ~own.inside_other]
+    ratio = np.logaddexp.reduce(elsewhere) - math.log(inv.n) - np.logaddexp.reduce(here) + math.log(drawn.n)
+    return float(1 / (1 + np.exp(ratio)))
+
+
+def _missed(own: OneSide, other: OneSide) -> str:
+    """Where the other's draws find more of this posterior near the other than its own interval allows."""
+    share = share_by_the_other(own, other)
+    if math.isnan(share) or share <= own.shared.high:
+        return ""
+    return (
+        f" But by the {other.name}'s draws {share:.0%} of the {own.name}'s posterior is near the {other.name}: the "
+        f"{own.name}'s own draws missed some of it, so draw more."
+    )
 
 
 def _fixed(inv: Inversion) -> Fixed | None:

@@ -37,6 +37,10 @@ class UnknownSite(InvalidArgument):
     """A site, layer or head that the model does not have."""
 
 
+class UnknownFeature(InvalidArgument, KeyError):
+    """A feature that a task does not have."""
+
+
 class BadPrompt(InvalidArgument):
     """A prompt that is empty, too long for the model, or holds a token that does not exist."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LN2 = math.log(2)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Inversion(Nearby):
     """Inputs proposed for one activation, each re-run and weighed; made by :func:`invert`."""
 

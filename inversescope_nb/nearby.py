@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Nearby:
     """Inputs with how near each lies to a picked activation; base of `Inversion` and of the baselines' results."""
 
@@ -52,6 +52,11 @@ class Nearby:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __repr__(self) -> str:
+        """One line, however many inputs these are."""
+        where = f"{self.site} at {str(self.text)!r:.60}"
+        return f"{type(self).__name__}({where}, bandwidth={self.bandwidth:g}, n={self.n})"
 
     @property
     def n(self) -> int:

@@ -62,12 +62,12 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
         )
     if missed := _missed(inv):
         return Verdict.INVERTER_FAILED, missed
-    why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {inv.khat:.2f}"
+    why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {_signed(inv.khat)}"
     heavy = inv.khat > _statistics.KHAT_UNRELIABLE and inv.ess < _EVEN * inv.n
     if inv.ess < max(_FEW, _SHARE * inv.n) or heavy:
         uneven = inv.ess < _SHARE * inv.n  # however many there are
         few = uneven and inv.ess >= _FEW
-        share = f" ({inv.ess / inv.n:.0%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
+        share = f" ({inv.ess / inv.n:.1%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
         if heavy and inv.ess >= max(_FEW, _SHARE * inv.n):
             share = f" (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
         advice = "widen the bandwidth" if uneven else "draw more samples or widen the bandwidth"
@@ -75,6 +75,11 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why
+
+
+def _signed(number: float) -> str:
+    """Two digits, with a minus sign rather than a hyphen."""
+    return f"{number:.2f}".replace("-", "\u2212")
 
 
 def _missed(inv: Inversion) -> str:
@@ -124,7 +129,9 @@ def doubt_of_rates(inv: Inversion) -> str:
     if why := doubt_of(inv):
         return why
     few = inv.verdict == Verdict.LOW_ESS
-    return f"{inv.ess:.1f} effective samples of {inv.n}, k-hat {inv.khat:.2f}: too little to rely on" if few else ""
+    return (
+        f"{inv.ess:.1f} effective samples of {inv.n}, k-hat {_signed(inv.khat)}: too little to rely on" if few else ""
+    )
 
 
 def remarks_on(inv: Inversion) -> list[str]:

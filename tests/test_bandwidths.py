@@ -31,6 +31,7 @@ def test_bandwidths_are_at_equal_ratios_and_within_the_ends() -> None:
     assert (found[0], found[-1], len(found)) == (0.05, 0.8, 6)
     np.testing.assert_allclose(np.diff(np.log(found)), np.log(16) / 5, atol=0.01)
     assert bandwidths_between(0.1, 0.1) == [0.1]
+    assert bandwidths_between(0.02, 1.0) == [0.02, 0.05, 0.1, 0.2, 0.5, 1.0], "round, since they are as many"
 
 
 @pytest.fixture(scope="module")

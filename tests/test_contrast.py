@@ -16,6 +16,7 @@ from test_inversion import TableGenerator, by_hand
 
 import inversescope_nb as isn
 from inversescope_nb import _fixed_differences, contrasting
+from inversescope_nb.contrasted import share_by_the_other
 from inversescope_nb.contrasting import SIDES, WHICH, Contrast, OneSide, contrast
 from inversescope_nb.errors import Cancelled, GeneratorMismatch, InvalidArgument
 from inversescope_nb.exact import activation_table
@@ -71,6 +72,27 @@ def test_inputs_of_one_label_are_all_near_both(middle) -> None:
     assert [pair.which for pair in found.tokens] == ["neither", "both", "neither", "neither"]
     assert found.sentence == "Neither fixes a token that the other does not; both fix “b0”."
     assert found.overlap.startswith("Of the inputs near the first, 100% (98% to 100%; of all inputs of P(X): 3")
+
+
+def test_what_one_sides_draws_missed_is_found_by_the_others() -> None:
+    """At the wider bandwidth a part of what is near is near at the narrower one too; here its draws have none of it."""
+    known = copying_target("weak", 3, 3, [Copy(2, 0.3), Copy(0)], (0.1, 0.7), None)
+    table = activation_table(known.lm, known.prompts, known.site, progress=False)
+    alike = np.array([known.lm.decode(ids).split()[-2] == "c0" for ids in table.inputs])
+    draws = {"all": lambda exact: exact.p, "some": lambda exact: np.where(alike, 1e-9, exact.p)}
+    found = {}
+    for name, propose in draws.items():
+        whole, part = oracle(known), TableGenerator(table, known.prompts, propose)
+        one = isn.invert(known.lm, whole, "a0 b0 c0 .", site=known.site, bandwidth=0.1, n=400)
+        two = isn.invert(known.lm, part, "a0 b0 a0 .", site=known.site, bandwidth=0.7, n=400, bank=0)
+        found[name] = contrast(known.lm, whole, one, two, second_gen=part)
+    k, k_other, k_far = (math.exp(-(d**2) / (2 * 0.7**2)) for d in (0.498, 1.659, 1.732))  # of a0, but not at the end; ...
+    exact = 3 * k / (2 + 6 * k + 6 * k_other + 12 * k_far)  # without the picked input itself
+    for side in found.values():
+        assert share_by_the_other(side.second, side.first) == pytest.approx(exact, abs=0.06)
+    assert "missed" not in found["all"].overlap
+    assert found["some"].second.shared.high < 0.02
+    assert "the second's own draws missed some of it, so draw more." in found["some"].overlap
 
 
 def test_inputs_of_two_labels_are_near_one_only(middle) -> None:

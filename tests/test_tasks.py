@@ -270,6 +270,10 @@ def test_sites_of_interest_are_sites(words_lm) -> None:
 
 
 def test_mistakes_are_explained() -> None:
+    assert repr(get_task("greater_than")).startswith("Task('greater_than', features: ")
+    with pytest.raises(KeyError, match=r"no feature 'hundred'. Did you mean 'hundreds'\?\n  there are: ") as refused:
+        get_task("addition").features["hundred"]
+    assert isinstance(refused.value, InvalidArgument)
     with pytest.raises(InvalidArgument, match="Did you mean 'addition'"):
         get_task("aditon")
     with pytest.raises(InvalidArgument, match="allowed: all, train, held_out"):

@@ -80,9 +80,20 @@ def test_a_wider_bandwidth_is_named_where_what_is_shown_is_in_doubt(lm, untraine
     widget.invert().wait(20)
     assert widget.inversion.verdict == "INVERTER_FAILED"
     assert widget.wider == pytest.approx(max(0.1, widget.inversion.usual_bandwidth))
+    assert widget.more_samples is None, "more of what misses it would not help"
     widget.bandwidth = widget.bandwidth_range[1]
     widget.invert().wait(20)
     assert widget.wider is None, "there is none"
+
+
+def test_more_samples_are_offered_where_few_count(lm, generator):
+    widget = isn.InverseScopeWidget(lm, generators=generator, prompt=PROMPT, site=SITE, bandwidth=1.0, n=4)
+    widget.invert().wait(20)
+    assert widget.inversion.verdict == "LOW_ESS"
+    assert widget.more_samples == 16
+    widget.n = 64
+    widget.invert().wait(20)
+    assert (widget.inversion.verdict, widget.more_samples) == ("RELIABLE", None)
 
 
 def test_no_other_bandwidth_is_named_where_what_is_shown_can_be_relied_on(lm, generator):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from test_widgets import OTHER, PROMPT, SITE, _no_real_cache, ask, generator, pr
 import inversescope_nb as isn
 from inversescope_nb.errors import InvalidArgument
 from inversescope_nb.widgets import SampleGallery
-from inversescope_nb.widgets.gallery_rows import BINS, Query, page_of, rows_of
+from inversescope_nb.widgets.gallery_rows import BINS, MOST_NARROWED, Query, _edges, page_of, rows_of
 from inversescope_nb.widgets.hypothesis_rows import label_row
 
 JOHN = isn.features.contains("John")
@@ -126,14 +127,26 @@ def test_without_a_bank_of_p_nothing_is_said_to_be_fixed(lm, generator):
 
 def test_the_histogram_holds_all_of_the_posterior_and_of_the_bank(gallery, inversion):
     bins = gallery.summary["histogram"]
-    assert len(bins["edges"]) == BINS + 1
+    assert BINS / 2 <= len(bins["edges"]) - 1 <= MOST_NARROWED * BINS + 1
     assert sum(bins["posterior"]) == pytest.approx(1, abs=1e-3)
     assert sum(bins["prior"]) == pytest.approx(1, abs=1e-3)
     edges = np.array(bins["edges"])
-    inside = edges[1:] <= inversion.ball_edge
-    assert sum(np.array(bins["posterior"])[inside]) <= 0.95 + 1e-3
+    assert np.abs(edges - inversion.ball_edge).min() < 1e-5, "the edge of the ball stands between two bins"
+    inside = edges[1:] <= inversion.ball_edge + 1e-5
+    within = inversion.weight[inversion.d <= inversion.ball_edge].sum()
+    assert sum(np.array(bins["posterior"])[inside]) == pytest.approx(within, abs=1e-3)
     near = float((inversion.prior_d < edges[3]).mean())
     assert sum(bins["prior"][:3]) == pytest.approx(near, abs=1e-3)
+
+
+def test_bins_are_few_whatever_the_edge_of_the_ball():
+    for high, edge in ((1.6, 0.06), (1.6, 0.5), (1.6, 1.45), (1.0, 0.001), (1.0, 0.0), (1.0, math.inf)):
+        edges = _edges(high, edge)
+        assert edges[0] == 0
+        assert edges[-1] >= high * (1 - 1e-9)
+        assert BINS / 2 <= len(edges) - 1 <= MOST_NARROWED * BINS + 1
+        if 0.02 < edge < high:
+            assert np.abs(edges - edge).min() < 1e-9
 
 
 def test_the_scale_of_the_shading_is_a_round_number_of_bits_and_the_pickers_too(scope):

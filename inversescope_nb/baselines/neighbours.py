@@ -29,7 +29,7 @@ KEPT = 256
 """Nearest inputs of the bank that are kept at least; and as many as hold nearly all of the weight."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Neighbours(Searched):
     """The nearest inputs of a bank, nearest first; an input that was drawn twice is there twice.
 
@@ -43,7 +43,7 @@ class Neighbours(Searched):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Prior(Searched):
     """Draws from P(X), in order of drawing, weighed by the kernel; made by :func:`prior`."""
 

@@ -34,7 +34,7 @@ BANK = 2000
 """Draws of P(X) that tokens (and, where none are given, moments) are taken from."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Perturbation(Searched):
     """The picked input with a few tokens swapped, nearest first; made by :func:`perturbation`."""
 

@@ -31,7 +31,7 @@ BANK = 2000
 """Draws that moments are measured on where none are given; they are searched too."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Rejection(Searched):
     """Exact draws from the posterior, as many as there was time for; made by :func:`rejection`."""
 

@@ -76,7 +76,7 @@ class Pick:
         return cls(lm, prompts, list(ids), at, place, bandwidth, lm.activations([ids], [place])[place.name])
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Searched(Nearby):
     """Inputs that a search found, under the names of an `Inversion` as far as they mean the same."""
 

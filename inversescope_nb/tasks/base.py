@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, UnknownFeature, suggest
 from ..prompts import PromptDistribution
 from ..template_prompts import TemplatePrompts
 from ..templates import Template
@@ -62,8 +62,20 @@ class Task:
 
         made = {name: features.slot(self.prompts, name, description=why) for name, why in self.feature_labels.items()}
         home = f"isn.tasks.{self.name}().features"
-        return {name: replace(feature, code=f"{home}[{name!r}]") for name, feature in made.items()}
+        return _Features({name: replace(feature, code=f"{home}[{name!r}]") for name, feature in made.items()})
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, features: {', '.join(self.feature_labels)})"
 
     def sites_of_interest(self, lm: LanguageModel) -> list[str]:
         """Names of the sites where the task is usually looked for."""
         return self.sites(lm)
+
+
+class _Features(dict):
+    """Features by name; one that is not there is refused with those that are."""
+
+    def __missing__(self, name: object) -> Feature:
+        raise UnknownFeature(
+            f"there is no feature {name!r}.{suggest(str(name), self)}", hint=f"there are: {', '.join(self)}"
+        )

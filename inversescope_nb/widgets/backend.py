@@ -264,7 +264,7 @@ class Backend:
     def across_bandwidths(
         self, generator: Generator, features: Sequence[Feature], inversion: Inversion, job: Job
     ) -> pd.DataFrame:
-        """The rates of an inversion's input at its own bandwidth and six others, as the frame of their report."""
+        """The rates of an inversion's input at its own bandwidth and at others, as the frame of their report."""
         from ..bandwidths import across_bandwidths, bandwidths_between
 
         # Not under the model's lock: every forward pass takes it by itself, and a pick need not wait for all of them.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PAGE = 50
 BINS = 30
+MOST_NARROWED = 3
+"""How many times as many bins there may be, so that the edge of the ball stands between two of them."""
 SORTS = ("distance", "weight", "count")
 UNITS = ("bits", "nats")
 
@@ -147,10 +149,11 @@ def _bins(inversion: Inversion) -> dict[str, Any]:
         return {"edges": [0.0, 1.0], "posterior": [0.0], "prior": None, "weighed": False}
     tops = [float(np.quantile(d, 0.98)), inversion.ball_edge, float(np.quantile(bank, 0.9)) if len(bank) else 0.0]
     high = 1.1 * max(top for top in tops if math.isfinite(top)) or 1.0
-    edges = np.linspace(0.0, high, BINS + 1)
+    edges = _edges(high, inversion.ball_edge)
 
     def shares(values: np.ndarray, weights: np.ndarray) -> list[float]:
-        counts, _ = np.histogram(np.minimum(values, high), bins=edges, weights=weights)
+        bins = np.r_[0.0, edges[1:] * (1 + 1e-9)]  # what lies on the ball's edge is inside, as everywhere else
+        counts, _ = np.histogram(np.minimum(values, edges[-1]), bins=bins, weights=weights)
         return [round(float(c), 5) for c in counts / weights.sum()]
 
     return {
@@ -159,6 +162,14 @@ def _bins(inversion: Inversion) -> dict[str, Any]:
         "prior": shares(bank, np.ones(len(bank))) if len(bank) else None,
         "weighed": weighed,
     }
+
+
+def _edges(high: float, edge: float) -> np.ndarray:
+    """About `BINS` bins from 0 to `high` or a little more; the ball's edge stands between two of them, if it can."""
+    width = high / BINS
+    if width / MOST_NARROWED <= edge <= high:  # else there would be very many, or none is on this side of it
+        width = edge / max(1, round(edge / width))
+    return width * np.arange(math.ceil(high / width - 1e-9) + 1)
 
 
 def _info_scale(rows: list[dict[str, Any]]) -> tuple[float, bool]:

@@ -55,7 +55,7 @@ class PanelJobs(MessageWidget):
         self._proposed: Proposals | None = None
         self._proposed_for: Inversion | Neighbours | None = None
         self._frames: dict[tuple[Any, ...], tuple[list[Feature], pd.DataFrame]] = {}
-        label = "samples of this input, drawn at this bandwidth and at six others" if across else ""
+        label = "samples of this input, drawn at this bandwidth and at others" if across else ""
         super().__init__(bandwidths_label=label, **traits)
 
     @property

@@ -20,7 +20,7 @@ import traitlets as t
 
 from ..errors import Cancelled, InverseScopeError
 from ..features import Feature, InputText
-from ..verdicts import doubt_of_rates
+from ..verdicts import Verdict, doubt_of_rates
 from .backend import Backend
 from .inputs import SWEEP_SAMPLES
 from .jobs import Job, Worker, duration
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from ..inversion import Inversion
     from ..prompts import PromptDistribution
     from .consistency_panel import ConsistencyPanel
+
+
+FACTOR, MOST_SAMPLES = 4, 1024
+"""How many times more samples are offered where few count, and how many at most."""
 
 
 class Asked(NamedTuple):
@@ -68,6 +72,8 @@ class PickJobs(MessageWidget):
     """What pins inversions and compares them."""
     wider = t.Float(None, allow_none=True).tag(sync=True)
     """A bandwidth to try where the inversion shown is in doubt; None where it is not, or there is none wider."""
+    more_samples = t.Int(None, allow_none=True).tag(sync=True)
+    """How many samples to try where few count; None where that is not so, or there are many."""
     stale = t.Unicode("").tag(sync=True)
     """What the inputs shown belong to, where that is no longer what is picked; empty while they agree."""
 
@@ -182,6 +188,7 @@ class PickJobs(MessageWidget):
         self._inversion, self._shown = inversion, asked
         self.gallery.show(inversion, awaited=awaited)
         self.wider = None if generator is None else self._wider(inversion)
+        self.more_samples = None if generator is None else _more_samples(inversion)
         self.pinning.offer(asked, inversion, generator)
         self._refresh_stale()
         self.panel.offer(features)
@@ -208,7 +215,7 @@ class PickJobs(MessageWidget):
         """Say what can be had without a generator; how long a training takes is found out behind that."""
         self.shading.clear()
         self.gallery.show(None)
-        self.wider = None
+        self.wider = self.more_samples = None
         self.panel.show(None)
         self.sweep.offer(None)
         self.pinning.pins.offer(None)
@@ -334,3 +341,9 @@ class PickJobs(MessageWidget):
         if self.shading is not None:
             self.shading.worker.close()
         super().close()
+
+
+def _more_samples(inversion: Inversion) -> int | None:
+    """Four times as many, up to `MOST_SAMPLES`, where few count."""
+    few = inversion.verdict == Verdict.LOW_ESS and FACTOR * inversion.n <= MOST_SAMPLES
+    return FACTOR * inversion.n if few else None

@@ -49,8 +49,8 @@ class InverseScopeWidget(PickJobs):
     Args:
         model: None for the packaged model; a name or path; a `LanguageModel`; a Hugging Face model.
         tokenizer: its tokenizer, where ``model`` is a Hugging Face model that does not say which.
-        generators: generators (objects, folders or repository ids) to look through before the packaged
-            ones and those in the folders of the environment variable ``ISN_GENERATORS``.
+        generators: one or several generators (objects, folders or repository ids) to look through before the
+            packaged ones and those in the folders of the environment variable ``ISN_GENERATORS``.
         prompt: the prompt to begin with; empty for an example.
         site: where the activation is read, in any spelling; None for the residual stream at
             the middle of the model.
@@ -110,7 +110,7 @@ class InverseScopeWidget(PickJobs):
         model: Any = None,
         tokenizer: Any = None,
         *,
-        generators: Iterable[Generator | str | Path] = (),
+        generators: Generator | str | Path | Iterable[Generator | str | Path] = (),
         prompt: str = "",
         site: Any = None,
         position: int = -1,

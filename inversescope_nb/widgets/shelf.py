@@ -28,19 +28,22 @@ class Shelf:
 
     Args:
         lm: the target model.
-        given: generators to look through first: objects, folders or repository ids.
+        given: generators to look through first: objects, folders or repository ids; or one.
 
     Raises:
         GeneratorMismatch: one that was given is of another model.
         ModelLoadError: one that was given cannot be read.
     """
 
-    def __init__(self, lm: LanguageModel, given: Iterable[Generator | str | Path] = ()) -> None:
+    def __init__(
+        self, lm: LanguageModel, given: Generator | str | Path | Iterable[Generator | str | Path] = ()
+    ) -> None:
         self.lm = lm
         self._origins: dict[int, str | Path] = {}
         self._kept: dict[str, tuple[Path, PromptDistribution]] = {}
         self._reading = threading.Lock()
-        self._generators = [self._given(g) for g in given]
+        one = isinstance(given, (str, Path)) or hasattr(given, "sites")
+        self._generators = [self._given(g) for g in ([given] if one else given)]
         self._generators.extend(self._found())
 
     @property

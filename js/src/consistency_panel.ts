@@ -4,7 +4,7 @@
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
 import { chartChoice, curvesTable } from "./lib/curves.ts";
-import { h, replace, uid } from "./lib/dom.ts";
+import { disable, h, replace, uid } from "./lib/dom.ts";
 import { hypothesisForm } from "./lib/hypothesis_form.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
@@ -61,7 +61,7 @@ export function drawConsistencyPanel(view: View): void {
     const label: string = view.model.get("measure_label") ?? "";
     measureRow.hidden = !any || !label;
     const running = Boolean(view.model.get("status")?.running);
-    measure.disabled = propose.disabled = bandwidths.disabled = running;
+    for (const button of [measure, propose, bandwidths]) disable(button, running);
     bandwidthsNote.textContent = view.model.get("bandwidths_label") ?? "";
     bandwidthsRow.hidden = !any || !bandwidthsNote.textContent || Boolean(view.model.get("frozen"));
     measure.textContent = "Measure across inputs";

@@ -1,10 +1,10 @@
 // InverseScopeWidget: picker, map, bandwidth, gallery and panel around one model. The parts are widgets of their
 // own; this one lays them out and holds what they share. Traits: prompt, position, site, bandwidth, n, busy,
-// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, sweeping, status, stale, wider, unread, error, offer, code, model_name,
+// bandwidth_range, bound, site_map, came_from, map_by, map_choices, map_values, map_note, sweeping, status, stale, wider, more_samples, unread, error, offer, code, model_name,
 // frozen, picker, gallery, panel, sweep, pins, comparison.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
-import { attr, debounce, h, replace, uid } from "./lib/dom.ts";
+import { attr, debounce, disable, h, replace, uid } from "./lib/dom.ts";
 import { save as saveFile } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
@@ -180,7 +180,7 @@ function invertRow(view: View, ask: Ask): HTMLElement {
   });
   const row = h("div", { class: "isn-row isn-go" }, invert, h("label", { for: id }, "samples"), samples);
   view.follow(["busy", "frozen", "unread"], () => {
-    invert.disabled = Boolean(view.model.get("busy")) || Boolean(view.model.get("unread"));
+    disable(invert, Boolean(view.model.get("busy")) || Boolean(view.model.get("unread")));
     row.hidden = Boolean(view.model.get("frozen"));
   });
   return row;
@@ -223,15 +223,25 @@ function staleNote(view: View): HTMLElement {
   return note;
 }
 
-/** Where what is shown is in doubt: a bandwidth at which it may not be. */
-function widerRow(view: View): HTMLElement {
-  const button = h("button", { type: "button", class: "isn-button", on: { click: () => view.write("bandwidth", view.model.get("wider")) } });
-  const row = h("div", { class: "isn-row isn-wider" }, button, h("span", { class: "isn-note" }, "A wider bandwidth asks less of the generator, and says less of the input. Where a few near ones were found, more samples may do."));
-  view.follow(["wider", "stale", "frozen"], () => {
-    const wider: number | null = view.model.get("wider") ?? null;
-    row.hidden = wider == null || Boolean(view.model.get("frozen"));
-    button.disabled = Boolean(view.model.get("stale")); // it stays until the next inputs come, so that nothing jumps
-    button.textContent = `Try \u03b5 = ${wider}`;
+/** Where what is shown is in doubt: more samples, where some lie near; a bandwidth at which it may not be. */
+function insteadRow(view: View): HTMLElement {
+  const attempt = (trait: string, value: string, words: (value: number) => string) => {
+    const button = h("button", { type: "button", class: "isn-button", on: { click: () => view.write(trait, view.model.get(value)) } });
+    view.follow([value, "stale"], () => {
+      const found: number | null = view.model.get(value) ?? null;
+      button.hidden = found == null;
+      button.disabled = Boolean(view.model.get("stale")); // it stays until the next inputs come, so that nothing jumps
+      if (found != null) button.textContent = words(found);
+    });
+    return button;
+  };
+  const note = h("span", { class: "isn-note" });
+  const more = attempt("n", "more_samples", (n) => `Try ${n} samples`);
+  const row = h("div", { class: "isn-row isn-wider" }, more, attempt("bandwidth", "wider", (bandwidth) => `Try \u03b5 = ${bandwidth}`), note);
+  view.follow(["wider", "more_samples", "frozen"], () => {
+    const [wider, samples] = ["wider", "more_samples"].map((trait) => view.model.get(trait) != null);
+    row.hidden = (!wider && !samples) || Boolean(view.model.get("frozen"));
+    note.textContent = [samples && "More samples find more near ones.", wider && "A wider bandwidth asks less of the generator, and says less of the input: a token that is free there may be held at this one."].filter(Boolean).join(" ");
   });
   return row;
 }
@@ -269,7 +279,7 @@ export function drawScope(view: View): void {
       h(
         "div",
         { class: "isn-main" },
-        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "Proposed by a generator and run through the model itself, one by one; d says how far an input\u2019s activation lies from the picked one."), faults, offerBox(view, ask), staleNote(view), widerRow(view), child(view, "gallery", "the inputs")),
+        section(["Inputs with a similar activation", status], h("p", { class: "isn-note" }, "Proposed by a generator and run through the model itself, one by one; d says how far an input\u2019s activation lies from the picked one."), faults, offerBox(view, ask), staleNote(view), insteadRow(view), child(view, "gallery", "the inputs")),
         section(frozen ? "Hypotheses" : "Test a hypothesis", child(view, "panel", "the hypotheses", true)),
         sweep,
       ),

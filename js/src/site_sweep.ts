@@ -2,9 +2,10 @@
 // site. Traits: rows, where, partial, site, came_from, chart, status, can_sweep, picks, choices, label, note, stale, code, frozen, error.
 import { child } from "./lib/child.ts";
 import { codeBox } from "./lib/code.ts";
-import { h, replace, uid } from "./lib/dom.ts";
+import { disable, h, replace, uid } from "./lib/dom.ts";
 import { csv, save } from "./lib/download.ts";
 import type { View } from "./lib/model.ts";
+import { framed } from "./lib/more_right.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
 import { weak } from "./lib/rates_table.ts";
@@ -51,7 +52,7 @@ function starter(view: View, rpc: Rpc): { element: HTMLElement; start: HTMLButto
     const label: string = view.model.get("label") ?? "";
     empty.hidden = can || frozen || ((view.model.get("rows") ?? []) as Rate[]).length > 0;
     empty.textContent = can ? "" : label || "Once an activation is inverted, its hypotheses can be measured at every layer, component and head here.";
-    start.disabled = Boolean(view.model.get("status")?.running);
+    disable(start, Boolean(view.model.get("status")?.running));
     words.textContent = label;
     start.textContent = view.model.get("note") ? "Go on with the sweep" : "Sweep all sites";
   });
@@ -114,18 +115,24 @@ const TOLD = 0.05;
 /** The best of each hypothesis that is told from chance, where its inversions can be relied on, in words; of the first few. */
 export function best(rows: Rate[], partial = false): string {
   const found = new Map<string, Rate>();
+  const inDoubt = new Set<string>();
   for (const row of ranked(rows)) {
     const [star, q] = [row["fcr_star"], row["q_value"]];
-    const told = typeof star === "number" && star > 0 && (typeof q !== "number" || q <= TOLD);
-    if (!found.has(row.feature) && told && !weak(row["notes"])) found.set(row.feature, row);
+    if (typeof star !== "number" || star <= 0 || (typeof q === "number" && q > TOLD)) continue;
+    if (weak(row["notes"])) inDoubt.add(row.feature);
+    else if (!found.has(row.feature)) found.set(row.feature, row);
   }
   const range = (row: Rate) => (typeof row["fcr_low"] === "number" ? ` (${number(row["fcr_low"])}\u2013${number(row["fcr_high"] as number)})` : "");
   const words = [...found.values()].slice(0, 4).map((row) => `${row.feature}: ${row.site}, FCR ${number(row.fcr)}${range(row)}, chance ${number(row["chance"] as number | null)}`);
   const names = new Set(rows.filter((row) => typeof row["fcr_star"] === "number").map((row) => row.feature));
   const nowhere = [...names].filter((name) => !found.has(name));
-  const told = words.length ? `Highest above chance, of what can be relied on: ${words.join("; ")}.` : "";
-  const rest = nowhere.length === 0 ? "" : `${nowhere.slice(0, 4).join(", ")}${nowhere.length > 4 ? ` and ${nowhere.length - 4} more` : ""}: nowhere ${partial ? "so far " : ""}surely above chance.`;
-  return [told, rest].filter(Boolean).join(" ");
+  const sites = new Set(rows.map((row) => row.site)).size;
+  const told = words.length ? `Highest above chance, of what can be relied on (the highest of ${sites} sites, which tends to be too high): ${words.join("; ")}.` : "";
+  const rest = nowhere.length === 0 ? "" : `${nowhere.slice(0, 4).join(", ")}${nowhere.length > 4 ? ` and ${nowhere.length - 4} more` : ""}: nowhere ${partial ? "so far " : ""}surely above chance${nowhere.some((name) => inDoubt.has(name)) ? " where it can be relied on" : ""}.`;
+  const count = (name: string) => rows.find((row) => row.feature === name && Number(row["n_undefined"]) > 0);
+  const undefined_ = [...names].map(count).filter((row) => row != null).map((row) => `${row.feature} is undefined for ${row["n_undefined"]}`);
+  const few = undefined_.length ? `Of the inputs ${undefined_.slice(0, 4).join(", ")}: from few inputs little can be told from chance.` : "";
+  return [told, rest, few].filter(Boolean).join(" ");
 }
 
 export function drawSiteSweep(view: View): void {
@@ -151,7 +158,8 @@ export function drawSiteSweep(view: View): void {
   const stale = h("p", { class: "isn-other-input" });
   const chart = child(view, "chart", "the heat maps");
   chart.classList.add("isn-chart", "isn-heat");
-  const result = h("div", { class: "isn-sweep-result" }, stale, where, highest, chart, gone, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
+  const { frame: charts } = framed(chart, view.signal);
+  const result = h("div", { class: "isn-sweep-result" }, stale, where, highest, charts, gone, table(view, rpc), codeBox(view, "Copy this sweep as Python"));
   // A click goes to a site: what is found there stands above, and may be higher or lower than what was there.
   chart.addEventListener("click", () => keepStill(chart, view.signal));
   result.addEventListener("click", (event) => (event.target as Element).closest("tbody button, .isn-back") && keepStill(chart, view.signal));

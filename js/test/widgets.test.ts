@@ -604,6 +604,7 @@ describe("ConsistencyPanel", () => {
     const rows = [{ name: "a", label: "b", here: estimate, across: estimate, note: null }];
     const { model, all, one } = mount(panelModule, { ...state(), rows, doubt: "The rates are grey: the generator missed." });
     expect(one(".isn-remark").textContent).toBe("The rates are grey: the generator missed.");
+    expect(mount(panelModule, { ...state(), rows: [{ ...row, here: null }], doubt: "The rates are grey." }).one(".isn-remark").hidden).toBe(true);
     expect(all("td.isn-doubtful").length).toBe(1);
     model.update({ doubt: "" });
     expect(one(".isn-remark").hidden).toBe(true);
@@ -808,6 +809,21 @@ describe("InverseScopeWidget", () => {
     expect(model.state["bandwidth"]).toBe(bandwidthAt(172));
     vi.useRealTimers();
   });
+  it("gives a button that waited its focus back, unless something else has it by then", () => {
+    const { model, el, one } = mount(scopeModule, state(), host);
+    document.body.replaceChildren(el);
+    const invert = one(".isn-go button") as HTMLButtonElement;
+    for (const other of [null, one(".isn-slider")]) {
+      invert.focus();
+      model.update({ busy: true });
+      expect(invert.disabled).toBe(true);
+      (document.activeElement as HTMLElement | null)?.blur(); // as browsers do
+      other?.focus();
+      model.update({ busy: false });
+      expect(document.activeElement).toBe(other ?? invert);
+    }
+    document.body.replaceChildren();
+  });
   it("dims what is shown while what is typed is no prompt", () => {
     const { model, el, one } = mount(scopeModule, { ...state(), stale: "resid at 'x'", unread: true }, host);
     expect(one(".isn-stale").textContent).toContain("no prompt of this model");
@@ -816,16 +832,24 @@ describe("InverseScopeWidget", () => {
     expect(one(".isn-stale").hidden).toBe(true);
     expect(el.querySelector("[data-isn-stale]")).toBeNull();
   });
-  it("offers a wider bandwidth where what is shown is in doubt", () => {
-    const { model, one } = mount(scopeModule, state(), host);
+  it("offers more samples and a wider bandwidth where what is shown is in doubt", () => {
+    const { model, one, all } = mount(scopeModule, state(), host);
     expect(one(".isn-wider").hidden).toBe(true);
     model.update({ wider: 0.2 });
     expect(one(".isn-wider").hidden).toBe(false);
-    expect(one(".isn-wider button").textContent).toBe("Try \u03b5 = 0.2");
-    one(".isn-wider button").click();
+    const [more, wider] = all(".isn-wider button") as HTMLButtonElement[];
+    expect([more!.hidden, wider!.textContent]).toEqual([true, "Try \u03b5 = 0.2"]);
+    wider!.click();
     expect(model.state["bandwidth"]).toBe(0.2);
     model.update({ stale: "the last pick" });
-    expect([one(".isn-wider").hidden, (one(".isn-wider button") as HTMLButtonElement).disabled]).toEqual([false, true]);
+    expect([one(".isn-wider").hidden, wider!.disabled]).toEqual([false, true]);
+    model.update({ stale: "", more_samples: 256 });
+    expect([more!.hidden, more!.textContent]).toEqual([false, "Try 256 samples"]);
+    expect(one(".isn-wider").textContent).toContain("More samples find more near ones.");
+    more!.click();
+    expect(model.state["n"]).toBe(256);
+    model.update({ wider: null });
+    expect([one(".isn-wider").hidden, wider!.hidden]).toEqual([false, true]);
     expect(mount(scopeModule, { ...state(), frozen: true, wider: 0.2 }, host).one(".isn-wider").hidden).toBe(true);
   });
   it("sends the bandwidth after a pause and prints it at once", () => {

@@ -61,6 +61,17 @@ export function debounce(milliseconds: number, callback: () => void, signal: Abo
   };
 }
 
+const waiting = new WeakSet<HTMLButtonElement>();
+
+/** A button that waits loses the focus; it gets it back afterwards, where nothing else has it by then. */
+export function disable(button: HTMLButtonElement, off: boolean): void {
+  if (off && focused(button) === button) waiting.add(button);
+  button.disabled = off;
+  if (off || !waiting.delete(button)) return;
+  const now = focused(button);
+  if (!now || now === document.body) button.focus({ preventScroll: true });
+}
+
 /** The element with the focus, in the page or in the shadow tree (marimo's) that `near` stands in. */
 export function focused(near: Node): Element | null {
   return (near.getRootNode() as Partial<DocumentOrShadowRoot>).activeElement ?? null;

@@ -1,6 +1,6 @@
 // The form in which a hypothesis is chosen or written: text, a pattern, a token at a position, Python. What is written
 // as Python is sent, and so run, by the button alone: never when a view is drawn. Traits: features, tokens.
-import { h, replace, uid } from "./dom.ts";
+import { disable, h, replace, uid } from "./dom.ts";
 import type { View } from "./model.ts";
 import { errorBox, errorText } from "./mount.ts";
 import { type Rpc, stopped } from "./rpc.ts";
@@ -78,10 +78,10 @@ export function hypothesisForm(view: View, rpc: Rpc): HTMLElement {
     if (add.disabled && kind === "=python") return; // Ctrl+Enter, pressed again
     const params = asked(kind);
     const text = kind === "=python" ? editor : value;
-    add.disabled = true;
+    disable(add, true);
     stop.hidden = kind !== "=python";
     const done = () => {
-      add.disabled = false;
+      disable(add, false);
       stop.hidden = true;
     };
     rpc.request("add", params).then(

@@ -97,7 +97,8 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const doubt = h("p", { class: "isn-remark" });
   element.prepend(doubt);
   view.follow(["rows", "doubt"], () => {
-    const grey: string = view.model.get("doubt") ?? "";
+    const any = ((view.model.get("rows") ?? []) as HypothesisRow[]).some((row) => row.here?.fcr != null);
+    const grey: string = any ? (view.model.get("doubt") ?? "") : "";
     const across = [...new Set(((view.model.get("rows") ?? []) as HypothesisRow[]).map((row) => doubted(row.across?.notes)).filter(Boolean))];
     const spread = across.length ? `The rates across inputs are grey. ${across.join(" ")} Another bandwidth, or a generator trained for longer, may do better.` : "";
     doubt.textContent = [grey, spread].filter(Boolean).join(" ");
