@@ -326,7 +326,7 @@ def test_cells_are_as_large_as_there_is_room_for() -> None:
 
     assert side(9, "a") == side(9, "a", layers=12) == 40
     assert side(9, "a", "b") == 31
-    assert side(24, "a") == 26
+    assert side(24, "a") == 23
     assert side(9, "a", layers=16) == 30
     assert side(24, "a", "b") == side(60, "a") == side(9, "a", layers=40) == 20
 

@@ -86,7 +86,9 @@ def test_what_one_sides_draws_missed_is_found_by_the_others() -> None:
         one = isn.invert(known.lm, whole, "a0 b0 c0 .", site=known.site, bandwidth=0.1, n=400)
         two = isn.invert(known.lm, part, "a0 b0 a0 .", site=known.site, bandwidth=0.7, n=400, bank=0)
         found[name] = contrast(known.lm, whole, one, two, second_gen=part)
-    k, k_other, k_far = (math.exp(-(d**2) / (2 * 0.7**2)) for d in (0.498, 1.659, 1.732))  # of a0, but not at the end; ...
+    k, k_other, k_far = (
+        math.exp(-(d**2) / (2 * 0.7**2)) for d in (0.498, 1.659, 1.732)
+    )  # of a0, but not at the end; ...
     exact = 3 * k / (2 + 6 * k + 6 * k_other + 12 * k_far)  # without the picked input itself
     for side in found.values():
         assert share_by_the_other(side.second, side.first) == pytest.approx(exact, abs=0.06)

@@ -44,7 +44,7 @@ def test_few_effective_samples_are_called_so() -> None:
     assert weighted(one_of_ten[:100]).verdict == Verdict.LOW_ESS
     twice = weighted(np.tile(one_of_ten, 2))
     assert "effective sample size 20 of 400" in twice.verdict_reason
-    assert "(5% of the draws count, at least 10% should)" in twice.verdict_reason
+    assert "(5.0% of the draws count, at least 10% should)" in twice.verdict_reason
 
 
 def test_a_heavy_tail_counts_where_the_weights_are_uneven() -> None:

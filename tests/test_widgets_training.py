@@ -200,7 +200,7 @@ def test_the_estimate_is_near_the_time_that_a_training_takes(lm, prompts, tmp_pa
     trainings.train(OTHER, source, Job("train", print))
     taken = time.perf_counter() - started
     print(f"expected {expected:.1f} s, taken {taken:.1f} s")
-    assert taken / 3 < expected < taken * 3  # other work on the machine moves both
+    assert taken / 10 < expected < taken * 10  # other work on the machine moves both
 
 
 def test_where_nothing_can_be_trained_the_offer_says_why(tmp_path):

@@ -19,7 +19,7 @@ from ..python_features import AT_HAND
 from ..verdicts import doubt_of_rates
 from .hypothesis_rows import fault_at, label_row, row_of, written
 from .jobs import Job, Worker
-from .messages import STATIC, as_json, guarded, handles
+from .messages import STATIC, as_json, end_of, guarded, handles
 from .panel_jobs import KEPT, Across, PanelJobs
 
 if TYPE_CHECKING:
@@ -344,7 +344,5 @@ def place_of(inversion: Inversion | Neighbours) -> dict[str, Any]:
 
 def where_of(inversion: Inversion | Neighbours, *, bandwidth: bool = True) -> str:
     """The same in words, with or without the bandwidth."""
-    text = str(inversion.text)
-    like = text if len(text) < 50 else f"\u2026{text[-49:]}"
     epsilon = f", \u03b5 = {inversion.bandwidth:g}" if bandwidth else ""
-    return f"{inversion.site}{epsilon}, inputs like {like!r}"
+    return f"{inversion.site}{epsilon}, inputs like {end_of(inversion.text)!r}"

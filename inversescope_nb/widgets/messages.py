@@ -322,3 +322,17 @@ def status_of(progress: Progress | None, message: str = "") -> dict[str, Any]:
         "message": progress.message or message,
         "remaining_s": progress.remaining_s,
     }
+
+
+def end_of(text: object, most: int = 50) -> str:
+    """A text, or as many whole words of its end as there is room for, behind an ellipsis.
+
+    >>> end_of("one two three", 11), end_of("short", 11), end_of("twothreefour", 11)
+    ('\u2026two three', 'short', '\u2026othreefour')
+    """
+    whole = str(text)
+    if len(whole) < most:
+        return whole
+    cut = whole[1 - most :]
+    inside = not whole[-most].isspace()
+    return f"\u2026{cut.partition(' ')[2].strip() or cut if inside else cut}"
