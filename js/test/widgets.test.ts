@@ -34,6 +34,16 @@ describe("TokenPicker", () => {
     model.update({ position: 0 }); // neither was told
     expect(pressed()).toBe(0);
   });
+  it("takes what another view of the page says for new, not for a repeat of what it once said itself", () => {
+    const { model, el, all } = mount(pickerModule, state());
+    const other = document.createElement("div");
+    document.body.append(other);
+    pickerModule.render({ model, el: other } as never);
+    for (const index of [1, 2]) all(".isn-token")[index]!.click();
+    (other.querySelectorAll(".isn-token")[1] as HTMLElement).click();
+    expect(model.state["position"]).toBe(1);
+    expect([el, other].map((view) => [...view.querySelectorAll(".isn-token")].findIndex((token) => token.getAttribute("aria-pressed") === "true"))).toEqual([1, 1]);
+  });
   it("waits for a repeat for two seconds, as some kernels never repeat", () => {
     vi.useFakeTimers();
     const told = new Told();

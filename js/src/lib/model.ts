@@ -28,6 +28,10 @@ export interface RenderArgs {
   host?: Host;
 }
 
+/** The view of this page that is just setting a trait; every widget has a module of its own, so the page keeps it. */
+const WRITING = Symbol.for("inversescope.writing");
+const page = globalThis as unknown as { [WRITING]?: View | null };
+
 /** One view of a widget: what has to be undone when the view goes away, and where its errors are shown. */
 export class View {
   readonly model: Model;
@@ -37,7 +41,6 @@ export class View {
   private readonly aborter = new AbortController();
   private readonly undo: Array<() => void> = [];
   private readonly told = new Map<string, Told>();
-  private writing = false;
   private readonly report: (error: unknown) => void;
 
   constructor(args: RenderArgs, root: HTMLElement, report: (error: unknown) => void) {
@@ -70,11 +73,11 @@ export class View {
   /** Set a trait in Python; if nobody is there to hear it, the view will say so. */
   write(trait: string, value: unknown): void {
     this.toldOf(trait).tell(value);
-    this.writing = true;
+    page[WRITING] = this;
     try {
       this.model.set(trait, value);
     } finally {
-      this.writing = false;
+      page[WRITING] = null;
     }
     this.model.save_changes();
     this.line?.check();
@@ -86,7 +89,9 @@ export class View {
     const told = new Told();
     this.told.set(trait, told);
     this.on(`change:${trait}`, () => {
-      if (!this.writing && told.isOlder(this.model.get(trait))) this.model.set(trait, told.last);
+      if (page[WRITING] === this) return;
+      if (page[WRITING]) told.forget(); // another view of this page says something newer
+      else if (told.isOlder(this.model.get(trait))) this.model.set(trait, told.last);
     });
     return told;
   }

@@ -13,6 +13,11 @@ export class Told {
     this.values.push({ value, until: performance.now() + WAIT });
   }
 
+  /** Nothing is waited for any more. */
+  forget(): void {
+    this.values = [];
+  }
+
   /** Whether what is heard repeats something that was told before the last; what is neither is Python's own. */
   isOlder(heard: unknown): boolean {
     const now = performance.now();
