@@ -12,6 +12,7 @@ import inversescope_nb as isn
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "generator": {},
+    "wide": {"width": 256},
     "adamw": {"optimizer": "adamw", "lr": 2e-3, "adapter_lr": 4e-3},
     "attention": {"control": "attention"},
     "one-token": {"control": "attention", "n_tokens": 1},

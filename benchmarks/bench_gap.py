@@ -12,8 +12,9 @@ activation (which goes in when it is used) and at noised ones (on which it was t
 it with the curves to benchmarks/results/ as JSON and as a picture. Variants (`--variant`, several times; or `all`):
 
     generator      this package's: Wiener filter, gated control layers, Muon, a small backbone from scratch
-    adamw          the same, trained by AdamW
-    attention      the same, its blocks attending to 8 condition tokens and a null token instead
+    wide           the same, the condition twice as wide
+    adamw          as generator, trained by AdamW
+    attention      as generator, its blocks attending to 8 condition tokens and a null token instead
     one-token      the same with one condition token: one gated slot
     adaptive-norm  the same, the condition scaling and shifting the backbone's norms (as diffusion models do)
     prefix         the same, 8 condition tokens read as a prefix of the row, without control layers
