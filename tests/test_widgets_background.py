@@ -299,3 +299,27 @@ def test_memory_of_jobs_is_given_back(scope):
         tracemalloc.stop()
     assert held > 2_000_000
     assert left < held / 10
+
+
+def test_of_many_picks_in_a_row_the_newest_is_inverted_and_those_between_are_not(scope, monkeypatch):
+    settle(scope)
+    real, began, gate = scope._backend.invert, [], threading.Event()
+
+    def waiting(*args, position, job, **options):
+        began.append(position)
+        while not gate.wait(0.01):
+            if job.cancel.is_set():
+                raise Cancelled("stopped")
+        return real(*args, position=position, job=job, **options)
+
+    monkeypatch.setattr(scope._backend, "invert", waiting)
+    scope.position = 1
+    wait_for(lambda: began == [1])
+    for position in (2, 3, 4, 5):
+        scope.position = position
+    wait_for(lambda: began[-1] == 5)
+    gate.set()
+    settle(scope)
+    assert scope.inversion.position == 5
+    assert began[0] == 1
+    assert len(began) <= 3, "one that was stopped, at most one that was begun on the way, and the last"

@@ -361,6 +361,22 @@ def test_the_inputs_are_filtered_by_a_pattern_and_by_the_ball(lab: Lab):
     lab.page.get_by_text("different inputs").wait_for()
 
 
+def test_the_ball_is_drawn_in_the_list_and_among_the_distances(lab: Lab):
+    more = lab(".isn-gallery .isn-row > .isn-button:visible >> text=/^Show \\d+ more$/")
+    if more.count():
+        more.click()
+        more.wait_for(state="hidden")
+    kinds = lab(".isn-samples :is(.isn-sample:not(.isn-sample-head), .isn-edge)").evaluate_all(
+        "rows => rows.map((row) => ['isn-edge', 'isn-beyond'].find((name) => row.classList.contains(name)) ?? 'inside')"
+    )
+    edge = kinds.index("isn-edge")
+    assert set(kinds[:edge]) == {"inside"}
+    assert set(kinds[edge + 1 :]) == {"isn-beyond"}
+    assert lab(".isn-histogram .isn-ball-rule").count() == 1
+    assert lab(".isn-histogram .isn-prior-steps").count() == 2, "what P(X) alone would give, and its key"
+    assert lab(".isn-histogram .isn-ball-label").last.inner_text().startswith("edge of the ball 0.")
+
+
 def test_an_input_is_opened_and_read_token_by_token(lab: Lab):
     lab(".isn-toggle").first.click()
     lab(".isn-along .isn-counts").wait_for()
@@ -489,6 +505,17 @@ def test_two_views_of_one_widget_stay_in_step(lab: Lab):
     lab.page.wait_for_function(
         "() => [...document.querySelectorAll('.isn-scope .isn-filter')].every((filter) => filter.value === '')"
     )
+    lab.page.wait_for_function(ALIKE)
+    site = "button.isn-map-cell[title='blocks.{}.hook_resid_post']"
+    for view, layer, order in ((1, 2, "weight"), (0, 3, "distance")):
+        changed = both.nth(view)
+        changed.locator(site.format(layer)).click()
+        changed.locator("[aria-label='Sort the inputs']").select_option(order)
+        changed.locator(".isn-slider").press("ArrowRight")
+        other = both.nth(1 - view)
+        other.locator(".isn-site-name").get_by_text(f"blocks.{layer}.hook_resid_post").wait_for()
+        lab.page.wait_for_function(ALIKE)
+        assert other.locator("[aria-label='Sort the inputs']").input_value() == order
     lab.page.evaluate(
         "() => [...window.jupyterapp.shell.widgets('main')].find((widget) => !widget.sessionContext).close()"
     )
@@ -496,8 +523,7 @@ def test_two_views_of_one_widget_stay_in_step(lab: Lab):
     lab.page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext")
 
 
-STATE = """() => {
-  const scope = document.querySelector(".isn-scope");
+STATE_OF = """scope => {
   const texts = (selector) => [...scope.querySelectorAll(selector)].map((element) => element.textContent);
   const values = (selector) => [...scope.querySelectorAll(selector)].map((element) => element.value);
   return {
@@ -508,6 +534,12 @@ STATE = """() => {
     filter: values(".isn-filter"), order: values("[aria-label='Sort the inputs']"),
   };
 }"""
+STATE = f"() => ({STATE_OF})(document.querySelector('.isn-scope'))"
+ALIKE = f"""() => {{
+  const scopes = [...document.querySelectorAll('.isn-scope')];
+  const [one, two] = scopes.map((scope) => JSON.stringify(({STATE_OF})(scope)));
+  return one === two && scopes.every((scope) => !scope.hasAttribute('data-isn-stale'));
+}}"""
 
 
 def test_what_is_shown_is_the_same_when_the_widget_is_displayed_again(lab: Lab):
@@ -539,6 +571,14 @@ def test_pictures_of_every_theme_and_width(lab: Lab, pictures: Path):
     lab.choose(lab("button.isn-token").last)
     lab(".isn-vega svg").first.wait_for()
     lab.page.mouse.move(0, 0)
+    looks = {
+        lab(f".isn-sample-head .isn-state-{state}").first.evaluate(
+            "slot => (({ backgroundColor, borderBottomColor, fontWeight }) => "
+            "[backgroundColor, borderBottomColor, fontWeight].join(' '))(getComputedStyle(slot))"
+        )
+        for state in ("pinned", "free")
+    }
+    assert len(looks) == 2, "what is fixed looks plainly different from what is free"
     for name, theme in (("light", "JupyterLab Light"), ("dark", "JupyterLab Dark")):
         use_theme(lab.page, theme)
         lab.page.wait_for_selector(f"{SCOPE}[data-isn-theme={name}]")
@@ -582,3 +622,15 @@ def test_a_kernel_that_is_restarted_leaves_a_note_and_no_dead_controls(lab: Lab)
     code.get_by_role("button").click()
     code.get_by_text("Copied").or_(code.get_by_text("Selected: press Ctrl+C")).wait_for()
     lab.errors[:] = [error for error in lab.errors if "debugger" not in error]  # JupyterLab's own, about its debugger
+
+
+def test_where_the_notebook_runs_again_after_a_restart_the_widget_works(lab: Lab):
+    run_all_cells(lab.page)
+    lab.page.wait_for_selector(ROWS)
+    lab.page.wait_for_function("() => !document.querySelector('.isn-scope').hasAttribute('data-isn-stale')")
+    assert lab.page.locator(".isn-no-kernel:visible").count() == 0
+    before = lab.revision()
+    lab("button.isn-token").nth(3).click()
+    lab.settle(before)
+    assert lab.inputs()
+    lab.errors[:] = [error for error in lab.errors if "debugger" not in error]

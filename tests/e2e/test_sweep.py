@@ -19,7 +19,7 @@ SCOPE = ".isn-scope"
 HEAT = f"{SCOPE} .isn-heat .mark-rect.role-mark path"
 CODE = """import inversescope_nb as isn
 w = isn.InverseScopeWidget(prompt="4 3 7 + 5 6 9 =", site="resid_post.1", bandwidth=0.3)
-w.sweep.picks = 4  # of small use, and soon there
+w.sweep.picks = 8  # of some use, and soon there
 w"""
 
 
@@ -59,7 +59,8 @@ def framed(page: Page) -> list[int]:
 
 def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page, tmp_path: Path):
     page.wait_for_selector(f"{SCOPE} .isn-add optgroup[label='Ready-made']", state="attached")
-    page.click(f"{SCOPE} .isn-add button")  # the first of the ready-made hypotheses
+    page.select_option(f"{SCOPE} .isn-add select", "+first_digit")
+    page.click(f"{SCOPE} .isn-add button")
     page.wait_for_selector(f"{SCOPE} .isn-panel .isn-table tbody tr")
     sweep = page.locator(f"{SCOPE} .isn-sweep")
     sweep.get_by_text("1 hypothesis at 36 sites").wait_for()
