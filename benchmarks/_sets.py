@@ -58,7 +58,7 @@ def letters() -> PromptDistribution:
 
 SETS: dict[str, Callable[[], PromptDistribution]] = {"sums": sums, "ioi": ioi}
 """Name -> what is listed, of the packaged model."""
-OF_ANY_MODEL = SETS | {"letters": letters}
+ALL_SETS = SETS | {"letters": letters}
 """The same, and the published sorter's."""
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from _sets import OF_ANY_MODEL
+from _sets import ALL_SETS
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable, activation_table
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser, *, one_site: bool = True) -> None
     parser.add_argument("--model", help="folder or Hub name (default: the packaged model)")
     inputs = parser.add_mutually_exclusive_group()
     inputs.add_argument(
-        "--set", choices=OF_ANY_MODEL, default="sums", help="all inputs: the packaged model's, or the sorter's"
+        "--set", choices=ALL_SETS, default="sums", help="all inputs: the packaged model's, or the sorter's"
     )
     inputs.add_argument("--prompts", type=Path, help="all inputs of any target, one a line")
     if one_site:
@@ -36,7 +36,7 @@ def load(args: argparse.Namespace, site: str) -> tuple[isn.LanguageModel, isn.Pr
     """The target, P(X), and every input's activation at the site."""
     lm = isn.load_model(args.model)
     prompts = (
-        OF_ANY_MODEL[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
+        ALL_SETS[args.set]() if args.prompts is None else isn.PromptDistribution.from_file(args.prompts, cut="end")
     )
     table = activation_table(lm, prompts, site, progress=False)
     print(f"{lm.name}, {table.site}, {len(table.inputs):,} inputs, {torch.get_num_threads()} threads", flush=True)

@@ -251,7 +251,7 @@ def main() -> None:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     args.bandwidth = bandwidths
     trained_at = bandwidths[:1] if args.train_range else bandwidths
-    variants = list(CONFIGS) if args.variant == ["all"] else args.variant or ["generator"]
+    variants = list(CONFIGS) if "all" in (args.variant or []) else args.variant or ["generator"]
     cells = list(product(variants, sizes, trained_at, seeds))
     parts = [joined(path, args) for path in args.join or []]
     rows = [row for part in parts for row in part]

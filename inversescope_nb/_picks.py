@@ -42,17 +42,17 @@ def pick_inputs(
 ) -> Picks:
     """Draw or take the picked inputs, cut each behind its token, and group them.
 
-    A distribution that is cut at a slot is read there, unless another place is asked for.
+    A distribution whose whole prompts are cut at one slot is read there, unless another place is asked for.
 
     Raises:
         InvalidArgument: no targets, a slot that a prompt does not have, or groups that do not fit.
     """
     prompts: Sequence[Any]
     if isinstance(targets, PromptDistribution):
-        if slot is None and position == -1 and targets.cut.startswith("slot:"):
-            slot = targets.cut.removeprefix("slot:")
         try:
             prompts = targets.sample(n_targets, seed=seed)
+            if slot is None and position == -1:
+                slot = targets.slot_of_cut
         except NotEnumerable:  # some distributions only make cut inputs, which end at the site already
             prompts = targets.draw(n_targets, lm, seed=seed)
     else:

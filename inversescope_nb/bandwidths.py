@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 POINTS = 6
 """Bandwidths where none are given."""
+_UNEVEN = 1.4  # how far the ratio of two round bandwidths may be from that of even ones
 
 
 def bandwidths_between(low: float, high: float, points: int = POINTS) -> list[float]:
@@ -37,10 +38,15 @@ def bandwidths_between(low: float, high: float, points: int = POINTS) -> list[fl
     >>> bandwidths_between(0.02, 1.0), bandwidths_between(0.05, 0.8)
     ([0.02, 0.05, 0.1, 0.2, 0.5, 1.0], [0.05, 0.0871, 0.152, 0.264, 0.459, 0.8])
     """
-    even = np.geomspace(low, high, points)[1:-1]
-    both = [{float(f"{digits(eps):.3g}") for eps in even} - {low, high} for digits in (_round, float)]
-    between = next((found for found in both if len(found) == len(even)), both[1])
-    return sorted({low, *(eps for eps in between if low < eps < high), high})
+    even = np.geomspace(low, high, points)
+    plain, round_ = (
+        sorted({low, *(eps for eps in (float(f"{digits(x):.3g}") for x in even[1:-1]) if low < eps < high), high})
+        for digits in (float, _round)
+    )
+    if len(round_) != points:
+        return plain
+    uneven = np.abs(np.diff(np.log(round_)) - np.diff(np.log(even))).max()
+    return round_ if uneven <= np.log(_UNEVEN) else plain
 
 
 def _round(number: float) -> float:
@@ -74,7 +80,7 @@ def across_bandwidths(
         lm, gen: the target model and its generator; P(X) is the generator's.
         prompt, site, position, n, seed: as in :func:`invert`, n samples at each bandwidth.
         features: one or several; see :mod:`inversescope_nb.features`.
-        bandwidths: within what the generator was trained at; None: six at equal ratios over all of that.
+        bandwidths: within what the generator was trained at; None: six at about equal ratios over all of that.
         prior_texts: inputs for the prior's chance; None: drawn from the generator's prompts.
         on_progress: called with (bandwidths done, of, message).
         progress: whether to show a bar when nothing else listens (only for work of more than a second).

@@ -253,33 +253,37 @@ class Contrast:
         return self.sentence
 
 
-def share_by_the_other(own: OneSide, other: OneSide) -> float:
+def share_by_the_other(own: OneSide, other: OneSide) -> Share | None:
     """Share of `own`'s posterior inside the other's ball, by the other's draws there and its own elsewhere, copies of
-    its picked input left out; NaN where fewer than `LEAST_ESS` of those draws carry it.
+    its picked input left out; with Wilson's interval for as many draws as count there.
 
     Both are importance estimates of integrals of one P(x) k(x), so they can be added, and held against what its own
-    draws say of that share.
+    draws say of that share. None where the two have no P(X) in common, or fewer than `LEAST_ESS` of those draws count.
     """
     inv, drawn = own.inversion, other.inversion
+    if not (inv.prior_is_exact and drawn.prior_is_exact and inv.prompts_name == drawn.prompts_name):
+        return None
     copies = np.array([ids == inv.prompt_ids for ids in drawn.samples], dtype=bool)
     with np.errstate(invalid="ignore"):
         log_weight = drawn.log_prior - drawn.log_q + inv.law.log(other.d_other, inv.bandwidth)
     here = log_weight[other.inside & ~copies & np.isfinite(log_weight)]
-    if not len(here) or effective_sample_size(np.exp(here - here.max())) < LEAST_ESS:
-        return math.nan
+    count = float(effective_sample_size(np.exp(here - here.max()))) if len(here) else 0.0
+    if count < LEAST_ESS:
+        return None
     elsewhere = inv.log_weight[~inv.is_copy & ~own.inside_other]
     ratio = np.logaddexp.reduce(elsewhere) - math.log(inv.n) - np.logaddexp.reduce(here) + math.log(drawn.n)
-    return float(1 / (1 + np.exp(ratio)))
+    share = float(np.exp(-np.logaddexp(0.0, ratio)))
+    return Share(share, *(float(end) for end in wilson(share, count)))
 
 
 def _missed(own: OneSide, other: OneSide) -> str:
-    """Where the other's draws find more of this posterior near the other than its own interval allows."""
-    share = share_by_the_other(own, other)
-    if math.isnan(share) or share <= own.shared.high:
+    """Where the other's draws surely find more of this posterior near the other than its own interval allows."""
+    found = share_by_the_other(own, other)
+    if found is None or found.low <= own.shared.high:
         return ""
     return (
-        f" But by the {other.name}'s draws {share:.0%} of the {own.name}'s posterior is near the {other.name}: the "
-        f"{own.name}'s own draws missed some of it, so draw more."
+        f" But by the {other.name}'s draws {found.share:.0%} of the {own.name}'s posterior is near the {other.name}: "
+        f"the {own.name}'s own draws missed some of it, so draw more."
     )
 
 

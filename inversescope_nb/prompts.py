@@ -248,6 +248,12 @@ class PromptDistribution:
         """What it ends with by each reading: a slot, or None for something else."""
         return set()
 
+    @property
+    def slot_of_cut(self) -> str | None:
+        """The slot behind which every input is cut; None where that is none, or not the same for all."""
+        is_one = self.cut.startswith("slot:") and " | " not in self.cut  # of a mixture all cuts are named
+        return self.cut.removeprefix("slot:") if is_one else None
+
     def cut_at(self, cut: str) -> PromptDistribution:
         """The same prompts cut elsewhere (see the head of this module).
 

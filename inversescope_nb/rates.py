@@ -82,8 +82,8 @@ def consistency(
         bandwidth: one or several widths of the kernel, in standardised units.
         n_samples: posterior samples per pick.
         permutations: of the test; raised to 20 per row; 0: no test.
-        position, slot: the token to read, counted in each target's own tokens, or the last one of a slot. Neither:
-            the slot at which a distribution is cut (``cut="slot:NAME"``), else the last token of the whole prompt.
+        position, slot: the token to read, counted in each target's own tokens, or the last one of a slot. As they
+            are: where a distribution is cut at one slot (``cut="slot:NAME"``), that slot; else the last token.
         group_by: picks that belong together: a label of the prompts, a function of a prompt, or one value per
             target. None: equal inputs. Groups that share an input are one. They are resampled and permuted whole.
         within: permute only among picks with the same label of this feature.

@@ -212,7 +212,9 @@ class TemplatePrompts(PromptDistribution):
 
     def cut_at(self, cut: str) -> PromptDistribution:
         spec = None if self._spec is None else {**self._spec, "cut": cut}
-        return TemplatePrompts(self.templates, name=self.name, cut=cut, spec=spec)
+        found = TemplatePrompts(self.templates, name=self.name, cut=cut, spec=spec)
+        found._compiled = self._compiled  # in which nothing depends on the cut
+        return found
 
     def _labels(self, compiled: Compiled, reading: Reading) -> tuple[dict[str, Hashable], bool]:
         """What a reading shows, and whether it is a whole prompt; a slot that is there in part does not count."""

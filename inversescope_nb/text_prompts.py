@@ -69,6 +69,15 @@ class TextPrompts(PromptDistribution):
         texts = [("".join(p.text.split()), p) for p in self.prompts] if wanted else []
         return [(dict(p.labels), whole == wanted) for whole, p in texts if whole.startswith(wanted)]
 
+    def _slots_at_end(self, text: str) -> set[str | None]:
+        wanted = "".join(text.split())
+        found: set[str | None] = set()
+        for prompt in self.prompts if wanted else ():
+            if "".join(prompt.text.split()).startswith(wanted):
+                ends = {"".join(prompt.text[:stop].split()): slot for slot, (_, stop) in prompt.slots.items()}
+                found.add(ends.get(wanted))
+        return found
+
     def cut_at(self, cut: str) -> PromptDistribution:
         return TextPrompts(self.prompts, name=self.name, cut=cut)
 

@@ -32,6 +32,10 @@ def test_bandwidths_are_at_equal_ratios_and_within_the_ends() -> None:
     np.testing.assert_allclose(np.diff(np.log(found)), np.log(16) / 5, atol=0.01)
     assert bandwidths_between(0.1, 0.1) == [0.1]
     assert bandwidths_between(0.02, 1.0) == [0.02, 0.05, 0.1, 0.2, 0.5, 1.0], "round, since they are as many"
+    for low, high, points in ((0.019, 0.24, 6), (0.01, 1.0, 6), (0.11, 0.19, 3)):
+        found = bandwidths_between(low, high, points)
+        assert (found[0], found[-1], len(found)) == (low, high, points)
+        np.testing.assert_allclose(np.diff(np.log(found)), np.log(high / low) / (points - 1), atol=0.35)
 
 
 @pytest.fixture(scope="module")

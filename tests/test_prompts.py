@@ -138,7 +138,9 @@ def test_a_text_ends_with_a_slot_where_all_its_readings_say_so() -> None:
     assert both.slot_at_end("the cat") == "A"
     assert both.slot_at_end("the dog") is None, "of one part it is A, of the other ANIMAL"
     assert both.slot_at_end("the book") == "ANIMAL"
-    assert PromptDistribution.from_texts(["the cat"]).slot_at_end("the cat") is None
+    texts = PromptDistribution.from_texts([Prompt("the cat is in the park", slots={"A": (4, 7)}), "the dog"])
+    assert [texts.slot_at_end(text) for text in ("the cat", "the cat is", "the dog", "the")] == ["A", None, None, None]
+    assert PromptDistribution.mixture([P, PromptDistribution.from_texts(["the cat is"])]).slot_at_end("the cat") is None
 
 
 def test_prompts_can_be_cut_elsewhere(lm) -> None:

@@ -432,6 +432,19 @@ def test_a_distribution_that_is_cut_at_a_slot_is_read_there(calls) -> None:
         assert {ids for _, ids, _, _ in calls} == {expected}
 
 
+def test_of_a_mixture_that_is_cut_in_several_places_whole_prompts_are_read(calls) -> None:
+    lm, gen = FakeModel(), FakeGenerator()
+    slots = {"who": (0, 3), "what": (4, 8)}
+    parts = [
+        PromptDistribution.from_texts([Prompt("Ann left .", slots=slots)], cut=cut) for cut in ("slot:who", "slot:what")
+    ]
+    for several, expected in ((parts, (0, 1, 4, 6)), (parts[:1] * 2, (0, 1))):
+        calls.clear()
+        mixed = PromptDistribution.mixture(several)
+        consistency(lm, gen, mixed, RESID[0], NAME, n_targets=4, n_samples=2, permutations=0)
+        assert {ids for _, ids, _, _ in calls} == {expected}
+
+
 def test_picks_are_grouped_by_a_label_a_function_or_a_list(calls) -> None:
     lm, gen = FakeModel(), FakeGenerator()
     prompts = [Prompt(f"{a} {b}", {"who": a}) for a in ("Ann", "Bob") for b in ("left", ".")]

@@ -61,7 +61,7 @@ class Backend:
     def __init__(
         self,
         lm: LanguageModel,
-        generators: Iterable[Generator | str | Path] = (),
+        generators: Generator | str | Path | Iterable[Generator | str | Path] = (),
         prompts: PromptDistribution | None = None,
         training: TrainingConfig | None = None,
         run_dir: str | Path | None = None,
@@ -80,7 +80,7 @@ class Backend:
         cls,
         model: Any,
         tokenizer: Any,
-        generators: Iterable[Any],
+        generators: Any,
         prompts: PromptDistribution | None,
         training: TrainingConfig | None = None,
         run_dir: str | Path | None = None,

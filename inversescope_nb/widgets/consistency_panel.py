@@ -107,6 +107,11 @@ class ConsistencyPanel(PanelJobs):
             self.show(inversion, prior=prior)
 
     @property
+    def inversion(self) -> Inversion | Neighbours | None:
+        """Whose inputs are shown."""
+        return self._inversion
+
+    @property
     def hypotheses(self) -> list[Feature]:
         """The hypotheses under test."""
         return list(self._hypotheses.values())

@@ -64,6 +64,8 @@ class Inputs:
         self.lm = lm
         self._prompts = prompts
         self._prior: dict[int, Prior] = {}
+        self._turn = threading.RLock()
+        self._last_targets: tuple[tuple[tuple[int, ...], int], _Targets] | None = None
 
     @cached_property
     def _tasks(self) -> list[tuple[PromptDistribution, list[Feature]]]:
@@ -153,10 +155,8 @@ class Inputs:
 
     def position_of(self, prompt: Prompt, generator: Generator | None) -> int:
         """Where P(X) cuts an example: its last token, or that of the slot at which P(X) always cuts."""
-        cut = self.prompts_for(prompt.text, generator).cut
-        if not cut.startswith("slot:"):
-            return -1
-        found = self.lm.encode(prompt).slot_positions.get(cut.removeprefix("slot:"))
+        slot = self.prompts_for(prompt.text, generator).slot_of_cut
+        found = None if slot is None else self.lm.encode(prompt).slot_positions.get(slot)
         return -1 if found is None else int(found[0])
 
     def _task_of(self, text: InputText) -> tuple[PromptDistribution, list[Feature]] | None:
@@ -224,6 +224,14 @@ class Inputs:
         return [f"targets = {found.source}", f"targets = [ids for ids in targets if {kept}][:{TARGETS}]"]
 
     def _targets(self, pick: InputText, generator: Generator) -> _Targets:
+        """The last are kept: they are asked for with a measurement, for its caption and for its code."""
+        key = (tuple(pick.token_ids), id(generator))
+        with self._turn:
+            if self._last_targets is None or self._last_targets[0] != key:
+                self._last_targets = key, self._find_targets(pick, generator)
+            return self._last_targets[1]
+
+    def _find_targets(self, pick: InputText, generator: Generator) -> _Targets:
         task = self._task_of(pick)
         prompts = generator.prompts if task is None else task[0]
         if slot := prompts.slot_at_end(self.plain(pick)):
@@ -231,9 +239,9 @@ class Inputs:
             made = f"gen.prompts.cut_at('slot:{slot}')" if task is None else made
             try:
                 inputs = prompts.cut_at(f"slot:{slot}").draw(TARGETS, self.lm, seed=1)
-            except InvalidArgument:  # a template without that slot
-                pass
-            else:
+            except (InvalidArgument, NotEnumerable):  # a part without that slot, or one that cannot be cut elsewhere
+                inputs = []
+            if _are_many(inputs):
                 return _Targets(inputs, f"cut at the same slot, {slot}", f"{made}.draw({TARGETS}, lm, seed=1)")
         if task is None:
             inputs = [list(text.token_ids) for text in self.prior(generator.prompts, generator).texts]
@@ -246,6 +254,11 @@ class Inputs:
             ("that end with the same token", "ids[-1] == inv.prompt_ids[-1]", [x for x in inputs if x[-1] == last]),
             ("of as many tokens", "len(ids) == len(inv.prompt_ids)", [x for x in inputs if len(x) == n]),
         ):
-            if len(set(map(tuple, found))) >= TARGETS // 2:
+            if _are_many(found):
                 return _Targets(found[:TARGETS], words, source, condition)
         return _Targets(inputs[:TARGETS], f"any of {prompts.name}", source)
+
+
+def _are_many(inputs: list[list[int]]) -> bool:
+    """Whether there are enough different ones to pick from."""
+    return len(set(map(tuple, inputs))) >= TARGETS // 2

@@ -344,6 +344,6 @@ class PickJobs(MessageWidget):
 
 
 def _more_samples(inversion: Inversion) -> int | None:
-    """Four times as many, up to `MOST_SAMPLES`, where few count."""
-    few = inversion.verdict == Verdict.LOW_ESS and FACTOR * inversion.n <= MOST_SAMPLES
-    return FACTOR * inversion.n if few else None
+    """`FACTOR` times as many, at most `MOST_SAMPLES`, where few count."""
+    more = min(FACTOR * inversion.n, MOST_SAMPLES)
+    return more if inversion.verdict == Verdict.LOW_ESS and more > inversion.n else None

@@ -192,6 +192,8 @@ class InverseScopeWidget(PickJobs):
 
     def _tested(self, _change: Any) -> None:
         """A sweep is of the hypotheses that say something of the picked input."""
+        if self.sweep.inversion is not None and self.panel.inversion is not self.sweep.inversion:
+            return  # the panel is just being shown the next one, and tells of it then
         names = {row["name"] for row in self.panel.rows if row["label"] is not None}
         defined = [feature for feature in self.panel.hypotheses if feature.name in names]
         self.sweep.test(defined, left_out=len(self.panel.hypotheses) - len(defined))

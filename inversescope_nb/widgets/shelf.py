@@ -42,7 +42,9 @@ class Shelf:
         self._origins: dict[int, str | Path] = {}
         self._kept: dict[str, tuple[Path, PromptDistribution]] = {}
         self._reading = threading.Lock()
-        one = isinstance(given, (str, Path)) or hasattr(given, "sites")
+        from ..generator import Generator
+
+        one = isinstance(given, (str, Path, Generator))
         self._generators = [self._given(g) for g in ([given] if one else given)]
         self._generators.extend(self._found())
 

@@ -157,6 +157,11 @@ class SweepJobs(MessageWidget):
         if self._study is not None and self._study == self._now() and not set(features) <= self._swept_of:
             self.sweep()
 
+    @property
+    def inversion(self) -> Inversion | None:
+        """Whose inputs the next sweep is of."""
+        return self._inversion
+
     def _now(self) -> StudyOf | None:
         inversion = self._inversion
         if inversion is None:
@@ -177,9 +182,9 @@ class SweepJobs(MessageWidget):
             time = "" if self._seconds is None or self._study == self._now() else f", {duration(n * self._seconds)}"
             self.label = f"{what}{ready} at {len(self._of)} sites: up to {n:,} inversions{self._each}{time}"
         elif self._sweep and self._inversion is not None and self._of:
-            self.label = (
-                "Put a hypothesis to the test first: then it can be measured at every layer, component and head."
-            )
+            none = "None of the hypotheses is defined here. " if self._left_out else ""
+            what = "Put a hypothesis to the test first: then it can be measured at every layer, component and head."
+            self.label = none + what
         else:
             self.label = ""
         if self._noted is not None and self._noted != self._now():  # the next one does not go on with it
@@ -243,16 +248,20 @@ class SweepJobs(MessageWidget):
                 self._describe()  # from samples that are kept it takes no such time again
                 self._show_found(job.result, wanted)
             elif job.cancel.is_set():
-                self.note = STOPPED
+                self._tell_of(wanted, STOPPED)
                 if self._kept is not None and self._takes_parts:
                     self._show_kept(self._kept, wanted)
             else:
                 self.fail(job.error)
-                self.note = STAYS
+                self._tell_of(wanted, STAYS)
         except Exception as error:
             self.fail(error)
         finally:
             self._rest()
+
+    def _tell_of(self, wanted: Wanted, note: str) -> None:
+        """What became of a sweep, where the next one goes on with it."""
+        self.note = note if wanted.study == self._now() else ""
 
     def _show_found(self, frame: pd.DataFrame, wanted: Wanted, *, part: bool = False) -> None:
         inversion = wanted.inversion
@@ -287,7 +296,7 @@ class SweepJobs(MessageWidget):
                     self._show_found(job.result, wanted, part=True)
                     n = job.result["site"].nunique()
                     done = "1 site that was done is" if n == 1 else f"{n} sites that were done are"
-                    self.note = f"{STOPPED} The {done} shown."
+                    self._tell_of(wanted, f"{STOPPED} The {done} shown.")
             except Exception as error:
                 self.fail(error)
 

@@ -1,5 +1,5 @@
 // Pins: inversions that are kept, to go back to and to compare with the one shown. Traits: pins, shown, most.
-import { focused, h, replace } from "./lib/dom.ts";
+import { disable, focused, h, replace } from "./lib/dom.ts";
 import { spoken } from "./lib/glyphs.ts";
 import type { View } from "./lib/model.ts";
 import { errorBox, widget } from "./lib/mount.ts";
@@ -28,10 +28,10 @@ export function drawPins(view: View): void {
   const pin = h("button", { type: "button", class: "isn-button", on: { click: () => ask("pin") } });
   const told = (element: Element) => element.dispatchEvent(new CustomEvent("isn-compare", { bubbles: true }));
   const compare = (button: HTMLButtonElement, id: number) => {
-    button.disabled = true;
+    disable(button, true);
     button.textContent = "Comparing\u2026";
     const ended = () => {
-      button.disabled = false;
+      disable(button, false);
       button.textContent = "Compare";
       told(view.root);
     };

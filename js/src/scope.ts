@@ -230,7 +230,7 @@ function insteadRow(view: View): HTMLElement {
     view.follow([value, "stale"], () => {
       const found: number | null = view.model.get(value) ?? null;
       button.hidden = found == null;
-      button.disabled = Boolean(view.model.get("stale")); // it stays until the next inputs come, so that nothing jumps
+      disable(button, Boolean(view.model.get("stale"))); // it stays until the next inputs come, so that nothing jumps
       if (found != null) button.textContent = words(found);
     });
     return button;
@@ -241,7 +241,7 @@ function insteadRow(view: View): HTMLElement {
   view.follow(["wider", "more_samples", "frozen"], () => {
     const [wider, samples] = ["wider", "more_samples"].map((trait) => view.model.get(trait) != null);
     row.hidden = (!wider && !samples) || Boolean(view.model.get("frozen"));
-    note.textContent = [samples && "More samples find more near ones.", wider && "A wider bandwidth asks less of the generator, and says less of the input: a token that is free there may be held at this one."].filter(Boolean).join(" ");
+    note.textContent = [samples && "More samples find more near ones, though no larger a share of them.", wider && "A wider bandwidth asks less of the generator, and says less of the input: a token that is free there may be held at this one."].filter(Boolean).join(" ");
   });
   return row;
 }

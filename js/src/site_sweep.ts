@@ -111,6 +111,8 @@ function table(view: View, rpc: Rpc): HTMLElement {
 
 /** The largest q-value of what is told from chance. */
 const TOLD = 0.05;
+/** Picks from which on something can be told from chance among many sites. */
+const FEW = 10;
 
 /** The best of each hypothesis that is told from chance, where its inversions can be relied on, in words; of the first few. */
 export function best(rows: Rate[], partial = false): string {
@@ -127,9 +129,9 @@ export function best(rows: Rate[], partial = false): string {
   const names = new Set(rows.filter((row) => typeof row["fcr_star"] === "number").map((row) => row.feature));
   const nowhere = [...names].filter((name) => !found.has(name));
   const sites = new Set(rows.map((row) => row.site)).size;
-  const told = words.length ? `Highest above chance, of what can be relied on (the highest of ${sites} sites, which tends to be too high): ${words.join("; ")}.` : "";
+  const told = words.length ? `Highest above chance, of what can be relied on${sites > 1 ? ` (the highest of ${sites} sites, which tends to be too high)` : ""}: ${words.join("; ")}.` : "";
   const rest = nowhere.length === 0 ? "" : `${nowhere.slice(0, 4).join(", ")}${nowhere.length > 4 ? ` and ${nowhere.length - 4} more` : ""}: nowhere ${partial ? "so far " : ""}surely above chance${nowhere.some((name) => inDoubt.has(name)) ? " where it can be relied on" : ""}.`;
-  const count = (name: string) => rows.find((row) => row.feature === name && Number(row["n_undefined"]) > 0);
+  const count = (name: string) => rows.find((row) => row.feature === name && Number(row["n_undefined"]) > 0 && Number(row["n_groups"] ?? 0) < FEW);
   const undefined_ = [...names].map(count).filter((row) => row != null).map((row) => `${row.feature} is undefined for ${row["n_undefined"]}`);
   const few = undefined_.length ? `Of the inputs ${undefined_.slice(0, 4).join(", ")}: from few inputs little can be told from chance.` : "";
   return [told, rest, few].filter(Boolean).join(" ");

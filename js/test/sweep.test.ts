@@ -72,12 +72,13 @@ describe("SiteSweep", () => {
     expect(box.scrollTop).toBe(110);
   });
   it("names the best site of each hypothesis among those that can be relied on", () => {
-    expect(best([rate("a", 0.4, { n_undefined: 12 }), rate("b", 0.2, { n_undefined: 12 })])).toMatch(/Of the inputs subject is undefined for 12: from few inputs little can be told from chance\.$/);
+    expect(best([rate("a", 0.4, { n_undefined: 12, n_groups: 4 }), rate("b", 0.2, { n_undefined: 12, n_groups: 4 })])).toMatch(/Of the inputs subject is undefined for 12: from few inputs little can be told from chance\.$/);
     expect(best([rate("a", 0.9, { notes: "Not to be relied on: all" }), rate("b", 0.5), rate("c", 0.7), rate("d", 0.2, { feature: "verb" })])).toBe(
       "Highest above chance, of what can be relied on (the highest of 4 sites, which tends to be too high): subject: c, FCR 0.70 (0.10\u20130.90), chance 0.20; verb: d, FCR 0.20 (0.10\u20130.90), chance 0.20.",
     );
     const nothing = [rate("a", 0.004, { q_value: 0.4 }), rate("b", 0, { feature: "trivial", fcr: 1, chance: 1 })];
     expect(best(nothing)).toBe("subject, trivial: nowhere surely above chance.");
+    expect(best([rate("a", 0.4, { n_undefined: 1, n_groups: 31 })])).toBe("Highest above chance, of what can be relied on: subject: a, FCR 0.40 (0.10\u20130.90), chance 0.20.");
     expect(best([...nothing, rate("c", 0.9, { notes: "Not to be relied on: all" })])).toBe("subject, trivial: nowhere surely above chance where it can be relied on.");
     expect(best(nothing, true)).toBe("subject, trivial: nowhere so far surely above chance.");
     expect(best([rate("a", null)])).toBe("");

@@ -834,6 +834,20 @@ describe("InverseScopeWidget", () => {
     }
     document.body.replaceChildren();
   });
+  it("leaves the focus to what took it outside of a shadow tree", () => {
+    const { model, el, one } = mount(scopeModule, state(), host);
+    const box = document.createElement("div");
+    const cell = document.createElement("textarea");
+    document.body.replaceChildren(box, cell);
+    box.attachShadow({ mode: "open" }).append(el);
+    const invert = one(".isn-go button") as HTMLButtonElement;
+    invert.focus();
+    model.update({ busy: true });
+    cell.focus();
+    model.update({ busy: false });
+    expect(document.activeElement).toBe(cell);
+    document.body.replaceChildren();
+  });
   it("dims what is shown while what is typed is no prompt", () => {
     const { model, el, one } = mount(scopeModule, { ...state(), stale: "resid at 'x'", unread: true }, host);
     expect(one(".isn-stale").textContent).toContain("no prompt of this model");
@@ -855,7 +869,7 @@ describe("InverseScopeWidget", () => {
     expect([one(".isn-wider").hidden, wider!.disabled]).toEqual([false, true]);
     model.update({ stale: "", more_samples: 256 });
     expect([more!.hidden, more!.textContent]).toEqual([false, "Try 256 samples"]);
-    expect(one(".isn-wider").textContent).toContain("More samples find more near ones.");
+    expect(one(".isn-wider").textContent).toContain("More samples find more near ones");
     more!.click();
     expect(model.state["n"]).toBe(256);
     model.update({ wider: null });

@@ -68,7 +68,7 @@ export function disable(button: HTMLButtonElement, off: boolean): void {
   if (off && focused(button) === button) waiting.add(button);
   button.disabled = off;
   if (off || !waiting.delete(button)) return;
-  const now = focused(button);
+  const now = document.activeElement; // in a shadow tree, whatever has the focus outside counts too
   if (!now || now === document.body) button.focus({ preventScroll: true });
 }
 

@@ -73,11 +73,12 @@ export class View {
   /** Set a trait in Python; if nobody is there to hear it, the view will say so. */
   write(trait: string, value: unknown): void {
     this.toldOf(trait).tell(value);
+    const before = page[WRITING];
     page[WRITING] = this;
     try {
       this.model.set(trait, value);
     } finally {
-      page[WRITING] = null;
+      page[WRITING] = before;
     }
     this.model.save_changes();
     this.line?.check();
