@@ -14,6 +14,8 @@ from typing import Any
 
 _LEFT_OUT = ("ids",)
 _DIGITS = 6
+ROOM = 1_400_000
+"""Characters that the rows of a page may need: with the front end's own code it is below 3 MB then."""
 
 
 def packed(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -26,6 +28,18 @@ def packed(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = {name: [_short(row[name]) for row in rows] for name in names}
     text = json.dumps(columns, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+
+
+def in_room(rows: Sequence[Mapping[str, Any]], room: int = ROOM) -> Sequence[Mapping[str, Any]]:
+    """As many of the first rows as need no more than `room` characters when they are packed.
+
+    >>> rows = [{"text": str(i**9), "ids": []} for i in range(2000)]
+    >>> len(in_room(rows)), len(packed(in_room(rows, 4000))) <= 4000 < len(packed(rows))
+    (2000, True)
+    """
+    while len(rows) > 1 and (size := len(packed(rows))) > room:
+        rows = rows[: max(1, min(len(rows) - 1, int(0.97 * len(rows) * room / size)))]
+    return rows
 
 
 def _short(value: Any) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from ._packed_rows import packed
+from ._packed_rows import in_room, packed
 from ._static_table import SHOWN, TABLE, TD, prompt, samples, shown, token
 from ._version import __version__
 from .reports import is_doubtful
@@ -158,7 +158,7 @@ def _state(widget: Any, names: Sequence[str], **changed: Any) -> dict[str, Any]:
     return {**state, **changed, "error": None, "frozen_traits": ["text", "prompt", "position", "site", "bandwidth"]}
 
 
-def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
+def _saved(widget: InverseScopeWidget, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     gallery, panel, picker, sweep = widget.gallery, widget.panel, widget.picker, widget.sweep
     refs = {name: f"anywidget:{name}" for name in ("picker", "gallery", "panel")}
     refs["sweep"] = "anywidget:sweep" if sweep.rows else None
@@ -197,7 +197,7 @@ def _saved(widget: InverseScopeWidget) -> dict[str, Any]:
         "gallery": {
             "module": "sample_gallery",
             "state": _state(gallery, ("summary", "first_page", "revision", "unit", "layout", "query")),
-            "rows": packed(gallery.rows),
+            "rows": packed(rows),
         },
         "panel": {
             "module": "consistency_panel",
@@ -264,6 +264,10 @@ def page(widget: InverseScopeWidget) -> str:
     css = (STATIC / "isn.css").read_text(encoding="utf-8")
     viewer = (STATIC / "viewer.js").read_text(encoding="utf-8")
     title = html.escape(f"InverseScope: {widget.site} of {widget.lm.name}")
+    rows, n = in_room(widget.gallery.rows), len(widget.gallery.rows)
+    fewer = (
+        f" Of {n:,} different inputs the nearest {len(rows):,} are in it: it is kept small." if len(rows) < n else ""
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -282,9 +286,9 @@ body {{ margin: 0 auto; padding: 20px; max-width: 1180px; background: #ffffff; c
 <div id="isn-static">{fragment(widget)}</div>
 <p style="font: 12px sans-serif; opacity: 0.85; margin-top: 24px">Saved on {date.today().isoformat()} with
 inversescope_nb {__version__}: a copy of what was shown, in which nothing is computed anew. Other pins and tabs are not
-in it.</p>
+in it.{fewer}</p>
 </main>
-<script type="application/json" id="isn-saved">{embed(_saved(widget))}</script>
+<script type="application/json" id="isn-saved">{embed(_saved(widget, rows))}</script>
 <script type="module">
 {viewer}</script>
 </body>
