@@ -19,7 +19,7 @@ from ..python_features import AT_HAND
 from ..verdicts import doubt_of_rates
 from .hypothesis_rows import fault_at, label_row, row_of, written
 from .jobs import Job, Worker
-from .messages import STATIC, as_json, end_of, guarded, handles
+from .messages import STATIC, alike_in, as_json, end_of, guarded, handles
 from .panel_jobs import KEPT, Across, PanelJobs
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class ConsistencyPanel(PanelJobs):
     def _measured(self, frame: pd.DataFrame, inversion: Inversion | Neighbours, features: Sequence[Feature]) -> None:
         records = {record["feature"]: record for record in frame.to_dict("records")}
         kept = [*self._measured_for.items()]
-        alike = f" ({frame.attrs['alike']})" if "alike" in frame.attrs else ""
+        where = where_of(inversion) + alike_in(frame)
         for feature in features:
             record = records[feature.name]
             rate = {
@@ -222,14 +222,7 @@ class ConsistencyPanel(PanelJobs):
             }
             key = (_place(inversion), feature)
             kept = [(old, found) for old, found in kept if old != key]
-            kept.append(
-                (
-                    key,
-                    as_json(
-                        {"name": feature.name, "where": where_of(inversion) + alike, **place_of(inversion), **rate}
-                    ),
-                )
-            )
+            kept.append((key, as_json({"name": feature.name, "where": where, **place_of(inversion), **rate})))
         self._measured_for = dict(kept[-KEPT:])
         self.measured = [*self._measured_for.values()][::-1]
         self._refresh()  # also where something else is picked by now: then the rows stay as they are

@@ -336,3 +336,8 @@ def end_of(text: object, most: int = 50) -> str:
     cut = whole[1 - most :]
     inside = not whole[-most].isspace()
     return f"\u2026{cut.partition(' ')[2].strip() or cut if inside else cut}"
+
+
+def alike_in(frame: Any) -> str:
+    """What the picked inputs of a report's frame have in common, in brackets; empty where that is not known."""
+    return f" ({frame.attrs['alike']})" if "alike" in frame.attrs else ""

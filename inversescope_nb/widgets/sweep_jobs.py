@@ -17,7 +17,7 @@ from ..errors import Cancelled, InvalidArgument
 from ..features import Feature
 from .inputs import TARGETS
 from .jobs import Job, Progress, Worker, duration
-from .messages import IDLE, MessageWidget, checked, end_of, handles, status_of
+from .messages import IDLE, MessageWidget, alike_in, checked, end_of, handles, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,8 +266,9 @@ class SweepJobs(MessageWidget):
     def _show_found(self, frame: pd.DataFrame, wanted: Wanted, *, part: bool = False) -> None:
         inversion = wanted.inversion
         n = int(frame["n_targets"].max())  # there may be fewer like it than were asked for
-        alike = f" ({frame.attrs['alike']})" if "alike" in frame.attrs else ""
-        where = f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {end_of(inversion.text)!r}{alike}{self._each}"
+        where = (
+            f"\u03b5 = {inversion.bandwidth:g}, {n} inputs like {end_of(inversion.text)!r}{alike_in(frame)}{self._each}"
+        )
         if part:
             where += f", {frame['site'].nunique()} of {len(wanted.study.sites)} sites so far"
         code = self._write_code(wanted.features, inversion, wanted.study.picks) if self._write_code else ""
