@@ -27,6 +27,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "median gap": median, "target": target, "met": bool(median <= target),
                 "within target": int((holds["gap"] <= target).sum()),
                 "median q(S|z)": holds["inside"].median(), "median ESS/n": holds["ess_ratio"].median(),
+                "largest bias": float(holds["log_inside_bias"].min()),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

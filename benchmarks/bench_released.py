@@ -78,7 +78,7 @@ def parsed() -> argparse.Namespace:
 def identity(generator: Generator, args: argparse.Namespace) -> str:
     """A name for the rows of one generator measured in one way, so that no others are mixed in."""
     about = [(name, getattr(args, name)) for name in FULL if name != "every"]
-    about += [float(p.detach().double().sum()) for p in generator.parameters()]
+    about += ["bias of log q(S|z)", *(float(p.detach().double().sum()) for p in generator.parameters())]
     return hashlib.sha256(repr(about).encode()).hexdigest()[:12]
 
 
@@ -166,6 +166,7 @@ def cells(table: ActivationTable, generator: Generator, allowed: Beginnings, arg
             "gap_median": float(np.median(found.gap)),
             "inside": float(np.exp(found.log_inside).mean()),
             "log_inside": float(found.log_inside.mean()),
+            "log_inside_bias": float(found.bias.mean()),
             "entropy": float(exact[eps].entropy.mean()),
             "ess_ratio": float(np.median(found.ess_ratio)),
             "cpu_seconds": time.process_time() - began,

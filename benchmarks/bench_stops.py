@@ -6,7 +6,8 @@
 The packaged model, without a browser: a job is started by the message that the front end sends, and stopped by the
 other one, at several moments of it; the time is from Stop to the moment when the widget says that nothing runs. A
 job that was over before it was stopped does not count. Memory is what Python and numpy hold (`tracemalloc`, which
-slows all down, so in a pass of its own): what further jobs of a kind add once some were run.
+slows all down, so in a pass of its own) and what torch's tensors hold: what further jobs of a kind add once some were
+run. Jobs that take long are stopped for that after some seconds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ LIMIT_MS = 500.0
 PATIENCE_S = 120
 PROMPT, OTHER = "9 6 7 + 9 2 1 =", "Then , Mary and John went to the store . John gave the drink to"
 LOOP = "def f(x):\n    while True:\n        pass"
+LONG_S = 8.0
+"""Seconds after which a job that takes long is stopped, where its memory is measured."""
 WARM, MORE = 2, 3
 """Jobs before memory is looked at, and those whose growth is measured."""
 
@@ -55,7 +58,7 @@ class Kind:
     before: Callable[[], None] = lambda: None
     stopper: MessageWidget | None = None
     ends: bool = True
-    """Whether it is over by itself within seconds, so that its memory can be measured."""
+    """Whether it is over by itself within seconds; else it is stopped where its memory is measured."""
     light: Callable[[], None] | None = None
     """What to do before it, instead of ``before``, where its memory is measured."""
     times: list[float] = field(default_factory=list)
@@ -172,22 +175,34 @@ def stopped(kind: Kind, ids: Ids, repeats: int) -> None:
     until(lambda: threading.active_count() < 100)
 
 
-def grown(kind: Kind, ids: Ids) -> float:
-    """Megabytes that further jobs of a kind leave behind, all of them together."""
+def in_tensors() -> int:
+    """Bytes of all tensors that there are, those that share their storage counted once."""
+    found = {}
+    for thing in gc.get_objects():
+        if isinstance(thing, torch.Tensor) and thing.device.type == "cpu" and thing.layout is torch.strided:
+            storage = thing.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+    return sum(found.values())
 
-    def run(jobs: int) -> int:
+
+def grown(kind: Kind, ids: Ids) -> tuple[float, float]:
+    """Megabytes that further jobs of a kind leave behind, all of them together: Python's and numpy's, and torch's."""
+
+    def run(jobs: int) -> tuple[int, int]:
         for _ in range(jobs):
             (kind.light or kind.before)()
-            begin(kind, ids)
-            time.sleep(0.02)
+            stop = begin(kind, ids)
+            time.sleep(0.02 if kind.ends else LONG_S)
+            if not kind.ends:
+                stop()
             until(lambda: not kind.runs())
         gc.collect()
-        return tracemalloc.get_traced_memory()[0]
+        return tracemalloc.get_traced_memory()[0], in_tensors()
 
     tracemalloc.start()
     try:
-        before = run(WARM)
-        return (run(MORE) - before) / 2**20
+        before, then = run(WARM), run(MORE)
+        return (then[0] - before[0]) / 2**20, (then[1] - before[1]) / 2**20
     finally:
         tracemalloc.stop()
 
@@ -206,19 +221,21 @@ def main() -> None:
                 if args.only and args.only not in kind.name:
                     continue
                 stopped(kind, ids, args.repeats)
+                left, left_in_tensors = grown(kind, ids)
                 row = {
                     "job": kind.name,
                     "stopped": len(kind.times),
                     "median_ms": median(kind.times) if kind.times else None,
                     "worst_ms": max(kind.times, default=None),
                     "limit_ms": LIMIT_MS,
-                    "left_mb": grown(kind, ids) if kind.ends else None,
+                    "left_mb": left,
+                    "left_in_tensors_mb": left_in_tensors,
                 }
                 print(row, flush=True)
                 rows.append(row)
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format=lambda x: f"{x:.2f}", na_rep=""))
-    write(args.name, {"rows": table}, arguments=vars(args), jobs_whose_growth_is_measured=MORE)
+    write(args.name, {"rows": table}, arguments=vars(args), jobs_whose_growth_is_measured=MORE, cores=os.cpu_count())
 
 
 if __name__ == "__main__":

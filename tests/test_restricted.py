@@ -19,7 +19,7 @@ from inversescope_nb.prompts import PromptDistribution
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import _prefixes
 from _released import ess_summary, summary, worst
-from _restricted import Beginnings, channel_bits, gaps, log_mass, posteriors
+from _restricted import Beginnings, channel_bits, gaps, log_mass, log_mean, posteriors
 from _sets import SETS, Listed, restricted
 
 SITE = "blocks.1.hook_resid_post"
@@ -93,6 +93,18 @@ def test_the_gap_is_the_divergence_from_the_generator_given_the_part(lm, case) -
         assert found.ess_ratio[i] == pytest.approx(1 / float(posterior.p @ np.exp(terms)), rel=0.25)
 
 
+def test_the_log_of_a_mean_of_few_is_too_low_by_what_the_jackknife_says() -> None:
+    rng = np.random.default_rng(0)
+    logs = rng.normal(0, 0.6, (20_000, 8))  # of a lognormal: the log of its mean is 0.18
+    log, bias = log_mean(logs)
+    assert log.mean() < 0.18 - 0.01
+    assert (log - bias).mean() == pytest.approx(0.18, abs=0.004)
+    assert log_mean(logs[:, :1])[1].max() == 0
+    same, none = log_mean(np.full((3, 4), -700.0))
+    assert same == pytest.approx([-700.0] * 3)
+    assert none == pytest.approx([0.0] * 3, abs=1e-9)
+
+
 def test_posteriors_at_several_bandwidths_are_the_tables(case) -> None:
     table = case[2]
     picks = np.array([3, 0, 4])
@@ -161,7 +173,8 @@ def test_medians_are_over_the_sites_that_hold_enough_and_the_worst_are_explained
         {
             "set": "sums", "bandwidth": 0.1, "site": sites, "bits": [1.9, 2.0, 4, 4, 4, 4, 4, 9],
             "gap": [9.0, 0.1, 0.1, 0.14, 0.2, 0.21, 0.3, 2.0], "gap_median": [9.0, 0.1, 0.1, 0.14, 0.2, 0.21, 0.3, 0.1],
-            "entropy": 3.0, "spread": 1.0, "top_share": 0.1, "relative_scale": 0.5, "inside": 0.9, "ess_ratio": 0.6,
+            "entropy": 3.0, "spread": 1.0, "top_share": 0.1, "relative_scale": 0.5, "inside": 0.9,
+            "log_inside_bias": -0.01, "ess_ratio": 0.6,
         }
     )  # fmt: skip
     (row,) = summary(frame).to_dict("records")

@@ -59,6 +59,32 @@ def test_the_code_shown_runs_as_it_is_and_gives_the_same_inputs(scope):
     assert len(frame) == scope.n
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"text": "6", "sort": "weight"},
+        {"text": "(^|\\+ )[4-6]", "regex": True, "inside": True, "sort": "count"},
+        {"inside": True},
+        {"text": "SEVEN'\"\\"},
+    ],
+)
+def test_the_code_lists_what_the_gallery_lists(scope, query):
+    scope.invert().wait(60)
+    scope.gallery.query = query
+    try:
+        _, frame = run(scope.code)
+        rows = scope.gallery._page(**scope.gallery.query)["rows"]
+    finally:
+        scope.gallery.query = {}
+    if "sort" in query:
+        assert list(frame.index)[:50] == [row["text"] for row in rows]
+        assert list(frame[query["sort"]])[:50] == pytest.approx([row[query["sort"]] for row in rows])
+    else:
+        assert list(frame["text"].drop_duplicates())[:50] == [row["text"] for row in rows]
+    assert len(rows) == 0 or len(rows) < len(scope.gallery.rows)
+    assert "listed" not in scope.code
+
+
 def test_the_code_names_the_packaged_generator_given_as_an_object(scope):
     given = InverseScopeWidget(scope.lm, generators=[scope.generator], prompt="4 3 7 + 5 6 8 =")
     assert "lm = isn.load_model()\ngen = isn.load_generator()\n" in given.code

@@ -18,6 +18,7 @@ import inversescope_nb as isn
 from inversescope_nb.errors import Cancelled, InvalidArgument
 from inversescope_nb.widgets import InverseScopeWidget
 from inversescope_nb.widgets import shading as shading_module
+from inversescope_nb.widgets.messages import IDLE
 from inversescope_nb.widgets.shading import CHUNK, top_of
 
 
@@ -114,6 +115,28 @@ def test_what_was_read_at_one_site_is_never_shown_at_another(scope, monkeypatch)
     while time.monotonic() < deadline:
         assert scope.picker.values == before
         time.sleep(0.02)
+
+
+def test_the_bits_come_in_one_job_that_says_how_far_it_is(scope, monkeypatch):
+    monkeypatch.setattr(shading_module, "CHUNK", 2)
+    told, filled = [], []
+    scope.picker.observe(lambda change: told.append(change["new"]), names=["shading"])
+    scope.picker.observe(
+        lambda change: filled.append(sum(v is not None for v in change["new"] or [])), names=["values"]
+    )
+    shaded(scope, "bits")
+    n = len(scope.picker.tokens)
+    running = [status for status in told if status["running"] and status["total"]]
+    assert n > 2
+    done = [status["done"] for status in running]  # not every turn is told, where they follow each other quickly
+    assert done == sorted(set(done))
+    assert set(done) <= {min(2 * (k + 1), n) for k in range((n + 1) // 2)}
+    assert (done[0], done[-1]) == (2, n)
+    assert {status["total"] for status in running} == {n}
+    assert all(status["message"] for status in running)
+    assert told[-1] == IDLE
+    assert filled == sorted(filled)  # each turn adds to what is there
+    assert len(filled) == (n + 1) // 2
 
 
 def test_stop_ends_a_shading_without_an_error(scope, monkeypatch):

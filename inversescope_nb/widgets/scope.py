@@ -22,6 +22,7 @@ from ..features import Feature
 from ..kernels import BANDWIDTHS, check_bandwidth
 from .backend import SAMPLES, TARGETS, Backend
 from .consistency_panel import ConsistencyPanel
+from .gallery_rows import Query
 from .inputs import SWEEP_SAMPLES
 from .jobs import Job
 from .map_values import FEATURE, map_choices, map_values
@@ -187,7 +188,8 @@ class InverseScopeWidget(PickJobs):
         t.dlink((self.sweep, "came_from"), (self, "came_from"))
         t.dlink((self.sweep, "status"), (self, "sweeping"))
         self.picker.observe(self._refresh_stale, names=["text"])
-        self.picker.observe(lambda _change: self._refresh_site(), names=["quantity"])
+        self.picker.observe(self._refresh_code, names=["quantity"])
+        self.gallery.observe(self._refresh_code, names=["query"])
         self.observe(self._changed, names=["prompt", "position", "site", "bandwidth", "n"])
 
     def _tested(self, _change: Any) -> None:
@@ -367,8 +369,12 @@ class InverseScopeWidget(PickJobs):
         self.bandwidth = min(max(self.bandwidth, low), high)
         self.bound = self._backend.bound(self.site, self.bandwidth)
         self.shading.offer()
+        self._refresh_code()
+
+    def _refresh_code(self, _change: Any = None) -> None:
         where = (self.prompt, self.site, self.picker.index, self.bandwidth, self.n)
-        self.code = python_code(self._backend, *where, quantity=self.picker.quantity)
+        query = Query(**self.gallery.query)
+        self.code = python_code(self._backend, *where, quantity=self.picker.quantity, query=query)
 
     # -- requests ------------------------------------------------------------------------------------
 

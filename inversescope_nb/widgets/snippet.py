@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..features import Feature, InputText
 from ..loading import PACKAGED_TARGET
+from .gallery_rows import Query
 from .inputs import SAMPLES, SWEEP_SAMPLES, TARGETS
 
 if TYPE_CHECKING:
@@ -23,29 +24,51 @@ if TYPE_CHECKING:
     from .pick_jobs import Asked
     from .pins import Pin
 
+EVERYTHING = Query()
 _YOURS = "path/to/your"
 _SHOWN = ["feature", "fcr", "fcr_low", "fcr_high", "fcr_plain"]
 
 
 def python_code(
-    backend: Backend, prompt: str, site: str, position: int, bandwidth: float, n: int, *, quantity: str = ""
-) -> str:
-    """A few lines that reproduce the gallery from the same arguments; ``quantity``: what the tokens are shaded by."""
+    backend: Backend, prompt: str, site: str, position: int, bandwidth: float, n: int, *, quantity: str = "",
+    query: Query = EVERYTHING,
+) -> str:  # fmt: skip
+    """A few lines that reproduce the gallery from the same arguments.
+
+    ``quantity``: what the tokens are shaded by; ``query``: what is listed, and in which order.
+    """
     generator = backend.shelf.at_hand(site)
     where = f"site={site!r}, position={position}, bandwidth={bandwidth:g}"
     lines = ["import inversescope_nb as isn", "", _model(backend)]
     shades = _shades(quantity, prompt, site, bandwidth, gen="" if generator is None else ", gen=gen")
     if generator is not None:
         lines += [*_generator(backend, generator), *shades, f"inv = isn.invert(lm, gen, {prompt!r}, {where}, n={n})"]
-        return "\n".join([*lines, "print(inv.summary())", 'inv.to_frame().sort_values("d")'])
+        return "\n".join([*lines, "print(inv.summary())", *_listed("inv", query)])
     lines += [
         *shades,
         backend.inputs.prompts_code(prompt),
         f"found = isn.baselines.neighbours(lm, prompts, {prompt!r}, {where})",
-        "found.to_frame()",
+        *_listed("found", query),
         f"# to invert here: gen = isn.train_generator(lm, {site!r}, prompts), then isn.invert(lm, gen, ...)",
     ]
     return "\n".join(lines)
+
+
+def _listed(name: str, query: Query) -> list[str]:
+    """The lines that list what was found, as the gallery does: nearest first, or as it was asked."""
+    if query == EVERYTHING:
+        return [f'{name}.to_frame().sort_values("d")']
+    lines = [f'listed = {name}.to_frame().sort_values("d")']
+    if query.inside:
+        lines.append('listed = listed[listed["in_ball"]]')
+    if query.text:
+        how = f"case={query.regex}, regex={query.regex}"
+        lines.append(f'listed = listed[listed["text"].str.contains({query.text!r}, {how})]')
+    if query.sort == EVERYTHING.sort:
+        return [*lines, "listed"]
+    columns = 'd=("d", "first"), weight=("weight", "sum"), count=("d", "size")'
+    lines.append(f'listed = listed.groupby("text", sort=False).agg({columns})')
+    return [*lines, f'listed.sort_values("{query.sort}", ascending=False, kind="stable")']
 
 
 def _shades(quantity: str, prompt: str, site: str, bandwidth: float, gen: str) -> list[str]:

@@ -25,6 +25,32 @@ describe("a hypothesis about one token", () => {
   });
 });
 
+describe("hypotheses that are taken away together", () => {
+  const gone = { ...row, name: "gone", label: null, here: null };
+  const removed = (model: FakeModel) => model.sent.filter(({ method }) => method === "remove").map(({ params }) => params.name);
+  it("are all, or those that are undefined for the picked input", () => {
+    const { model, all, one } = mount(panelModule, { ...state(), rows: [row, gone, { ...gone, name: "lost" }] });
+    labelled(all, "Remove the 2 that are undefined here").click();
+    expect(removed(model)).toEqual(["gone", "lost"]);
+    expect(document.activeElement).toBe(one("form select"));
+    labelled(all, "Remove all").click();
+    expect(removed(model).slice(2)).toEqual(["a", "gone", "lost"]);
+  });
+  it("are not offered where there is one, none is undefined, or nothing can be done any more", () => {
+    const { model, all } = mount(panelModule, { ...state(), rows: [row] });
+    const links = () => all("button").filter((button) => button.textContent!.startsWith("Remove") && !button.hidden).map((button) => button.textContent);
+    expect(links()).toEqual([]);
+    model.update({ rows: [row, { ...row, name: "b" }] });
+    expect(links()).toEqual(["Remove all"]);
+    model.update({ rows: [row, gone] });
+    expect(links()).toEqual(["Remove the one that is undefined here", "Remove all"]);
+    model.update({ rows: [gone, { ...gone, name: "lost" }] });
+    expect(links()).toEqual(["Remove all"]);
+    model.update({ frozen: true, rows: [row, gone] });
+    expect(links()).toEqual([]);
+  });
+});
+
 describe("a hypothesis in Python", () => {
   function open() {
     const view = mount(panelModule, state());
@@ -171,7 +197,7 @@ describe("rates across bandwidths", () => {
   it("are rows of the file", () => {
     const files = watchDownloads();
     const { all } = mount(panelModule, { ...state(), rows: [row], curves: curves.slice(0, 1), place: { site: "blocks.1", bandwidth: 0.1, input: "a" } });
-    all(".isn-table-part .isn-link")[0]!.click();
+    all(".isn-table-part .isn-downloads > .isn-link")[0]!.click();
     expect(files[0]![1].split("\r\n").at(-2)).toBe("a,\"this input, across bandwidths\",blocks.1,0.02,a,,0.5,0.4,0.6,0.1,0.44,0.45,20,effective samples,,LOW_ESS,");
   });
 });

@@ -635,7 +635,7 @@ describe("ConsistencyPanel", () => {
     const files = watchDownloads();
     const row = { name: "=evil", label: "a, b", here: { ...estimate, verdict: "LOW_ESS" }, across: null, note: null };
     const { all } = mount(panelModule, { ...state(), place: { site: "blocks.1", bandwidth: 0.3, input: "1+1=" }, doubt: "They are grey.", rows: [row, { ...row, here: null }], measured: [{ name: "subject", where: "at blocks.0", site: "blocks.0", bandwidth: 0.1, input: "12+1=", ...estimate, p_value: 0.01, notes: "Rough." }] });
-    all(".isn-table-part .isn-link")[0]!.click();
+    all(".isn-table-part .isn-downloads > .isn-link")[0]!.click();
     expect(files).toEqual([
       [
         "rates.csv",

@@ -1,13 +1,23 @@
-"""What a picture does not show: faults that axe-core finds, and what stands out of its cell."""
+"""What a picture does not show: faults that axe-core finds, and what stands out of its cell.
+
+With ``ISN_KEEP_SCREENSHOTS=1`` all that axe-core says, of slight faults and of what it leaves undecided too, is kept in
+``notebooks/images/axe.json``, by test and state.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from axe_playwright_python.sync_playwright import Axe
+from lab import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+_KEPT = ROOT / "notebooks" / "images" / "axe.json"
 
 _OUTSIDE = """root => {
   const edge = root.getBoundingClientRect().right + 1;
@@ -24,13 +34,34 @@ _OUTSIDE = """root => {
 
 def accessibility_faults(page: Page, selector: str) -> list[str]:
     """Serious and critical faults of one element and what is in it; empty where there are none."""
-    found = Axe().run(page, context=selector, options={"resultTypes": ["violations"]}).response["violations"]
+    response = Axe().run(page, context=selector).response
+    if os.environ.get("ISN_KEEP_SCREENSHOTS"):
+        _keep(response, page, selector)
     return [
         f"{fault['impact']}: {fault['id']}: {node['html'][:160]}"
-        for fault in found
+        for fault in response["violations"]
         if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"]
     ]
+
+
+def _keep(response: dict[str, Any], page: Page, selector: str) -> None:
+    """Adds to the file what axe-core says of one state: how many nodes each rule is broken by, or may be."""
+    kept = json.loads(_KEPT.read_text(encoding="utf-8")) if _KEPT.exists() else {}
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].rpartition("/")[2]
+    scheme = page.evaluate("() => matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'")
+    state = f"{test} {selector} {page.viewport_size['width']} {scheme}"
+
+    def counted(kind: str) -> dict[str, int]:
+        return dict(Counter(f"{rule['impact']}: {rule['id']}" for rule in response[kind] for _ in rule["nodes"]))
+
+    kept["axe-core"] = response["testEngine"]["version"]
+    kept[state] = {
+        "rules_passed": len(response["passes"]),
+        "broken": counted("violations"),
+        "undecided": counted("incomplete"),
+    }
+    _KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def standing_out(page: Page, selector: str) -> list[str]:

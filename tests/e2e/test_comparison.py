@@ -74,6 +74,8 @@ def test_the_two_lists_stand_side_by_side_and_are_narrowed_to_one_or_both(lab: L
     boxes = [lab(f".isn-compared-{side} .isn-samples").bounding_box() for side in ("first", "second")]
     assert boxes[0]["y"] == pytest.approx(boxes[1]["y"], abs=1)
     assert boxes[0]["x"] + boxes[0]["width"] < boxes[1]["x"]
+    beyond = "lists => lists.map((list) => list.scrollWidth - list.clientWidth)"
+    assert lab(".isn-compared .isn-samples").evaluate_all(beyond) == [0, 0], "short inputs are seen whole"
     everything = listed(lab, "first"), listed(lab, "second")
     assert all(everything)
     lab(".isn-tab >> text=Only here").click()

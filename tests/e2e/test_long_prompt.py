@@ -73,6 +73,7 @@ def test_bits_come_first_for_the_tokens_on_the_screen_and_can_be_stopped(page: P
     page.wait_for_function(f"() => ({SHADED})().length === 0")
     page.select_option(f"{SCOPE} .isn-shaded-by", "bits")
     page.wait_for_function(f"() => ({SHADED})().length > 0")
+    assert " of 1000" in page.locator(f"{SCOPE} .isn-picker .isn-progress-words:visible").inner_text()
     shaded, seen = page.evaluate(SHADED), page.evaluate(ON_SCREEN)
     assert len(shaded) < 999
     assert set(shaded) <= set(range(min(seen) - 60, 1000))  # those on the screen, and a line above

@@ -93,7 +93,14 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   });
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);
   const file = h("button", { type: "button", class: "isn-link", on: { click: () => save("rates.csv", "text/csv", ratesCsv(view)) } }, "Save the rates as CSV");
-  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box", tabindex: "0", role: "region", "aria-label": "Rates" }, sheet), h("div", { class: "isn-downloads" }, file), caption);
+  const taken = (which: (row: HypothesisRow) => boolean) => () => {
+    view.root.querySelector<HTMLElement>(".isn-add select, .isn-add button")?.focus({ preventScroll: true }); // the link may go
+    for (const row of ((view.model.get("rows") ?? []) as HypothesisRow[]).filter(which)) rpc.request("remove", { name: row.name }).catch((error) => view.fail(error));
+  };
+  const nowhere = (row: HypothesisRow) => row.label == null && !row.note;
+  const all = h("button", { type: "button", class: "isn-link", on: { click: taken(() => true) } }, "Remove all");
+  const undefinedOnes = h("button", { type: "button", class: "isn-link", on: { click: taken(nowhere) } });
+  const element = h("div", { class: "isn-table-part" }, h("div", { class: "isn-table-box", tabindex: "0", role: "region", "aria-label": "Rates" }, sheet), h("div", { class: "isn-downloads" }, h("span", { class: "isn-removals" }, undefinedOnes, all), file), caption);
   const doubt = h("p", { class: "isn-remark" });
   element.prepend(doubt);
   view.follow(["rows", "doubt"], () => {
@@ -106,6 +113,10 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
     const here = !grey ? "isn-cell-number" : "isn-cell-number isn-doubtful";
     const rows: HypothesisRow[] = view.model.get("rows") ?? [];
     element.hidden = rows.length === 0;
+    const lost = rows.filter(nowhere).length;
+    all.hidden = rows.length < 2 || Boolean(view.model.get("frozen"));
+    undefinedOnes.hidden = lost === 0 || lost === rows.length || all.hidden;
+    undefinedOnes.textContent = `Remove ${lost === 1 ? "the one that is" : `the ${lost} that are`} undefined here`;
     sheet.classList.toggle("isn-no-across", !rows.some((row) => row.across)); // nothing was measured there yet
     const lines = rows.map((row) => {
       const remove = () => rpc.request("remove", { name: row.name }).catch((error) => view.fail(error));
