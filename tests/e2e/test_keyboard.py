@@ -104,3 +104,47 @@ def test_from_a_prompt_to_the_saved_page(lab: Lab, tmp_path: Path):
     download.value.save_as(tmp_path / "saved.html")
     assert "6 0 7 + 8 7 9 =" in (tmp_path / "saved.html").read_text(encoding="utf-8")
     assert page.locator(".jp-Notebook .jp-Cell").count() == 1, "no key was taken for one of JupyterLab's"
+
+
+def test_a_pin_a_comparison_another_tab_and_a_sweep_that_is_stopped(lab: Lab):
+    page, press = lab.page, lab.page.keyboard.press
+    press("Escape")
+    tab_to(page, ".isn-pins .isn-row > button")
+    press("Enter")
+    lab(".isn-pin-go[aria-current=true]").wait_for()
+    tab_to(page, "button.isn-token", back=True)
+    before = lab.revision()
+    press("ArrowLeft")
+    press("Enter")
+    lab.settle(before)
+    tab_to(page, ".isn-pin-compare")
+    press("Enter")
+    lab(".isn-compared-second .isn-toggle").first.wait_for()
+    tab_to(page, ".isn-compared-first .isn-toggle")
+    press("Enter")
+    lab(".isn-compared-first .isn-toggle[aria-expanded=true]").wait_for()
+
+    tab_to(page, ".isn-add button")
+    press("Enter")
+    lab(".isn-table tbody tr").wait_for()
+    tab_to(page, ".isn-sweep-start button")
+    press("Enter")
+    lab(".isn-sweep .isn-stop").wait_for()
+    tab_to(page, ".isn-sweep .isn-stop")
+    press("Enter")
+    lab(".isn-sweep .isn-stop").wait_for(state="hidden")
+    page.wait_for_function("() => document.activeElement?.closest('.isn-sweep-start')", timeout=5000)
+
+    tab_to(page, ".isn-icon-button[aria-label^='Keep this prompt']", back=True)
+    press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.isn-scope .isn-prompt-tabs button').length === 2")
+    tab_to(page, ".isn-prompt-tabs button", back=True)
+    before = lab.revision()
+    press("ArrowLeft")
+    press("Enter")
+    page.wait_for_function(
+        "() => document.querySelector('.isn-scope .isn-prompt-tabs button').getAttribute('aria-selected') === 'true'"
+    )
+    press("Delete")
+    page.wait_for_function("() => document.querySelectorAll('.isn-scope .isn-prompt-tabs button').length < 2")
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 1, "no key was taken for one of JupyterLab's"
