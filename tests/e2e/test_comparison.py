@@ -100,6 +100,23 @@ def test_the_two_lists_stand_side_by_side_and_are_narrowed_to_one_or_both(lab: L
     )
 
 
+def test_the_picture_and_both_lists_are_files(lab: Lab):
+    files = {"contrast.svg": ("SVG", b"<svg "), "contrast.png": ("PNG", b"\x89PNG")}
+    for name, (words, begins) in files.items():
+        with lab.page.expect_download() as download:
+            lab(f"{BOX} .isn-comparison-top figure button:text-is('{words}')").click()
+        assert download.value.suggested_filename == name
+        content = download.value.path().read_bytes()
+        assert content.startswith(begins)
+        if name.endswith("svg"):
+            for words in ("drawn for the first", "First: ", "Second: "):
+                assert words.encode() in content, words
+    with lab.page.expect_download() as download:
+        lab(BOX).get_by_text("Save both lists as CSV").click()
+    lines = download.value.path().read_text(encoding="utf-8").splitlines()
+    assert {line.split(",")[0] for line in lines[1:]} == {"first", "second"}
+
+
 def test_a_pin_leads_back_and_the_keyboard_is_enough(lab: Lab):
     before, cells = lab.revision(), lab.page.locator(".jp-Notebook .jp-Cell").count()
     lab(".isn-pin-go").focus()

@@ -92,6 +92,15 @@ class Lab:
         )
 
 
+NOTE_ANEW = """() => {
+  const scope = document.querySelector(".isn-scope");
+  window.weighedAnew = false;
+  const look = () => { window.weighedAnew ||= scope.textContent.includes("weighed anew for"); };
+  new MutationObserver(look).observe(scope, { childList: true, subtree: true, characterData: true });
+}"""
+"""Notes whether samples that were drawn at another bandwidth are ever shown."""
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The notebook, opened and run."""
@@ -188,9 +197,12 @@ def test_the_bandwidth_changes_the_inputs(lab: Lab):
     coarse = lab.inputs()
     assert coarse != shown
     before = lab.revision()
+    lab.page.evaluate(NOTE_ANEW)
     lab.set_bandwidth(82)
     lab.settle(before)
     assert lab.inputs() != coarse
+    assert lab.page.evaluate("() => window.weighedAnew"), "the old samples are weighed at once, before new ones come"
+    assert "weighed anew" not in lab(".isn-gallery").inner_text()
 
 
 def test_hypotheses_get_a_rate_and_a_chance_level(lab: Lab):

@@ -91,6 +91,24 @@ def test_a_sweep_colours_the_map_and_a_click_on_a_cell_goes_there(page: Page, tm
     take(sweep, picture)
     assert picture.stat().st_size < 150_000
 
+    cells = page.locator(f"{SCOPE} button.isn-map-cell")
+    titles = "cells => cells.map(cell => cell.title)"
+    shown = cells.evaluate_all(titles)
+    by = page.locator(f"{SCOPE} .isn-map-by")
+    others = [value for value in by.locator("option").evaluate_all("all => all.map(one => one.value)") if value]
+    assert by.input_value() in others
+    assert len(others) > 1
+    before = by.input_value()
+    by.select_option(next(value for value in others if value != before))
+    now = "[...document.querySelectorAll('.isn-scope button.isn-map-cell')]"
+    page.wait_for_function(f"shown => {now}.some((cell, index) => cell.title !== shown[index])", arg=shown)
+    assert page.locator(f"{SCOPE} button.isn-map-valued").count() == 36
+    by.select_option("")
+    page.wait_for_selector(f"{SCOPE} button.isn-map-valued", state="detached")
+    by.select_option(before)
+    page.wait_for_function("() => document.querySelectorAll('.isn-scope button.isn-map-valued').length === 36")
+    assert cells.evaluate_all(titles) == shown
+
     head = next(one for one in page.locator(HEAT).all() if "hook_z" in site_of(one))
     goes_to(page, head, site_of(head))
     goes_to(page, cell, site)
