@@ -3,7 +3,8 @@
     python benchmarks/bench_interface.py
 
 Sizes are of the built bundles. Times are taken in the page (`performance.now`), with the packaged model: from the
-message that shows a widget to its tokens on the screen (the cell was run before, so all is warm), from a click on a
+message that shows a widget to its tokens on the screen (the cell was run before, so all is warm; and again of a cell
+that makes the widget anew), from a prompt of 1,000 tokens that is pasted to those on the screen, from a click on a
 token to its 64 inputs, from another bandwidth to the samples weighed anew and to new ones, from Stop to a widget at
 rest (worst and median of several moments in an inversion of 4,096 samples). Frames are counted while a list of 5,000
 samples is scrolled from end to end, beside a bare list of as many lines of text in the same page (what the machine
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -43,12 +45,12 @@ KILOBYTE = 1024
 
 READY = """() => document.querySelectorAll(".isn-scope .isn-sample").length > 1
   && !document.querySelector(".isn-go button").disabled"""
-PAINT = """async () => {
+PAINT = """async (index) => {
   const panel = window.jupyterapp.shell.currentWidget;
   const kernel = panel.sessionContext.session.kernel;
-  const cell = panel.content.widgets[1];
+  const cell = panel.content.widgets[index];
   cell.outputArea.model.clear();
-  panel.content.activeCellIndex = 1;
+  panel.content.activeCellIndex = index;
   const shown = new Promise((resolve) => {
     const look = (_, message) => {
       if (!message.content?.data?.["application/vnd.jupyter.widget-view+json"]) return;
@@ -136,6 +138,21 @@ MORE = """() => new Promise((resolve) => {
 })"""
 
 
+PASTE = """text => new Promise((resolve) => {
+  const scope = document.querySelector(".jp-Cell:last-of-type .isn-scope");
+  const box = scope.querySelector("textarea.isn-prompt");
+  const words = text.split(" ");
+  box.value = text;
+  const started = performance.now();
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  const look = () => {
+    const tokens = scope.querySelectorAll("button.isn-token");
+    if (tokens.length !== words.length + 1 || tokens[1].textContent !== words[0]) return setTimeout(look, 2);
+    tokens[words.length].getBoundingClientRect(); // all of them are laid out
+    requestAnimationFrame(() => resolve(performance.now() - started));
+  };
+  look();
+})"""
 KEYS = """() => new Promise((resolve) => {
   const tokens = [...document.querySelectorAll(".jp-Cell:last-of-type button.isn-token")];
   tokens[0].focus();
@@ -169,9 +186,13 @@ def settled(page: Page) -> None:
 
 def timed(page: Page, repeats: int) -> list[dict[str, Any]]:
     """Everything that is measured in the page."""
-    paints = [page.evaluate(PAINT) for _ in range(repeats)]
+    paints = [page.evaluate(PAINT, 1) for _ in range(repeats)]
     page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets[1].outputArea.model.clear()")
     settled(page)
+    made = []
+    for _ in range(repeats):
+        made.append(page.evaluate(PAINT, 0))
+        settled(page)
     picks, weighed, slides = [], [], []
     for i in range(repeats):
         picks.append(page.evaluate(CHANGE, ["pick", 3 + i % 5]))
@@ -191,6 +212,7 @@ def timed(page: Page, repeats: int) -> list[dict[str, Any]]:
         settled(page)
     return [
         {"what": "first paint, warm, ms", "measured": median(paints), "worst": max(paints), "limit": 300.0},
+        {"what": "first paint, made anew, ms", "measured": median(made), "worst": max(made), "limit": 300.0},
         {"what": "pick to gallery, 64 samples, ms", "measured": median(picks), "worst": max(picks), "limit": 1500.0},
         {
             "what": "bandwidth to samples weighed anew, ms",
@@ -224,13 +246,19 @@ def scrolled(page: Page, samples: int, seconds: float) -> list[dict[str, Any]]:
     return out
 
 
-def long_prompt(page: Page) -> list[dict[str, Any]]:
-    """Frames while the tokens of a long prompt are scrolled end to end in a second, and what an arrow key costs."""
+def long_prompt(page: Page, repeats: int) -> list[dict[str, Any]]:
+    """Frames while the tokens of a long prompt are scrolled end to end in a second; the cost of an arrow key, of a paste."""
     tokens = page.locator(".jp-Cell:last-of-type .isn-scope button.isn-token").count()
     assert tokens == 1000, "the cell of the test of long prompts has changed"
     page.locator(".jp-Cell:last-of-type .isn-tokens").scroll_into_view_if_needed()
     deltas = page.evaluate(SCROLL, [1.0, 1.0, ".jp-Cell:last-of-type .isn-tokens"])
     keys = page.evaluate(KEYS)
+    pastes = []
+    for i in range(repeats):
+        words = (("a", "the")[i % 2], *SENTENCE.split()[1:]) * 167
+        pastes.append(page.evaluate(PASTE, " ".join(words[: tokens - 1])))
+        page.wait_for_function("() => !document.querySelector('.jp-Cell:last-of-type .isn-go button').disabled")
+        page.wait_for_timeout(300)
     page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets[2].outputArea.model.clear()")
     rate, worst = 1000 * len(deltas) / sum(deltas), 1000 / max(deltas)
     return [
@@ -241,6 +269,7 @@ def long_prompt(page: Page) -> list[dict[str, Any]]:
             "limit": 60.0,
         },
         {"what": f"an arrow key among {tokens:,} tokens, ms", "measured": median(keys), "worst": max(keys)},
+        {"what": f"paste to {tokens:,} tokens, ms", "measured": median(pastes), "worst": max(pastes)},
     ]
 
 
@@ -262,10 +291,13 @@ def main() -> None:
             open_notebook(page, url, "interface.ipynb")
             run_all_cells(page)
             page.wait_for_function(READY)
-            rows = long_prompt(page) + timed(page, args.repeats) + scrolled(page, args.samples, args.seconds)
+            rows = (
+                long_prompt(page, args.repeats) + timed(page, args.repeats) + scrolled(page, args.samples, args.seconds)
+            )
     table = pd.DataFrame([*sizes(), *rows], columns=["what", "measured", "worst", "limit"])
     print(table.to_string(index=False, float_format=lambda x: f"{x:.1f}", na_rep=""))
-    write(args.name, {"rows": table}, arguments=vars(args))
+    load = [round(x, 2) for x in os.getloadavg()]
+    write(args.name, {"rows": table}, arguments=vars(args), cores=os.cpu_count(), load_averages=load)
 
 
 if __name__ == "__main__":
