@@ -247,7 +247,7 @@ def scrolled(page: Page, samples: int, seconds: float) -> list[dict[str, Any]]:
 
 
 def long_prompt(page: Page, repeats: int) -> list[dict[str, Any]]:
-    """Frames while the tokens of a long prompt are scrolled end to end in a second; the cost of an arrow key, of a paste."""
+    """Frames while the tokens of a long prompt are scrolled in a second; what an arrow key costs, and a paste."""
     tokens = page.locator(".jp-Cell:last-of-type .isn-scope button.isn-token").count()
     assert tokens == 1000, "the cell of the test of long prompts has changed"
     page.locator(".jp-Cell:last-of-type .isn-tokens").scroll_into_view_if_needed()
