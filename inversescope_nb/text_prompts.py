@@ -65,16 +65,16 @@ class TextPrompts(PromptDistribution):
         return self._rows_of[lm.tokenizer_hash]
 
     def readings(self, text: str) -> list[tuple[dict[str, Hashable], bool]]:
-        wanted = "".join(text.split())  # tokenizers that split words off punctuation write other spaces
-        texts = [("".join(p.text.split()), p) for p in self.prompts] if wanted else []
+        wanted = _letters(text)
+        texts = [(_letters(p.text), p) for p in self.prompts] if wanted else []
         return [(dict(p.labels), whole == wanted) for whole, p in texts if whole.startswith(wanted)]
 
     def _slots_at_end(self, text: str) -> set[str | None]:
-        wanted = "".join(text.split())
+        wanted = _letters(text)
         found: set[str | None] = set()
         for prompt in self.prompts if wanted else ():
-            if "".join(prompt.text.split()).startswith(wanted):
-                ends = {"".join(prompt.text[:stop].split()): slot for slot, (_, stop) in prompt.slots.items()}
+            if _letters(prompt.text).startswith(wanted):
+                ends = {_letters(prompt.text[:stop]): slot for slot, (_, stop) in prompt.slots.items()}
                 found.add(ends.get(wanted))
         return found
 
@@ -191,3 +191,8 @@ def texts_of_dataset(path: str, *, split: str, column: str, limit: int) -> list[
             f"{path} has no column {column!r}.{suggest(column, rows[0])}", hint=f"its columns: {', '.join(rows[0])}"
         )
     return [row[column] for row in rows if isinstance(row[column], str) and row[column].strip()]
+
+
+def _letters(text: str) -> str:
+    """A text without its spaces: tokenizers that split words off punctuation write others."""
+    return "".join(text.split())
