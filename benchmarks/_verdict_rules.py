@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from _verdicts import LEAST, MISSED, NOTHING, RARE, SHARE
+from _verdicts import LEAST, MANY, MISSED, NOTHING, RARE, SHARE
 
 from inversescope_nb._statistics import KHAT_UNRELIABLE, wilson
 
@@ -16,12 +16,13 @@ _BELIEVED = ("RELIABLE", "NO_INFORMATION")
 
 def missed_of(frame: pd.DataFrame) -> pd.Series:
     """Share of the exact posterior that n samples all but never show."""
-    return frame["missed_64"].where(frame["n"] <= 64, frame["missed_256"])
+    some = frame["missed_64"].where(frame["n"] <= 64, frame["missed_256"])
+    return some.where(frame["n"] <= 256, frame["missed_1024"]) if "missed_1024" in frame else some
 
 
 def least_ess(frame: pd.DataFrame) -> pd.Series:
     """Effective samples below which the verdict is LOW_ESS."""
-    return np.maximum(LEAST, SHARE * frame["n"])
+    return np.minimum(np.maximum(LEAST, SHARE * frame["n"]), MANY)
 
 
 def true_class(frame: pd.DataFrame) -> pd.Series:

@@ -21,7 +21,7 @@ DRAWS = 512
 """Draws of each exact posterior that the generator's misses are measured on."""
 SIGMAS, RATE_SLACK, BITS_SLACK = 3.0, 0.02, 0.3
 """An estimate is off beyond so many of its own standard errors and the slack (of bits: the larger of the two)."""
-MISSED, RARE, LEAST, SHARE = 0.1, 0.3, 10, 0.1
+MISSED, RARE, LEAST, SHARE, MANY = 0.1, 0.3, 10, 0.1, 50
 """What the verdicts' words claim: shares of the posterior missed and starved; effective samples, alone and of n."""
 NOTHING = 0.2
 """Bits that an activation of 'no information' may have at most."""
@@ -98,6 +98,7 @@ def truth(setting: Setting, row: int, posterior: ExactPosterior, rng: np.random.
         "starved": held(STARVED),
         "missed_64": held(64),
         "missed_256": held(256),
+        "missed_1024": held(1024),
         "exact_ess": float(1 / (share * np.exp(np.minimum(log_ratio, 700))).sum()),
         "own_share": float(p[row]),
     }

@@ -17,7 +17,7 @@ INVERTER_FAILED The generator gives less than one in n of its due to more than 1
                 than a tenth of its due to more than 30 %. Of the exact posterior p, by draws from it: P_p(p / q > n),
                 P_p(p / q > 10). A false alarm is one where neither share reaches half of that.
 LOW_ESS         The generator is not missing that much, but the effective samples to be expected, n / E_p(p / q), are
-                fewer than 10 or a tenth of n. A false alarm is one where they are twice that.
+                fewer than 10 or a tenth of n (50 are enough). A false alarm is one where they are twice that.
 NO_INFORMATION  The exact resolution bits are below 0.2.
 CONSTANT, OUTSIDE_PROMPT_DISTRIBUTION: facts; the site does not vary, P(X) cannot make the pick. Checked here too.
 
@@ -186,7 +186,7 @@ def collected(args: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
     for target in args.target or []:
         for setting in TARGETS[target](args):
             picks = args.picks if target == "built" else 2 * args.picks
-            found = list(study(setting, picks=picks, samples=(64, 256), seed=args.seed + 31 * len(rows)))
+            found = list(study(setting, picks=picks, samples=args.samples, seed=args.seed + 31 * len(rows)))
             rows += found
             said = pd.Series([r["verdict"] for r in found]).value_counts().to_dict()
             print(f"{setting.target}, {setting.table.site}, {setting.quality}: {said}", flush=True)
@@ -229,6 +229,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--prompts", type=Path, help="all inputs of that model, one a line")
     parser.add_argument("--site", action="append", help="of that model or of the sums, several times")
     parser.add_argument("--picks", type=int, default=6, help="a bandwidth and generator (other targets: twice as many)")
+    parser.add_argument("--samples", type=int, action="append", choices=(64, 256, 1024), help="(default: 64 and 256)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--generators", type=Path, help="folder that trained generators are kept in, and read from")
     parser.add_argument("--keep", type=Path, help="CSV that the rows are kept in")
@@ -237,6 +238,7 @@ def parsed() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.target and not args.read:
         args.target = ["built"]
+    args.samples = args.samples or [64, 256]
     return args
 
 

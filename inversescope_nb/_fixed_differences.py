@@ -70,7 +70,9 @@ def _held(token: FixedToken | None) -> bool | None:
         return None
     if token.state == "pinned" or token.elsewhere:
         return True
-    return None if token.state == "unknown" or (token.state == "leaning" and token.high >= PINNED) else False
+    if token.state == "unknown" or token.elsewhere_open:
+        return None
+    return None if token.state == "leaning" and token.high >= PINNED else False
 
 
 def paired(first: Fixed, second: Fixed) -> tuple[TokenPair, ...]:
@@ -93,8 +95,11 @@ def paired(first: Fixed, second: Fixed) -> tuple[TokenPair, ...]:
     return tuple(_judged(one, two, first, second) for one, two in pairs)
 
 
-def sentence_of(pairs: Sequence[TokenPair], doubts: Sequence[tuple[str, str]]) -> str:
-    """The sentence; `doubts` are (whose, why) of what cannot be judged."""
+def sentence_of(
+    pairs: Sequence[TokenPair], doubts: Sequence[tuple[str, str]], coarse: Sequence[tuple[str, float]] = ()
+) -> str:
+    """The sentence; `doubts` are (whose, why) of what cannot be judged, `coarse` (whose, by how many effective samples)
+    of what is judged by few."""
     if doubts:
         return f"What they fix cannot be compared: of the {doubts[0][0]}, {doubts[0][1]}."
     groups = {which: [p for p in pairs if p.which == which] for which in WHICH}
@@ -115,7 +120,8 @@ def sentence_of(pairs: Sequence[TokenPair], doubts: Sequence[tuple[str, str]]) -
         open_ = f", as far as can be told ({len(groups['unknown'])} undecided)" if groups["unknown"] else ""
         said.insert(0, f"neither fixes a token that the other does not{open_}")
     text = "; ".join(said)
-    return f"{text[:1].upper()}{text[1:]}."
+    few = " and ".join(f"the {name} by {ess:.0f}" for name, ess in coarse)
+    return f"{text[:1].upper()}{text[1:]}.{f' (Coarse: {few} effective samples.)' if few else ''}"
 
 
 def _fixes(tokens: Sequence[FixedToken]) -> str:

@@ -16,7 +16,7 @@ ALPHA = 0.05
 STATES = {
     "pinned": "nearly all inputs near the activation have this token there, and surely more than P(X)'s do",
     "leaning": "surely more of them have it than P(X)'s do, but not nearly all; it may only go along with what is held",
-    "free": "it is surely not pinned, and hardly more of them have it than P(X)'s do, as far as the samples tell",
+    "free": "it is surely not pinned, there or elsewhere, and hardly more have it than P(X)'s do, as far as they tell",
     "given": "nearly all of P(X)'s inputs have it there: the activation need not hold it",
     "unknown": "too few effective samples tell pinned from free, or the inversion is not to be believed",
 }

@@ -44,8 +44,7 @@ def sentence_of(found: Fixed) -> str:
         text = f"copies of the input aside ({found.copies:.0%}), {text}"
     if found.bank_size is not None:
         text = f"judged by neighbours among a bank of {found.bank_size:,} inputs, {text}"
-    is_few = found.verdict == Verdict.LOW_ESS or found.ess < FEW
-    few = f" (Coarse: by {found.ess:.0f} effective samples.)" if is_few else ""
+    few = f" (Coarse: by {found.ess:.0f} effective samples.)" if found.is_coarse else ""
     return f"{text[:1].upper()}{text[1:]}.{few}"
 
 

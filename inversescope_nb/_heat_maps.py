@@ -13,7 +13,7 @@ import altair as alt
 import pandas as pd
 
 from ._consistency_charts import GREY, VERMILION, component_order, components_of, tooltip
-from .reports import SIGNIFICANT, UNRELIABLE
+from .reports import COARSE, SIGNIFICANT, UNRELIABLE, is_coarse, is_doubtful
 
 MAP_BLUE, OCHRE, INK = "#1f6fc4", "#a87400", "#24292f"
 """Of the widget's map; the ochre is one that can be seen on white and on near-black."""
@@ -29,12 +29,13 @@ MANY_COMPONENTS = 9
 HEADS = "replace(datum.label, /^z (?=[0-9])/, 'head ')"
 """What stands under a column: of what heads hold, their number, as on the widget's map."""
 TOLD, IN_DOUBT = f"above chance, q \u2264 {SIGNIFICANT:g}", "a quarter of the inversions or more in doubt"
+UNRESOLVED = "the bandwidth is coarse here: a low rate says little"
 _BOLD = alt.Header(labelFontWeight="bold")
 
 
 def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> alt.TopLevelMixin:
-    """Layers against components and heads, filled by the rate above chance, with an edge where many inversions failed;
-    a dot marks q <= 0.05.
+    """Layers against components and heads, filled by the rate above chance, with an edge where many inversions failed,
+    and another where the bandwidth does not resolve the site; a dot marks q <= 0.05.
 
     With ``select`` a click on a cell selects its site, and the cells of the site in the parameter ``chosen`` are
     framed, in all panels.
@@ -45,8 +46,11 @@ def heatmap(frame: pd.DataFrame, *, select: bool = False, chosen: str = "") -> a
     side = step(len(components), frame["layer"].nunique(), panels=len(features))
     base = grid(frame, components)
     layers = [_framed(_rates(base), chosen) if select else _rates(base)]
-    if "notes" in frame.columns and frame["notes"].fillna("").str.startswith(UNRELIABLE).any():
-        layers.insert(0, _edges(base, EDGE * side))  # below the cells, whose frame is above
+    notes = frame["notes"].fillna("") if "notes" in frame.columns else pd.Series(dtype=str)
+    edges = {IN_DOUBT: OCHRE} if notes.map(is_doubtful).any() else {}
+    edges |= {UNRESOLVED: GREY} if notes.map(lambda note: is_coarse(note) and not is_doubtful(note)).any() else {}
+    if edges:
+        layers.insert(0, _edges(base, EDGE * side, edges))  # below the cells, whose frame is above
     if "q_value" in frame.columns:
         layers.append(_dots(base, frame["q_value"] <= SIGNIFICANT))
     if select:
@@ -108,12 +112,15 @@ def _key(**look: Any) -> alt.Legend:
     return alt.Legend(title=None, orient="top", direction="vertical", offset=2, labelLimit=260, **look)
 
 
-def _edges(base: alt.Chart, side: float) -> alt.Chart:
-    scale = alt.Scale(domain=[IN_DOUBT], range=[OCHRE])
+def _edges(base: alt.Chart, side: float, edges: dict[str, str]) -> alt.Chart:
+    scale = alt.Scale(domain=list(edges), range=list(edges.values()))
     legend = _key(symbolType="square", symbolSize=120, symbolDash=[3, 2], symbolStrokeWidth=1.5)
     return (
-        base.transform_filter(f"indexof(datum.notes || '', '{UNRELIABLE}') === 0")
-        .transform_calculate(doubt=f"'{IN_DOUBT}'")
+        base.transform_calculate(
+            doubt=f"indexof(datum.notes || '', '{UNRELIABLE}') === 0 ? '{IN_DOUBT}' : "
+            f"indexof(datum.notes || '', '{COARSE}') >= 0 ? '{UNRESOLVED}' : ''"
+        )
+        .transform_filter("datum.doubt !== ''")
         .mark_point(aria=False, shape="square", size=side**2, strokeWidth=1.5, strokeDash=[3, 2], opacity=1)
         .encode(stroke=alt.Stroke("doubt:N", scale=scale, legend=legend))
     )
@@ -136,7 +143,10 @@ def _split(layered: alt.LayerChart, frame: pd.DataFrame, features: list[str], wi
         return layered
     if several == ["feature"]:
         facet = alt.Facet("feature:N", sort=features, title=None, header=_BOLD)
-        return layered.facet(facet, columns=max(1, (WIDE - MARGIN) // width))
+        columns = max(1, (WIDE - MARGIN) // width)
+        faceted = layered.facet(facet, columns=columns)
+        # else the place of a panel that is not there has an axis
+        return faceted.resolve_axis(x="independent") if len(features) % columns else faceted
     encodings: dict[str, Any] = {"row": alt.Row("bandwidth:O", title="bandwidth")}
     if "feature" in several:
         encodings["column"] = alt.Column("feature:N", sort=features, title=None, header=_BOLD)

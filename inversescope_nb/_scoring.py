@@ -15,7 +15,7 @@ from ._agreement import Sampled, agreement, effective_groups, effective_samples,
 from ._permutation import Exchange, permutation_test
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
-from .reports import UNRELIABLE, ConsistencyReport
+from .reports import COARSE, UNRELIABLE, ConsistencyReport
 from .verdicts import DOUBTFUL
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _row(
         "q_value": float("nan"),
         **_quality(cell, sampled),
     }
-    return {**row, "notes": _notes(row, permutations, _doubtful(cell), effective_groups(scored.groups[known]))}
+    return {**row, "notes": _notes(row, permutations, _cautions(cell), effective_groups(scored.groups[known]))}
 
 
 def _agreeing(prior: np.ndarray, labels: np.ndarray) -> float:
@@ -309,9 +309,18 @@ def _doubtful(cell: Cell) -> str:
     return f"{UNRELIABLE}: of {len(cell.picks)} inversions {named}."
 
 
-def _notes(row: Mapping[str, Any], permutations: int, doubtful: str, groups: float) -> str:
+def _cautions(cell: Cell) -> str:
+    """What to beware of in all rates of a cell: inversions that are not to be believed, a bandwidth that is coarse."""
+    coarse = (
+        f"{COARSE}: one direction holds {cell.coarse_share:.0%} of this site's variance, so this bandwidth does not "
+        "tell apart what lies along others; a low rate does not say that the feature is not held."
+    )
+    return " ".join(note for note in (_doubtful(cell), coarse if cell.coarse_share else "") if note)
+
+
+def _notes(row: Mapping[str, Any], permutations: int, cautions: str, groups: float) -> str:
     """What to beware of, in sentences."""
-    notes = [doubtful] if doubtful else []
+    notes = [cautions] if cautions else []
     if row["n_undefined"] == row["n_targets"]:
         notes.append("The feature is undefined for every picked input.")
     elif row["n_undefined"]:

@@ -23,7 +23,8 @@ import torch
 from ._files import write_text
 from ._json import number, plain
 from .errors import Cancelled, CheckpointMismatch
-from .inversion import invert
+from .inversion import Inversion, invert
+from .verdicts import coarse_share
 
 if TYPE_CHECKING:
     import threading
@@ -92,6 +93,8 @@ class Cell:
     """One per picked input, in the study's order."""
     bits_bound: float = math.nan
     """Bits that any activation of the site can say at most through noise of this width; NaN where that is not known."""
+    coarse_share: float = 0.0
+    """Share of the site's variance along one direction, where the bandwidth is coarse for all others; else 0."""
 
     @classmethod
     def of(cls, inversions: Sequence[Inversion], noised: Sequence[Inversion] = ()) -> Cell:
@@ -100,7 +103,8 @@ class Cell:
         pairs = zip(inversions, noised or [None] * len(inversions), strict=True)
         picks = tuple(PickSamples.of(inversion, seen) for inversion, seen in pairs)
         bound = float(getattr(inversions[0], "bits_bound", math.nan))  # neighbours have none
-        return cls(site.name, site.layer, site.kind, site.head, bandwidth, picks, bound)
+        coarse = coarse_share(inversions[0]) if isinstance(inversions[0], Inversion) else 0.0
+        return cls(site.name, site.layer, site.kind, site.head, bandwidth, picks, bound, coarse)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Cell:
@@ -126,6 +130,7 @@ class Cell:
             found["bandwidth"],
             picks,
             number(found["bits_bound"]),
+            number(found.get("coarse_share", 0.0)),  # not in what earlier versions kept
         )
 
 

@@ -169,7 +169,8 @@ class Contrast:
             for side, found in zip((self.first, self.second), self.fixed, strict=True)
             if found is None or found.doubt
         ]
-        return sentence_of(self.tokens, doubts)
+        sides = zip((self.first, self.second), self.fixed, strict=True)
+        return sentence_of(self.tokens, doubts, [(s.name, f.ess) for s, f in sides if f is not None and f.is_coarse])
 
     @property
     def doubt(self) -> str:

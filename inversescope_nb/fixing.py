@@ -89,6 +89,8 @@ class FixedToken:
     """The same share of random inputs as long as the samples."""
     elsewhere: bool
     """Whether it is held, though at no fixed place: pinned by its shares anywhere, surely not where it stood."""
+    elsewhere_open: bool
+    """Whether it may be held at no fixed place: too few effective samples tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,11 @@ class Fixed:
         """Each token's state, in order."""
         return tuple(token.state for token in self.tokens)
 
+    @property
+    def is_coarse(self) -> bool:
+        """Whether few effective samples judge it, so that a sentence says how many."""
+        return self.verdict == Verdict.LOW_ESS or self.ess < _fixed_words.FEW
+
     @cached_property
     def sentence(self) -> str:
         """All of it in one plain sentence, of at most five tokens' names."""
@@ -140,8 +147,9 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
     A token is *pinned* where at least nine in ten of the inputs near the activation have it at its place, surely more
     than half, and surely more than P(X)'s inputs do (and than their length explains); *given* where nine in ten of
     P(X)'s have it there anyway; *leaning* where surely more have it than in P(X), by a fifth of what P(X) leaves open
-    or more; *free* where this is not shown and it is surely not pinned; *unknown* where the samples are too few to say.
-    Everything is unknown where the inversion is not to be believed. "Surely" is at 95 % for all tokens together.
+    or more; *free* where this is not shown and it is surely not pinned, neither there nor at no fixed place; *unknown*
+    where the samples are too few to say. All is unknown where the inversion is not to be believed. "Surely" is at 95 %
+    for all tokens together.
 
     Args:
         inv: what `invert` returned; or `baselines.neighbours`, `prior` or `rejection`.
@@ -187,6 +195,12 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
     known = {"nothing": inv.verdict in (Verdict.CONSTANT, Verdict.NO_INFORMATION), "seen": bank_size is None}
     states = {t: "unknown" if doubt else state_of(at[t], prior_at[t], random_at[t], **known) for t in judged}
     placed = {picked[t] for t in judged if states[t] not in ("free", "leaning") or at[t].high >= PINNED}
+    elsewhere = {
+        t: "" if doubt or picked[t] in placed else state_of(any_[t], prior_any[t], random_any[t], **known)
+        for t in judged
+    }
+    open_ = {t for t in judged if elsewhere[t] == "unknown" or (elsewhere[t] == "leaning" and any_[t].high >= PINNED)}
+    states |= {t: "unknown" for t in open_ if states[t] == "free"}  # surely not there, but it may be held elsewhere
     information = _information(inv, unit, places, others)
     tokens = [
         FixedToken(
@@ -197,7 +211,7 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
             anywhere=any_[t].share, anywhere_low=any_[t].low, anywhere_high=any_[t].high,
             anywhere_prior=prior_any[t].share, anywhere_prior_low=prior_any[t].low,
             anywhere_prior_high=prior_any[t].high, anywhere_by_length=random_any[t].share,
-            elsewhere=picked[t] not in placed and state_of(any_[t], prior_any[t], random_any[t], **known) == "pinned",
+            elsewhere=elsewhere[t] == "pinned", elsewhere_open=t in open_,
         )
         for t in judged
     ]  # fmt: skip

@@ -90,6 +90,19 @@ def is_doubtful(notes: Any) -> bool:
     return str(notes or "").startswith(UNRELIABLE)
 
 
+COARSE = "Coarse here"
+"""How a note begins that says that the bandwidth does not resolve the site, so that a low rate there says little."""
+
+
+def is_coarse(notes: Any) -> bool:
+    """Whether the notes of a row say that the bandwidth does not resolve its site; there may be none.
+
+    >>> is_coarse("Only 4 picks count. Coarse here: one direction holds 90 % of it."), is_coarse(None)
+    (True, False)
+    """
+    return COARSE in str(notes or "")
+
+
 SIGNIFICANT = 0.05
 """The false discovery rate that `ConsistencyReport.summary` speaks of."""
 

@@ -27,6 +27,7 @@ _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be 
 _TOO_MUCH = 2.0  # times the mass found that a bank may hold, if ten of its inputs or more hold it
 _SURELY, _OFF = 2.0, 0.3  # standard errors, and bits, by which a bank may hold more before it is too much
 _FEW, _SHARE = 10, 0.1  # effective samples, alone and as a share of n, below which nothing is called reliable
+_MANY = 50  # effective samples that are enough whatever their share of n
 _NOTHING = 0.2  # bits, with one standard error added, below which an activation says nothing
 _EVEN = 0.5  # share of n from which effective samples are too many for a heavy tail: k-hat is noise there
 
@@ -64,14 +65,14 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
         return Verdict.INVERTER_FAILED, missed
     why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {_signed(inv.khat)}"
     heavy = inv.khat > _statistics.KHAT_UNRELIABLE and inv.ess < _EVEN * inv.n
-    if inv.ess < max(_FEW, _SHARE * inv.n) or heavy:
-        uneven = inv.ess < _SHARE * inv.n  # however many there are
-        few = uneven and inv.ess >= _FEW
-        share = f" ({inv.ess / inv.n:.1%} of the draws count, at least {_SHARE:.0%} should)" if few else ""
-        if heavy and inv.ess >= max(_FEW, _SHARE * inv.n):
+    few = inv.ess < min(max(_FEW, _SHARE * inv.n), _MANY)
+    if few or heavy:
+        share = (
+            f" ({inv.ess / inv.n:.1%} of the draws count: {_SHARE:.0%} should, or {_MANY})" if inv.ess >= _FEW else ""
+        )
+        if not few:
             share = f" (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
-        advice = "widen the bandwidth" if uneven else "draw more samples or widen the bandwidth"
-        return Verdict.LOW_ESS, f"{why}{share}: {advice}"
+        return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why
@@ -134,15 +135,20 @@ def doubt_of_rates(inv: Inversion) -> str:
     )
 
 
+def coarse_share(inv: Inversion) -> float:
+    """Share of the site's variance along one direction, where that makes the bandwidth coarse for others; else 0."""
+    coarse = inv.top_share > COARSE and inv.bits_bound < FEW_BITS and inv.law.metric == "scaled"
+    return inv.top_share if coarse and inv.bandwidth == inv.proposal_bandwidth and not inv.is_constant else 0.0
+
+
 def remarks_on(inv: Inversion) -> list[str]:
     """What else to know before reading the samples, a sentence each."""
     if inv.is_constant:
         return []
     found = []
-    coarse = inv.top_share > COARSE and inv.bits_bound < FEW_BITS and inv.law.metric == "scaled"
-    if coarse and inv.bandwidth == inv.proposal_bandwidth:
+    if share := coarse_share(inv):
         found.append(
-            f"One direction holds {inv.top_share:.0%} of this site's variance (a few giant activations), so the "
+            f"One direction holds {share:.0%} of this site's variance (a few giant activations), so the "
             f"bandwidth is coarse for all others: on average at most {inv.bits_bound:.1f} bits pass. At a smaller one "
             "more do; a generator trained with metric='whitened' weighs all directions alike."
         )

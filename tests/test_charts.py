@@ -18,7 +18,7 @@ import inversescope_nb as isn
 from inversescope_nb import _consistency_charts, _heat_maps, charts
 from inversescope_nb.charts import consistency_chart, distance_histogram, information_chart, message, training_chart
 from inversescope_nb.features import InputText
-from inversescope_nb.reports import ROW_COLUMNS, UNRELIABLE, ConsistencyReport
+from inversescope_nb.reports import COARSE, ROW_COLUMNS, UNRELIABLE, ConsistencyReport
 
 EMPTY = {c: "" if c in ("notes", "verdict_counts") else np.nan for c in ROW_COLUMNS}
 
@@ -340,7 +340,8 @@ def half_failed() -> pd.DataFrame:
 def test_cells_of_which_many_inversions_failed_have_an_edge_below_the_frame_of_what_is_chosen() -> None:
     found = spec(consistency_chart(half_failed(), heatmap=True, select=True))
     edges, cells, _ = found["layer"]
-    assert edges["transform"][0] == {"filter": f"indexof(datum.notes || '', '{UNRELIABLE}') === 0"}
+    assert f"indexof(datum.notes || '', '{UNRELIABLE}') === 0" in edges["transform"][0]["calculate"]
+    assert edges["transform"][1] == {"filter": "datum.doubt !== ''"}
     assert edges["encoding"]["stroke"]["scale"]["range"] == [_heat_maps.OCHRE]
     assert edges["mark"]["strokeDash"]
     assert cells["mark"]["type"] == "rect"
@@ -365,13 +366,30 @@ def test_a_heat_map_has_a_key_of_the_marks_that_are_on_it() -> None:
 
     def key(rates: pd.DataFrame) -> list[str]:
         svg = html.unescape(converter.vegalite_to_svg(consistency_chart(rates, heatmap=True).to_json()))
-        marks = (_heat_maps.IN_DOUBT, _heat_maps.TOLD)
+        marks = (_heat_maps.IN_DOUBT, _heat_maps.UNRESOLVED, _heat_maps.TOLD)
         return [mark for mark in marks if f">{mark}</text>" in svg]
 
     rates = half_failed()
     assert key(rates) == [_heat_maps.IN_DOUBT, _heat_maps.TOLD]
     assert key(rates.assign(notes="")) == [_heat_maps.TOLD]
     assert key(rates.assign(notes="", q_value=0.4)) == []
+    coarse = f"Only 4 picks count. {COARSE}: one direction holds 90 % of it."
+    assert key(rates.assign(notes=["", coarse, ""], q_value=0.4)) == [_heat_maps.UNRESOLVED]
+    both = rates.assign(notes=["", coarse, rates["notes"][2]])
+    assert key(both) == [_heat_maps.IN_DOUBT, _heat_maps.UNRESOLVED, _heat_maps.TOLD]
+    assert key(rates.assign(notes=rates["notes"] + coarse)) == [
+        _heat_maps.IN_DOUBT,
+        _heat_maps.UNRESOLVED,
+        _heat_maps.TOLD,
+    ]
+
+
+def test_three_heat_maps_in_two_columns_have_an_axis_each() -> None:
+    rates = frame(4, ["resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out"], ["a", "b", "c"])
+    three = spec(consistency_chart(rates, heatmap=True))
+    assert three["columns"] == 2
+    assert three["resolve"] == {"axis": {"x": "independent"}}, "else the place of the fourth has one"
+    assert "resolve" not in spec(consistency_chart(rates[rates["feature"] != "c"], heatmap=True))
 
 
 def test_a_cell_of_the_heat_map_can_be_chosen() -> None:

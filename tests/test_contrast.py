@@ -300,7 +300,20 @@ def test_a_difference_is_claimed_only_where_the_other_surely_does_not_hold_the_t
     found = against(sure, leaning)
     assert (found.tokens[0].first.state, found.tokens[0].second.state) == ("pinned", "leaning")
     assert found.tokens[0].which == "unknown"
-    assert found.sentence == "Neither fixes a token that the other does not, as far as can be told (1 undecided)."
+    neither = "Neither fixes a token that the other does not, as far as can be told (1 undecided)."
+    assert found.sentence == f"{neither} (Coarse: the second by 6 effective samples.)"
+
+
+def test_no_difference_is_claimed_where_the_other_may_hold_the_token_at_another_place() -> None:
+    sure = written("a b c .", [p for p in PRIOR if p[0] == "a"] * 4, PRIOR)
+    moved = [f"{b} a {c} ." for b in "bcd" for c in "bcd"]
+    few, many_ = written("a b c .", moved[:6], PRIOR), written("a b c .", moved * 8, PRIOR)
+    assert against(sure, few).tokens[0].which == "unknown"
+    assert "only" not in against(sure, few).sentence.lower().partition("(")[0]
+    assert against(sure, few).sentence.endswith("(Coarse: the second by 6 effective samples.)")
+    assert against(sure, many_).tokens[0].which == "both"
+    gone = written("a b c .", [p for p in PRIOR if "a" not in p] * 4, PRIOR)
+    assert against(sure, gone).sentence.startswith("Only the first fixes “a”")
 
 
 def test_cuts_of_one_prompt_share_their_places_and_others_are_aligned() -> None:

@@ -122,6 +122,16 @@ def test_a_token_held_at_no_fixed_place_is_said_to_be() -> None:
     assert not any(t.elsewhere for t in usual.tokens), "P(X) always has it somewhere"
 
 
+def test_a_token_that_few_samples_all_have_at_other_places_is_not_called_free() -> None:
+    samples = ["c d a .", "d c a .", "d d a .", "c c a ."]
+    a, b, *_ = fixed(written("a b c .", samples * 2, PRIOR)).tokens
+    assert a.high < 0.9
+    assert (a.anywhere, a.elsewhere, a.elsewhere_open, a.state) == (1.0, False, True, "unknown")
+    assert (b.anywhere, b.elsewhere_open, b.state) == (0.0, False, "free")
+    a, b, *_ = fixed(written("a b c .", samples * 30, PRIOR)).tokens
+    assert (a.elsewhere, a.elsewhere_open, a.state) == (True, False, "free")
+
+
 def test_what_all_is_fixed_or_given_is_said_shortly() -> None:
     whole = fixed(written("a b c .", ["a b c . .", "x a b c ."] * 40, PRIOR))
     assert whole.sentence == "It fixes the whole input: each of the 3 tokens that P(X) leaves open."

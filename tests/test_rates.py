@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_inversion import many
 
 import inversescope_nb._study as study_module
 from inversescope_nb import features
@@ -31,7 +32,7 @@ from inversescope_nb.generator import TrainingConfig, load_generator, train_gene
 from inversescope_nb.kernels import Kernel
 from inversescope_nb.prompts import Prompt, PromptDistribution
 from inversescope_nb.rates import ConsistencyReport, consistency, consistency_of, resolve_sites
-from inversescope_nb.reports import PICK_COLUMNS, ROW_COLUMNS
+from inversescope_nb.reports import PICK_COLUMNS, ROW_COLUMNS, is_coarse
 from inversescope_nb.sites import Site
 
 WORDS = ["<bos>", "Ann", "Bob", "Cid", "left", "stayed", "."]
@@ -231,6 +232,18 @@ def test_a_feature_that_raises_is_named() -> None:
     broken = Feature("broken", lambda text: text.split()[5])
     with pytest.raises(FeatureError, match="'broken' raised IndexError"):
         consistency_of(inversion("Ann left", ["Ann ."]), broken)
+
+
+def test_a_bandwidth_that_does_not_resolve_the_site_is_noted() -> None:
+    def notes(**of_the_site) -> str:
+        picks = [many(64, prompt_ids=[1, i], **of_the_site) for i in range(3)]
+        return consistency_of(picks, Feature("end", lambda text: text[-1]), permutations=0).rows[0]["notes"]
+
+    said = notes(top_share=0.91, bits_bound=4.2)
+    assert "Coarse here: one direction holds 91% of this site's variance" in said
+    assert is_coarse(said)
+    assert not is_coarse(notes(top_share=0.91, bits_bound=20.0)), "fine enough for the others too"
+    assert not is_coarse(notes(top_share=0.3, bits_bound=4.2))
 
 
 def test_more_permutations_are_made_for_more_rows() -> None:

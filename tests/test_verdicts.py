@@ -44,7 +44,11 @@ def test_few_effective_samples_are_called_so() -> None:
     assert weighted(one_of_ten[:100]).verdict == Verdict.LOW_ESS
     twice = weighted(np.tile(one_of_ten, 2))
     assert "effective sample size 20 of 400" in twice.verdict_reason
-    assert "(5.0% of the draws count, at least 10% should)" in twice.verdict_reason
+    assert "(5.0% of the draws count: 10% should, or 50)" in twice.verdict_reason
+    many_draws = weighted(np.tile(one_of_ten, 6))
+    assert many_draws.ess == pytest.approx(60, abs=0.01)
+    assert many_draws.verdict == Verdict.RELIABLE, "60 of 1,200 are more than 10 of 64, which are believed"
+    assert weighted(np.tile(one_of_ten, 5)[:980]).verdict == Verdict.LOW_ESS  # 49
 
 
 def test_a_heavy_tail_counts_where_the_weights_are_uneven() -> None:

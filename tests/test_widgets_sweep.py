@@ -457,6 +457,7 @@ def test_what_the_map_can_be_coloured_by():
     assert found["max"] == 1.0
     assert found["values"]["blocks.1.hook_resid_post"] == {
         "value": 0.25, "words": "FCR 0.40 (0.30\u20130.45), chance 0.20, q = 0.01.", "doubtful": False,
+        "coarse": False,
     }  # fmt: skip
     plain = map_values(rates, "rate subject")
     assert (plain["unit"], plain["values"]["blocks.1.hook_resid_post"]["value"]) == ("FCR", 0.4)
@@ -485,7 +486,15 @@ def test_a_rate_below_chance_is_drawn_at_none_and_a_missing_one_is_no_number():
     values = list(map_values(rates, "feature subject")["values"].values())
     assert values[0]["value"] == 0.0
     assert values[0]["words"].startswith("FCR 0.10")
-    assert values[1] == {"value": None, "words": "no estimate undefined for all picks", "doubtful": False}
+    assert values[1] == {
+        "value": None,
+        "words": "no estimate undefined for all picks",
+        "doubtful": False,
+        "coarse": False,
+    }
+    rates.loc[0, "notes"] = "Coarse here: one direction holds 91% of this site's variance."
+    assert map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["coarse"]
+    assert not map_values(rates, "bits")["values"]["blocks.0.hook_resid_post"]["coarse"], "bits are what they are"
     rates.loc[0, "notes"] = "Only 8 groups of picks: the interval is rough."
     assert not map_values(rates, "feature subject")["values"]["blocks.0.hook_resid_post"]["doubtful"]
     rates.loc[0, "notes"] = "Not to be relied on: of 8 inversions 5 with few effective samples."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..reports import is_doubtful
+from ..reports import is_coarse, is_doubtful
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +31,11 @@ def map_choices(frame: pd.DataFrame | None) -> list[dict[str, str]]:
 
 
 def map_values(frame: pd.DataFrame | None, choice: str) -> dict[str, Any]:
-    """``{label, unit, max, values: {site: {value, words, doubtful}}}``; empty where the choice is of nothing.
+    """``{label, unit, max, values: {site: {value, words, doubtful, coarse}}}``; empty where the choice is of nothing.
 
     Rates above chance are FCR* (0 at chance, 1 where all agree), cut off at 0; a site most of whose inversions
-    are not to be believed is doubtful; the words end with what a rate's notes say.
+    are not to be believed is doubtful, one that the bandwidth does not resolve coarse; the words end with what a rate's
+    notes say.
     """
     label = next((entry["label"] for entry in map_choices(frame) if entry["name"] == choice), "")
     if frame is None or not choice or not label:
@@ -52,22 +53,22 @@ def map_values(frame: pd.DataFrame | None, choice: str) -> dict[str, Any]:
     return {"label": label, "unit": unit, "max": 1.0 if choice == ESS else max(math.ceil(top), 1), "values": values}
 
 
-def _entry(value: float, words: str, *, doubtful: bool = False) -> dict[str, Any]:
-    return {"value": round(max(float(value), 0.0), 4), "words": words, "doubtful": doubtful}
+def _entry(value: float, words: str, note: str, *, is_rate: bool) -> dict[str, Any]:
+    doubtful, coarse = is_doubtful(note), is_rate and is_coarse(note)
+    return {"value": round(max(float(value), 0.0), 4), "words": words, "doubtful": doubtful, "coarse": coarse}
 
 
 def _plain(row: dict[str, Any], column: str, unit: str) -> dict[str, Any]:
     note = str(row.get("notes") or "")
-    doubtful = is_doubtful(note)
-    words = f"{row[column]:.2f} {unit}" + (f". {note}" if doubtful else "")
-    return _entry(row[column], words, doubtful=doubtful)
+    words = f"{row[column]:.2f} {unit}" + (f". {note}" if is_doubtful(note) else "")
+    return _entry(row[column], words, note, is_rate=False)
 
 
 def _rate(row: dict[str, Any], column: str) -> dict[str, Any]:
     value, note = row.get(column, math.nan), str(row.get("notes") or "")
     if row["fcr"] is None or math.isnan(row["fcr"]) or math.isnan(value):
-        return {"value": None, "words": f"no estimate {note}".strip(), "doubtful": False}
+        return {"value": None, "words": f"no estimate {note}".strip(), "doubtful": False, "coarse": False}
     words = f"FCR {row['fcr']:.2f} ({row['fcr_low']:.2f}\u2013{row['fcr_high']:.2f}), chance {row['chance']:.2f}"
     q = row.get("q_value", math.nan)
     words += "" if math.isnan(q) else f", q = {q:.2g}"
-    return _entry(value, f"{words}. {note}".strip(), doubtful=is_doubtful(note))
+    return _entry(value, f"{words}. {note}".strip(), note, is_rate=True)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .consistency_panel import ConsistencyPanel
 
 
-FACTOR, MOST_SAMPLES = 4, 1024
+FACTOR, MOST_SAMPLES = 4, 4096
 """How many times more samples are offered where few count, and how many at most."""
 
 
@@ -187,8 +187,9 @@ class PickJobs(MessageWidget):
         features = self._backend.inputs.features_for(pick)
         self._inversion, self._shown = inversion, asked
         self.gallery.show(inversion, awaited=awaited)
-        self.wider = None if generator is None else self._wider(inversion)
         self.more_samples = None if generator is None else _more_samples(inversion)
+        # where more samples may do, they come first: what is wider is another question, and need not go better
+        self.wider = None if generator is None or self.more_samples else self._wider(inversion)
         self.pinning.offer(asked, inversion, generator)
         self._refresh_stale()
         self.panel.offer(features)

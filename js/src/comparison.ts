@@ -62,7 +62,8 @@ const LISTS: Record<Listed, [label: string, title: string]> = {
 const COLUMNS = 12;
 const MOST_IN_HEAD = 100;
 const CSV_COLUMNS = ["side", "picked", "site", "bandwidth", "rank", "text", "d", "d_other", "place", "weight", "count", "log_q", "log_no_condition", "log_prior"];
-const DIFFERS = "\u2260";
+/** A sign of inequality that is drawn, as few fonts have one: many browsers would put it together from two. */
+const unequal = () => h("span", { class: "isn-unequal", "aria-hidden": "true" });
 const APART = ["first", "second", "apart"];
 
 /** One token of a picked input with its state, and a mark where the other activation does something else with it. */
@@ -80,7 +81,7 @@ function slot(side: Side, index: number, differs: string): HTMLElement {
 }
 
 /** Both picked inputs, one under the other: tokens that stand for each other in one column, differences framed. */
-function strip(words: Words, sides: Record<Name, Side>): HTMLElement | null {
+function strip(words: Words, sides: Record<Name, Side>, ended: AbortSignal): HTMLElement | null {
   if (words.pairs.length === 0) return null;
   const line = (name: Name) =>
     h(
@@ -93,12 +94,13 @@ function strip(words: Words, sides: Record<Name, Side>): HTMLElement | null {
         return h("td", { class: differs ? "isn-differs-cell" : null }, index == null ? h("span", { class: "isn-gap", "aria-label": "nothing" }, "\u2013") : slot(sides[name], index, differs));
       }),
     );
-  const marks = words.pairs.map((pair) => h("td", { class: "isn-differs-mark" }, APART.includes(pair.which) ? h("span", { "aria-hidden": "true" }, DIFFERS) : null));
-  return h(
+  const marks = words.pairs.map((pair) => h("td", { class: "isn-differs-mark" }, APART.includes(pair.which) ? unequal() : null));
+  const box = h(
     "div",
     { class: "isn-strip", tabindex: "0", role: "region", "aria-label": "What each fixes, token by token" },
     h("table", null, h("caption", { class: "isn-hidden" }, "The picked inputs, token beside token"), line("first"), line("second"), h("tr", { "aria-hidden": "true" }, h("td"), ...marks)),
   );
+  return framed(box, ended).frame;
 }
 
 function pictureOf(picture: Picture, sides: Record<Name, Side>, fault: (error: unknown) => void): HTMLElement {
@@ -272,7 +274,7 @@ export function drawComparison(view: View): void {
       return;
     }
     const both: Record<Name, Side> = { first: view.model.get("first"), second: view.model.get("second") };
-    const beside = h("div", { class: "isn-comparison-words" }, h("p", { class: "isn-answer" }, words.sentence), h("p", { class: words.doubt ? "isn-doubtful" : null }, words.overlap), strip(words, both));
+    const beside = h("div", { class: "isn-comparison-words" }, h("p", { class: "isn-answer" }, words.sentence), h("p", { class: words.doubt ? "isn-doubtful" : null }, words.overlap), strip(words, both, view.signal));
     replace(top, h("div", { class: "isn-comparison-top" }, beside, pictureOf(words.picture, both, (error) => view.fail(error))));
     attr(view.root, "data-isn-revision", view.model.get("revision"));
   });
@@ -288,7 +290,7 @@ export function drawComparison(view: View): void {
     replace(
       key,
       stateKey(states),
-      h("span", { class: "isn-scale" }, differ ? h("span", { class: "isn-state-key" }, h("span", { class: "isn-differs-sample", "aria-hidden": "true" }, DIFFERS), " differs") : null, h("span", { class: "isn-state-key" }, h("span", { class: "isn-shared-mark", "aria-hidden": "true" }, SHARED), " inside the other ball too")),
+      h("span", { class: "isn-scale" }, differ ? h("span", { class: "isn-state-key" }, h("span", { class: "isn-differs-sample" }, unequal()), " differs") : null, h("span", { class: "isn-state-key" }, h("span", { class: "isn-shared-mark", "aria-hidden": "true" }, SHARED), " inside the other ball too")),
       scaleKey(max, "given the activation", view.model.get("unit") || "bits", true, true),
       unit,
     );

@@ -57,7 +57,8 @@ function mapLegend(view: View): HTMLElement {
     const doubt = Object.values(values).some((value) => value.doubtful) ? h("span", { class: "isn-map-step" }, sample("isn-map-valued isn-map-doubt"), " in doubt") : null;
     const map: SiteMap | null = view.model.get("site_map");
     const missing = (map?.available ?? []).some((site) => values[site]?.value == null) ? h("span", { class: "isn-map-step" }, sample("isn-map-valued isn-map-none"), " not measured") : null;
-    replace(legend, ...steps, h("span", null, unit), doubt, missing, where && h("span", null, `measured at ${where}`));
+    const coarse = Object.values(values).some((value) => value.coarse && !value.doubtful) ? h("span", { class: "isn-map-step", title: "One direction holds most of what varies there: a low rate says little" }, sample("isn-map-valued isn-map-coarse"), " \u03b5 is coarse") : null;
+    replace(legend, ...steps, h("span", null, unit), doubt, coarse, missing, where && h("span", null, `measured at ${where}`));
   });
   return legend;
 }

@@ -8,7 +8,7 @@ import type { View } from "./lib/model.ts";
 import { framed } from "./lib/more_right.ts";
 import { errorBox, widget } from "./lib/mount.ts";
 import { progressBar } from "./lib/progress.ts";
-import { weak } from "./lib/rates_table.ts";
+import { coarse, weak } from "./lib/rates_table.ts";
 import { Rpc } from "./lib/rpc.ts";
 import { number } from "./lib/shade.ts";
 import { keepStill } from "./lib/still.ts";
@@ -86,8 +86,9 @@ function table(view: View, rpc: Rpc): HTMLElement {
     const rows = ranked(view.model.get("rows") ?? []);
     title.textContent = `The same as a table (${rows.length})`;
     const some = rows.length > SHOWN ? `The ${SHOWN} highest above chance; the file has all. ` : "";
-    const doubt = rows.some(({ notes }) => weak(notes)) ? "\u2020 Not to be relied on: point at the line for why." : "";
-    rest.textContent = some + doubt;
+    const doubt = rows.some(({ notes }) => weak(notes)) ? "\u2020 Not to be relied on: point at the line for why. " : "";
+    const little = rows.some(({ notes }) => coarse(notes)) ? "\u2021 \u03b5 is coarse there: a low rate says little." : "";
+    rest.textContent = `${some}${doubt}${little}`.trim();
     rest.hidden = !rest.textContent;
     const frozen = Boolean(view.model.get("frozen"));
     const go = (site: string, feature: string) => () => rpc.request("go", { site, feature }).catch((error) => view.fail(error));
@@ -100,7 +101,7 @@ function table(view: View, rpc: Rpc): HTMLElement {
         row["notes"] ? { title: row["notes"] } : null,
         h("th", { scope: "row", class: "isn-mono" }, site),
         h("td", null, row.feature),
-        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${weak(row["notes"]) ? "\u2009\u2020" : ""}`),
+        h("td", { class: "isn-cell-number" }, `${number(row.fcr)}${range}${weak(row["notes"]) ? "\u2009\u2020" : ""}${coarse(row["notes"]) ? "\u2009\u2021" : ""}`),
         ...[digits(row["chance"]), digits(row["fcr_star"]), digits(row["q_value"], 3), digits(row["bits"], 1), digits(row["ess_ratio"])],
       );
     });
@@ -134,7 +135,9 @@ export function best(rows: Rate[], partial = false): string {
   const count = (name: string) => rows.find((row) => row.feature === name && Number(row["n_undefined"]) > 0 && Number(row["n_groups"] ?? 0) < FEW);
   const undefined_ = [...names].map(count).filter((row) => row != null).map((row) => `${row.feature} is undefined for ${row["n_undefined"]}`);
   const few = undefined_.length ? `Of the inputs ${undefined_.slice(0, 4).join(", ")}: from few inputs little can be told from chance.` : "";
-  return [told, rest, few].filter(Boolean).join(" ");
+  const blurred = new Set(rows.filter((row) => coarse(row["notes"])).map((row) => row.site)).size;
+  const little = blurred ? `At ${blurred === 1 ? "one site" : `${blurred} sites`} one direction holds most of what varies, so that this \u03b5 is coarse for all else: a low rate there does not say that the hypothesis is not held.` : "";
+  return [told, rest, few, little].filter(Boolean).join(" ");
 }
 
 export function drawSiteSweep(view: View): void {

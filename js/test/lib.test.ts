@@ -201,10 +201,11 @@ describe("files", () => {
     for (const line of svg.querySelectorAll("text")) expect(Number(line.getAttribute("y"))).toBeLessThan(0);
     expect(titled(plain, "", ink)).toBe(plain);
   });
-  it("name site, bandwidth and the end of a prompt", () => {
-    const at = { site: "blocks.0.hook_resid_post", bandwidth: 0.1 };
-    expect(whereOf({ ...at, text: "When Mary" })).toBe("blocks.0.hook_resid_post, \u03b5\u00a0=\u00a00.1: \u201cWhen Mary\u201d");
-    expect(whereOf({ ...at, text: `${"x".repeat(90)} to` })).toMatch(/\u201c\u2026x+ to\u201d$/);
+  it("name site, bandwidth, the end of a prompt and the verdict", () => {
+    const at = { site: "blocks.0.hook_resid_post", bandwidth: 0.1, verdict_words: "Few effective samples.", verdict_reason: "3 of 64." };
+    expect(whereOf({ ...at, text: "When Mary" })).toBe("blocks.0.hook_resid_post, \u03b5\u00a0=\u00a00.1: \u201cWhen Mary\u201d. Few effective samples. 3 of 64.");
+    expect(whereOf({ ...at, text: `${"x".repeat(90)} to` })).toMatch(/\u201c\u2026x+ to\u201d\./);
+    expect(whereOf({ ...at, text: "After Albert and Nathan went to the studio , Nathan gave the box to" })).toContain("\u201c\u2026went to the studio , Nathan gave the box to\u201d");
   });
 });
 

@@ -192,6 +192,14 @@ describe("the map of the model, coloured by a sweep", () => {
     (document.activeElement as HTMLElement).click();
     expect(model.state["site"]).toBe("blocks.1.hook_resid_post");
   });
+  it("says where the bandwidth does not resolve a site, so that a low rate says little", () => {
+    const row = { site: "a", feature: "f", fcr: 0, fcr_star: 0, notes: "Coarse here: one direction holds 90 % of it." };
+    expect(best([row, { ...row, site: "b", notes: null }])).toContain("At one site one direction holds most of what varies");
+    expect(best([{ ...row, notes: null }])).not.toContain("one direction");
+    const { all } = mount(sweepModule, { ...state(), rows: [row] });
+    expect(all(".isn-sweep-table tbody tr").map((line) => line.textContent)[0]).toContain("\u2021");
+    expect(all(".isn-sweep-table .isn-note").map((line) => line.textContent).join()).toContain("\u2021 \u03b5 is coarse there");
+  });
   it("leaves a rate that is not known to the end", () => {
     const rows = [{ site: "a", feature: "f", fcr: null, fcr_star: null }, { site: "b", feature: "f", fcr: 1, fcr_star: -0.5 }];
     expect(ranked(rows).map(({ site }) => site)).toEqual(["b", "a"]);

@@ -272,7 +272,7 @@ describe("SampleGallery", () => {
     ]);
     expect([...one(".isn-said").children].map((line) => line.textContent)).toEqual([
       "\u2713 subject: Mary, as the picked input",
-      "\u2260 verb: undefined; the picked input: gave",
+      "\u2717 verb: undefined; the picked input: gave",
       "digit: not defined for the picked input",
     ]);
   });

@@ -26,6 +26,9 @@ export interface Estimate {
 /** Whether some of the inversions behind a rate are not to be believed, in the words of `reports.UNRELIABLE`. */
 export const weak = (notes: unknown): boolean => String(notes ?? "").startsWith("Not to be relied on");
 
+/** Whether the bandwidth does not resolve the site that a rate is of, in the words of `reports.COARSE`. */
+export const coarse = (notes: unknown): boolean => String(notes ?? "").includes("Coarse here");
+
 /** The sentence of the notes that says why a rate is not to be relied on, and all that follows it. */
 const doubted = (notes: unknown): string => (weak(notes) ? String(notes).split(/(?<=\.)\s/)[0]! : "");
 const rest = (notes: unknown): string => String(notes ?? "").slice(doubted(notes).length).trim();
@@ -76,7 +79,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const id = uid("fcr");
   const words = h("div", { class: "isn-note isn-caption", id });
   const special = h("p", { class: "isn-note isn-chance-note" });
-  const follows = h("p", { class: "isn-note" }, "A rate above chance may follow from tokens that the activation fixes: chance is of inputs that need not have them.");
+  const follows = h("p", { class: "isn-note" }, "A rate above chance may follow from what the activation fixes otherwise: where both of two names are held, one in two inputs agrees on which is meant by luck. Chance is of inputs that need not have them.");
   const caption = h("div", null, special, follows, h("details", { class: "isn-terms" }, h("summary", null, "What FCR and chance mean"), words));
   view.follow(["chance_note"], () => {
     const note: string = view.model.get("chance_note") ?? "";
@@ -86,7 +89,7 @@ export function ratesTable(view: View, rpc: Rpc): HTMLElement {
     replace(
       words,
       line("FCR", "(feature consistency rate): the share of the inputs found that agree with the picked one, weighted (one that weighs more than a share of 1/\u221an counts as that much), copies of it left out; with its 95 % interval. FCR* is 0 at chance and 1 where all agree; plain counts all samples alike."),
-      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input, as said above." : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."} A sample for which a hypothesis is not defined counts as not agreeing, in chance too.`),
+      line("Chance", `is the same share for unrelated inputs: across inputs, the other picks, which are like this one; ${note ? "for this input, as said above." : "for this input, draws from P(X) for which the hypothesis is defined, which have less in common with it and are easier to beat."} A sample for which a hypothesis is not defined counts as not agreeing, in chance too. Where a hypothesis is yes or no, two inputs for which it is no agree: chance is high where it is seldom yes.`),
       line("The interval", "of this input is Wilson\u2019s, for as many samples as count. Across inputs it is a bootstrap over them, and near 0 or 1, where that sees too little, Wilson\u2019s, which is wider."),
       line("One input or many?", "A rate across inputs is the one to quote; that of this input is about this input alone, and all of them are at this \u03b5."),
     );

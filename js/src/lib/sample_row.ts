@@ -147,7 +147,7 @@ const logText = (value: number | null | undefined, unit: string) => (value == nu
 
 /** What one hypothesis says of an input, in words. */
 function saidOf({ name, label, picked, agrees }: Said): HTMLElement {
-  const mark = agrees == null ? "" : agrees ? "\u2713 " : "\u2260 ";
+  const mark = agrees == null ? "" : agrees ? "\u2713 " : "\u2717 ";
   const words = agrees == null ? "not defined for the picked input" : agrees ? `${label}, as the picked input` : `${label ?? "undefined"}; the picked input: ${picked}`;
   return h("li", { class: agrees === false ? "isn-said-differs" : null }, mark, h("strong", null, name), `: ${words}`);
 }

@@ -19,7 +19,7 @@ export interface MapValues {
   max?: number;
   /** What they were measured at, in words. */
   where?: string;
-  values?: Record<string, { value: number | null; words: string; doubtful: boolean }>;
+  values?: Record<string, { value: number | null; words: string; doubtful: boolean; coarse?: boolean }>;
 }
 
 interface Cell {
@@ -141,6 +141,7 @@ export class SiteMapView {
       button.classList.add("isn-map-valued");
       button.classList.toggle("isn-map-none", value?.value == null);
       button.classList.toggle("isn-map-doubt", Boolean(value?.doubtful));
+      button.classList.toggle("isn-map-coarse", Boolean(value?.coarse) && !value?.doubtful);
       button.style.setProperty("--isn-v", Math.min(1, Math.max(0, (value?.value ?? 0) / (this.values.max || 1))).toFixed(3));
     }
     const said = value ? `${this.values.label}: ${value.words}` : "";

@@ -60,10 +60,12 @@ function figure(label: string, value: string, title: string): HTMLElement {
 /** Characters of a prompt that a picture names; the picked token is its last. */
 const CONTEXT = 48;
 
-/** Where an activation was read, in words. */
-export function whereOf({ site, bandwidth, text }: Pick<Summary, "site" | "bandwidth" | "text">): string {
-  const end = text.length > CONTEXT ? `\u2026${text.slice(1 - CONTEXT)}` : text;
-  return `${site}, \u03b5\u00a0=\u00a0${bandwidth}: \u201c${end}\u201d`;
+/** Where an activation was read, in words, and whether to believe what was found there. */
+export function whereOf({ site, bandwidth, text, verdict_words, verdict_reason }: Pick<Summary, "site" | "bandwidth" | "text" | "verdict_words" | "verdict_reason">): string {
+  const cut = text.slice(1 - CONTEXT);
+  const word = cut.indexOf(" ") + 1; // where a whole one begins
+  const end = text.length > CONTEXT ? `\u2026${cut.slice(word < CONTEXT / 2 ? word : 0)}` : text;
+  return `${site}, \u03b5\u00a0=\u00a0${bandwidth}: \u201c${end}\u201d. ${verdict_words} ${verdict_reason}`;
 }
 
 /** The histogram of distances, which can be saved. */
