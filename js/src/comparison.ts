@@ -12,7 +12,7 @@ import { progressBar } from "./lib/progress.ts";
 import { focusOn, rove } from "./lib/rove.ts";
 import { PAGE, type Row, allRows, inFile } from "./lib/rows.ts";
 import { Rpc, stopped } from "./lib/rpc.ts";
-import { type Layout, type RowView, SHARED, type Style, columns, gridColumns, rowView, standUnder } from "./lib/sample_row.ts";
+import { type Layout, type RowView, SHARED, type Style, columns, gap, gridColumns, rowView, standUnder } from "./lib/sample_row.ts";
 import { LN2, scaleKey, tokenText } from "./lib/shade.ts";
 import { STATES, stateKey } from "./lib/states.ts";
 import { type Summary, distancesView, summaryView, whereOf } from "./lib/summary.ts";
@@ -91,7 +91,7 @@ function strip(words: Words, sides: Record<Name, Side>, ended: AbortSignal): HTM
       ...words.pairs.map((pair) => {
         const differs = APART.includes(pair.which) ? pair.words : "";
         const index = pair[name];
-        return h("td", { class: differs ? "isn-differs-cell" : null }, index == null ? h("span", { class: "isn-gap", "aria-label": "nothing" }, "\u2013") : slot(sides[name], index, differs));
+        return h("td", { class: differs ? "isn-differs-cell" : null }, index == null ? gap() : slot(sides[name], index, differs));
       }),
     );
   const marks = words.pairs.map((pair) => h("td", { class: "isn-differs-mark" }, APART.includes(pair.which) ? unequal() : null));

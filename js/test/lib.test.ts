@@ -138,7 +138,7 @@ describe("a row under the picked input", () => {
   it("puts each token where it belongs, what is more with the next, and a dash where there is none", () => {
     expect(cells({})).toEqual(["<bos>", "When", "\u00b7name0"]);
     expect(cells({ tokens: ["<bos>", "So", "When", " Eve"], info: [0, 0, 0, 0], at: [0, null, 1, 2] })).toEqual(["<bos>", "SoWhen", "\u00b7Eve"]);
-    expect(cells({ tokens: ["<bos>", " Eve"], info: [0, 0], at: [0, 2] })).toEqual(["<bos>", "\u2013", "\u00b7Eve"]);
+    expect(cells({ tokens: ["<bos>", " Eve"], info: [0, 0], at: [0, 2] })).toEqual(["<bos>", "\u2013nothing", "\u00b7Eve"]);
   });
   it("marks the tokens that are not the picked input's", () => {
     const changed = [...rowView(row(0), style, null).element.querySelectorAll(".isn-changed")].map((token) => token.textContent);

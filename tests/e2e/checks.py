@@ -49,8 +49,9 @@ def _keep(response: dict[str, Any], page: Page, selector: str) -> None:
     """Adds to the file what axe-core says of one state: how many nodes each rule is broken by, or may be."""
     kept = json.loads(_KEPT.read_text(encoding="utf-8")) if _KEPT.exists() else {}
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].rpartition("/")[2]
-    scheme = page.evaluate("() => matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'")
-    state = f"{test} {selector} {page.viewport_size['width']} {scheme}"
+    element = page.locator(selector).first
+    theme = element.evaluate("e => (e.closest('[data-isn-theme]') ?? e).dataset.isnTheme")
+    state = f"{test} {selector}, {round(element.bounding_box()['width'])} pixels, {theme}"
 
     def counted(kind: str) -> dict[str, int]:
         return dict(Counter(f"{rule['impact']}: {rule['id']}" for rule in response[kind] for _ in rule["nodes"]))

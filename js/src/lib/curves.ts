@@ -29,7 +29,7 @@ export function chartChoice(view: View): HTMLElement {
 /** The numbers behind the curves. */
 export function curvesTable(view: View): HTMLElement {
   const body = h("tbody");
-  const head = ["hypothesis", "bandwidth", "FCR, this input", "chance", "effective samples", ""].map((text) => h("th", { scope: "col" }, text));
+  const head = ["hypothesis", "bandwidth", "FCR, this input", "chance", "effective samples", h("span", { class: "isn-hidden" }, "verdict")].map((text) => h("th", { scope: "col" }, text));
   const id = uid("curves");
   const note = h("p", { class: "isn-note", id }, "Fresh samples at each bandwidth. Grey, and hollow in the chart: not to be relied on.");
   const sheet = h("table", { class: "isn-table", "aria-describedby": id }, h("thead", null, h("tr", null, ...head)), body);

@@ -75,7 +75,7 @@ function ratesCsv(view: View): string {
 
 export function ratesTable(view: View, rpc: Rpc): HTMLElement {
   const body = h("tbody");
-  const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", ""].map((text, index) => h("th", { scope: "col", class: index === 4 || index === 5 ? "isn-across" : null }, text));
+  const head = ["hypothesis", "value here", "FCR, this input", "chance", "FCR, across inputs", "chance", h("span", { class: "isn-hidden" }, "remove")].map((text, index) => h("th", { scope: "col", class: index === 4 || index === 5 ? "isn-across" : null }, text));
   const id = uid("fcr");
   const words = h("div", { class: "isn-note isn-caption", id });
   const special = h("p", { class: "isn-note isn-chance-note" });

@@ -80,7 +80,7 @@ function alignedTokens(row: Row, style: Style): HTMLElement[] {
   });
   columns.at(-1)?.push(...waiting);
   return columns.map((tokens, index) => {
-    if (tokens.length === 0) return h("span", { class: "isn-gap", "aria-label": "nothing" }, "\u2013");
+    if (tokens.length === 0) return gap();
     if (tokens.length === 1 && [...tokens[0]!.textContent!].length <= (style.columns[index] ?? 0)) return tokens[0]!;
     return h("span", { class: "isn-slot" }, ...tokens);
   });
@@ -209,6 +209,9 @@ export function nameDistances(element: HTMLElement, values: Array<number | null>
     token.title = `${token.title}${token.title ? "; " : ""}d = ${number(value)}, were the activation read here${counts}`;
   }
 }
+
+/** A place at which nothing stands. */
+export const gap = (): HTMLElement => h("span", { class: "isn-gap" }, h("span", { "aria-hidden": "true" }, "\u2013"), h("span", { class: "isn-hidden" }, "nothing"));
 
 /** Room for the mark in the head of a column, and for what surrounds a token. */
 const MARK = 2.7;
