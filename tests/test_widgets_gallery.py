@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -32,6 +33,15 @@ def gallery(inversion):
 
 def row(rank: int, text: str, **extra) -> dict:
     return {"rank": rank, "text": text, "weight": 0.1 * rank, "count": 1, "in_ball": rank < 2, **extra}
+
+
+def test_a_bandwidth_that_is_coarse_for_most_gets_no_unqualified_praise(inversion):
+    assert inversion.verdict == "RELIABLE"
+    coarse = dataclasses.replace(inversion, top_share=0.91, bits_bound=4.2)
+    summary = SampleGallery(coarse).summary
+    assert (summary["verdict_words"], summary["coarse"]) == ("Reliable samples, at a coarse bandwidth.", True)
+    fine = SampleGallery(dataclasses.replace(inversion, top_share=0.3)).summary
+    assert (fine["verdict_words"], fine["coarse"]) == ("Reliable samples.", False)
 
 
 ROWS = [row(0, "John gave"), row(1, "Mary gave", count=3), row(2, "John took"), row(3, "")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from .._statistics import truncate
 from ..alignment import align
 from ..errors import InvalidArgument, suggest
 from ..fixing import fixed
-from ..verdicts import doubt_of
+from ..inverted import Inversion
+from ..verdicts import coarse_share, doubt_of
 from .messages import as_json
-
-if TYPE_CHECKING:
-    from ..inversion import Inversion
 
 PAGE = 50
 BINS = 30
@@ -208,10 +206,12 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
     # Mass that was not found is missing from the estimate of bits, and its standard error does not see that.
     known = not doubt_of(inversion)
     info_max, info_clipped = _info_scale(rows)
+    coarse = name == "RELIABLE" and isinstance(inversion, Inversion) and coarse_share(inversion) > 0
     return as_json(
         {
             "verdict": name,
-            "verdict_words": _WORDS.get(name, name),
+            "verdict_words": "Reliable samples, at a coarse bandwidth." if coarse else _WORDS.get(name, name),
+            "coarse": coarse,
             "verdict_reason": _sentence(inversion.verdict_reason),
             "remarks": list(inversion.remarks),
             "fixed": _fixed(inversion),

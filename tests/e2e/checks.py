@@ -49,7 +49,8 @@ def _keep(response: dict[str, Any], page: Page, selector: str) -> None:
     """Adds to the file what axe-core says of one state: how many nodes each rule is broken by, or may be."""
     kept = json.loads(_KEPT.read_text(encoding="utf-8")) if _KEPT.exists() else {}
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].rpartition("/")[2]
-    element = page.locator(selector).first
+    inner = page.locator(f"{selector} .isn-scope")
+    element = (inner if inner.count() else page.locator(selector)).first
     theme = element.evaluate("e => (e.closest('[data-isn-theme]') ?? e).dataset.isnTheme")
     state = f"{test} {selector}, {round(element.bounding_box()['width'])} pixels, {theme}"
 

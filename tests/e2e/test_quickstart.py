@@ -546,6 +546,11 @@ STATE_OF = """scope => {
     filter: values(".isn-filter"), order: values("[aria-label='Sort the inputs']"),
   };
 }"""
+BY_WEIGHT = """() => {
+  const cells = [...document.querySelectorAll(".isn-scope .isn-list .isn-sample:not(.isn-sample-head) > :nth-child(3)")];
+  const weights = cells.map((cell) => parseFloat(cell.textContent));
+  return weights.length > 1 && weights.every((weight, index) => index === 0 || weight <= weights[index - 1]);
+}"""
 STATE = f"() => ({STATE_OF})(document.querySelector('.isn-scope'))"
 ALIKE = f"""() => {{
   const scopes = [...document.querySelectorAll('.isn-scope')];
@@ -559,7 +564,7 @@ ALIKE = f"""() => {{
 
 def test_what_is_shown_is_the_same_when_the_widget_is_displayed_again(lab: Lab):
     lab("[aria-label='Sort the inputs']").select_option("weight")
-    lab.page.wait_for_timeout(500)
+    lab.page.wait_for_function(BY_WEIGHT)
     before = lab.page.evaluate(STATE)
     assert all(before[part] for part in ("prompt", "picked", "site", "shown", "answer", "rates", "order"))
     first = lab.page.locator(SCOPE).element_handle()

@@ -15,6 +15,8 @@ export interface Fixed {
 export interface Summary {
   verdict: string;
   verdict_words: string;
+  /** Whether the bandwidth is coarse for most of what varies at the site. */
+  coarse?: boolean;
   verdict_reason: string;
   remarks: string[];
   fixed: Fixed | null;
@@ -82,7 +84,7 @@ export function distancesView(summary: Summary): HTMLElement {
 export function summaryView(summary: Summary, { picture = true, propose = false, awaited = false } = {}): HTMLElement {
   const anew = summary.drawn_at !== summary.bandwidth;
   const forNow = anew && awaited; // what new samples will say is not known yet
-  const [tone, mark] = forNow ? ["quiet", "\u2026"] : TONE[summary.verdict] ?? ["quiet", "?"];
+  const [tone, mark] = forNow ? ["quiet", "\u2026"] : summary.coarse ? ["quiet", "\u2713"] : TONE[summary.verdict] ?? ["quiet", "?"];
   const bits = summary.bits == null ? "\u2013" : `${number(summary.bits, 1)}${summary.bits_stderr == null ? "" : ` \u00b1 ${summary.bits_stderr < 0.05 ? "under 0.1" : number(summary.bits_stderr, 1)}`}`;
   const unknown = summary.bits == null ? " (not known here: too little carries the estimate)" : "";
   const bound = summary.bits_bound == null ? "" : `. Blurred by \u03b5 = ${summary.bandwidth}, an activation of this site tells at most ${number(summary.bits_bound, 1)} bits on average; this one is clean, and may tell more`;
