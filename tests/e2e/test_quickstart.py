@@ -547,8 +547,8 @@ STATE_OF = """scope => {
   };
 }"""
 BY_WEIGHT = """() => {
-  const cells = [...document.querySelectorAll(".isn-scope .isn-list .isn-sample:not(.isn-sample-head) > :nth-child(3)")];
-  const weights = cells.map((cell) => parseFloat(cell.textContent));
+  const rows = [...document.querySelectorAll(".isn-scope .isn-list .isn-sample:not(.isn-sample-head)")];
+  const weights = rows.map((row) => parseFloat(row.children[2].textContent));
   return weights.length > 1 && weights.every((weight, index) => index === 0 || weight <= weights[index - 1]);
 }"""
 STATE = f"() => ({STATE_OF})(document.querySelector('.isn-scope'))"
