@@ -96,9 +96,9 @@ def paired(first: Fixed, second: Fixed) -> tuple[TokenPair, ...]:
 
 
 def sentence_of(
-    pairs: Sequence[TokenPair], doubts: Sequence[tuple[str, str]], coarse: Sequence[tuple[str, float]] = ()
+    pairs: Sequence[TokenPair], doubts: Sequence[tuple[str, str]], rough: Sequence[tuple[str, float]] = ()
 ) -> str:
-    """The sentence; `doubts` are (whose, why) of what cannot be judged, `coarse` (whose, by how many effective samples)
+    """The sentence; `doubts` are (whose, why) of what cannot be judged, `rough` (whose, by how many effective samples)
     of what is judged by few."""
     if doubts:
         return f"What they fix cannot be compared: of the {doubts[0][0]}, {doubts[0][1]}."
@@ -120,8 +120,8 @@ def sentence_of(
         open_ = f", as far as can be told ({len(groups['unknown'])} undecided)" if groups["unknown"] else ""
         said.insert(0, f"neither fixes a token that the other does not{open_}")
     text = "; ".join(said)
-    few = " and ".join(f"the {name} by {ess:.0f}" for name, ess in coarse)
-    return f"{text[:1].upper()}{text[1:]}.{f' (Coarse: {few} effective samples.)' if few else ''}"
+    few = " and ".join(f"the {name} by {ess:.0f}" for name, ess in rough)
+    return f"{text[:1].upper()}{text[1:]}.{f' (Roughly: {few} effective samples.)' if few else ''}"
 
 
 def _fixes(tokens: Sequence[FixedToken]) -> str:

@@ -44,7 +44,7 @@ def sentence_of(found: Fixed) -> str:
         text = f"copies of the input aside ({found.copies:.0%}), {text}"
     if found.bank_size is not None:
         text = f"judged by neighbours among a bank of {found.bank_size:,} inputs, {text}"
-    few = f" (Coarse: by {found.ess:.0f} effective samples.)" if found.is_coarse else ""
+    few = f" (Roughly: by {found.ess:.0f} effective samples.)" if found.is_rough else ""
     return f"{text[:1].upper()}{text[1:]}.{few}"
 
 

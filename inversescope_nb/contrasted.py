@@ -170,7 +170,7 @@ class Contrast:
             if found is None or found.doubt
         ]
         sides = zip((self.first, self.second), self.fixed, strict=True)
-        return sentence_of(self.tokens, doubts, [(s.name, f.ess) for s, f in sides if f is not None and f.is_coarse])
+        return sentence_of(self.tokens, doubts, [(s.name, f.ess) for s, f in sides if f is not None and f.is_rough])
 
     @property
     def doubt(self) -> str:

@@ -122,7 +122,7 @@ class Fixed:
         return tuple(token.state for token in self.tokens)
 
     @property
-    def is_coarse(self) -> bool:
+    def is_rough(self) -> bool:
         """Whether few effective samples judge it, so that a sentence says how many."""
         return self.verdict == Verdict.LOW_ESS or self.ess < _fixed_words.FEW
 

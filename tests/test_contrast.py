@@ -301,7 +301,7 @@ def test_a_difference_is_claimed_only_where_the_other_surely_does_not_hold_the_t
     assert (found.tokens[0].first.state, found.tokens[0].second.state) == ("pinned", "leaning")
     assert found.tokens[0].which == "unknown"
     neither = "Neither fixes a token that the other does not, as far as can be told (1 undecided)."
-    assert found.sentence == f"{neither} (Coarse: the second by 6 effective samples.)"
+    assert found.sentence == f"{neither} (Roughly: the second by 6 effective samples.)"
 
 
 def test_no_difference_is_claimed_where_the_other_may_hold_the_token_at_another_place() -> None:
@@ -310,7 +310,7 @@ def test_no_difference_is_claimed_where_the_other_may_hold_the_token_at_another_
     few, many_ = written("a b c .", moved[:6], PRIOR), written("a b c .", moved * 8, PRIOR)
     assert against(sure, few).tokens[0].which == "unknown"
     assert "only" not in against(sure, few).sentence.lower().partition("(")[0]
-    assert against(sure, few).sentence.endswith("(Coarse: the second by 6 effective samples.)")
+    assert against(sure, few).sentence.endswith("(Roughly: the second by 6 effective samples.)")
     assert against(sure, many_).tokens[0].which == "both"
     gone = written("a b c .", [p for p in PRIOR if "a" not in p] * 4, PRIOR)
     assert against(sure, gone).sentence.startswith("Only the first fixes “a”")

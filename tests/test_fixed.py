@@ -204,7 +204,7 @@ def test_few_effective_samples_and_many_copies_are_named() -> None:
     weights = np.log(np.where(np.arange(64) < 9, 1.0, 1e-3))
     few = fixed(written("b b c .", HELD * 4, PRIOR, weights))
     assert few.verdict == Verdict.LOW_ESS
-    assert few.sentence.endswith(f"(Coarse: by {few.ess:.0f} effective samples.)")
+    assert few.sentence.endswith(f"(Roughly: by {few.ess:.0f} effective samples.)")
     copies = fixed(written("a b c .", ["a b c ."] * 60 + HELD * 2, PRIOR))
     assert copies.sentence.startswith(f"Copies of the input aside ({copies.copies:.0%}), it fixes “a”")
 

@@ -548,7 +548,7 @@ STATE_OF = """scope => {
 }"""
 BY_WEIGHT = """() => {
   const rows = [...document.querySelectorAll(".isn-scope .isn-list .isn-sample:not(.isn-sample-head)")];
-  const weights = rows.map((row) => parseFloat(row.children[2].textContent));
+  const weights = rows.map((row) => parseFloat(row.children[2].textContent) || 0); // "< 0.1 %" is next to nothing
   return weights.length > 1 && weights.every((weight, index) => index === 0 || weight <= weights[index - 1]);
 }"""
 STATE = f"() => ({STATE_OF})(document.querySelector('.isn-scope'))"
