@@ -34,8 +34,9 @@ _OUTSIDE = """root => {
 
 def accessibility_faults(page: Page, selector: str) -> list[str]:
     """Serious and critical faults of one element and what is in it; empty where there are none."""
-    response = Axe().run(page, context=selector).response
-    if os.environ.get("ISN_KEEP_SCREENSHOTS"):
+    kept = bool(os.environ.get("ISN_KEEP_SCREENSHOTS"))
+    response = Axe().run(page, context=selector, options={} if kept else {"resultTypes": ["violations"]}).response
+    if kept:
         _keep(response, page, selector)
     return [
         f"{fault['impact']}: {fault['id']}: {node['html'][:160]}"
