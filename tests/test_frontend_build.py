@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from inversescope_nb.reports import COARSE, UNRELIABLE
+
 ROOT = Path(__file__).resolve().parent.parent
 JS = ROOT / "js"
 STATIC = ROOT / "inversescope_nb" / "static"
@@ -72,3 +74,8 @@ def test_every_class_carries_the_one_prefix():
 
 def test_the_lock_file_names_no_registry():
     assert '"resolved"' not in (JS / "package-lock.json").read_text()
+
+
+@pytest.mark.parametrize("words", [UNRELIABLE, COARSE])
+def test_the_front_end_knows_a_note_by_the_words_that_python_begins_it_with(words):
+    assert f'("{words}")' in (JS / "src" / "lib" / "rates_table.ts").read_text(encoding="utf-8")
