@@ -15,7 +15,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import _bandwidth_charts, _consistency_charts, _distance_charts, _heat_maps
+from . import _bandwidth_charts, _causal_charts, _consistency_charts, _distance_charts, _heat_maps
 from ._consistency_charts import (
     BLUE,
     GREEN,
@@ -279,3 +279,52 @@ def training_chart(
         )
         .properties(width=width)
     )
+
+
+def dose_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
+    """How far patches move the output against how far they are displaced; bands hold the middle half of the draws.
+
+    Args:
+        frame: as of `causal.PatchReport.to_frame`.
+        width: pixels, or ``"container"``.
+    """
+    from .causal.patches import KINDS
+
+    if len(frame) == 0:
+        return message("Nothing was patched yet.")
+    return _causal_charts.doses(frame, KINDS, width)
+
+
+def use_chart(frame: pd.DataFrame) -> alt.TopLevelMixin:
+    """Movement by patches that flip a feature beside that by patches that keep it, a row for each site.
+
+    Args:
+        frame: as of `causal.UseReport.to_frame`.
+    """
+    if len(frame) == 0 or frame["use"].isna().all():
+        return message("No use to show: no pick has both a patch that flips the feature and one that keeps it.")
+    return _causal_charts.uses(frame)
+
+
+def beside_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
+    """Consistency against use: what a site holds and what of it is used; whiskers are 95 % intervals.
+
+    Args:
+        frame: as of `causal.UseReport.beside`.
+        width: pixels, of one feature.
+    """
+    if len(frame) == 0 or frame["use"].isna().all() or frame["fcr_star"].isna().all():
+        return message("Nothing to compare: no site has both a rate and a measure of use.")
+    return _causal_charts.besides(frame, width)
+
+
+def scaling_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
+    """Share of answers that change as an activation is multiplied, a line for each of the first six sites.
+
+    Args:
+        frame: as of `causal.ScalingReport.to_frame`.
+        width: pixels, or ``"container"``.
+    """
+    if len(frame) == 0 or frame["factor"].isna().all():
+        return message("Nothing was scaled yet.")
+    return _causal_charts.scalings(frame, width)
