@@ -1,6 +1,7 @@
 """What the package says of targets that hold exactly one label, two, a sum of two, or one only below some bandwidth.
 
-    python benchmarks/bench_known_answers.py             # 24 targets, a quarter of an hour on one core
+    python benchmarks/bench_known_answers.py                     # 26 targets, half an hour on one core
+    python benchmarks/bench_known_answers.py --only-proposals    # of the exact posterior, a few minutes
 
 Targets are one-layer GPT-2s that were built, not trained (tests/known_answer.py), twelve of them, and the same turned
 by random orthogonal maps; a generator is trained for each, and every feature, held or not, is scored along the curve
@@ -8,6 +9,10 @@ of bandwidths on which the exact rate is known by formula. Then the p-values of 
 over many studies with fresh picks, whatever the labels' frequencies: they must be uniform where P(X) has many inputs,
 and no smaller than uniform where it has few. (Of the 200 inputs that share an activation among 1,000, 40 carry each
 label; without copies of the pick 39 of 199 agree, which is the rate, and a little less than chance.)
+
+And precision and recall of the hypotheses that `propose` makes of single inversions: what counts as right and as held
+is in benchmarks/_proposed.py. With `--only-proposals` nothing is trained: samples are drawn from the exact posterior,
+so that what goes wrong is the proposals' fault and not a generator's.
 """
 
 from __future__ import annotations
@@ -23,20 +28,23 @@ from _results import name_argument, write
 from scipy import stats
 
 import inversescope_nb as isn
+from inversescope_nb.exact import activation_table
 from inversescope_nb.features import Feature
 from inversescope_nb.rates import consistency_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from _proposed import precision_and_recall, proposals_on
 from known_answer import Copy, Known, answers, constructions, copying_target, trained
+from test_inversion import TableGenerator  # beside the tests
 
 ROTATION = 7
 SLOTS = (3, 5)
 """Slots of ten words each behind the p-values: 1,000 inputs, and 100,000."""
 
 
-def one(known: Known, rotated: bool, seed: int) -> pd.DataFrame:
+def one(known: Known, generator: isn.Generator, rotated: bool) -> pd.DataFrame:
     """One target's answers."""
-    found = answers(known, trained(known, seed=seed), n_targets=64)
+    found = answers(known, generator, n_targets=64)
     columns = ["feature", "held", "bandwidth", "exact", "fcr", "fcr_low", "fcr_high", "exact_with_copies",
                "fcr_with_copies", "fcr_plain", "chance", "p_value", "q_value", "bits", "exact_bits", "ess_ratio",
                "verdict_counts"]  # fmt: skip
@@ -133,25 +141,60 @@ def picture(frame: pd.DataFrame) -> alt.TopLevelMixin:
     return (line + dots).properties(width=320, height=320, title=f"{targets} targets whose answer is known")
 
 
+def exact_sampler(known: Known) -> TableGenerator:
+    """Draws from the exact posterior in a generator's place."""
+    table = activation_table(known.lm, known.prompts, known.site, progress=False)
+    return TableGenerator(table, known.prompts, lambda exact: exact.p)
+
+
+def proposals_picture(lines: pd.DataFrame) -> alt.TopLevelMixin:
+    """Precision and recall of each target."""
+    long = lines.melt(["way", "target"], ["precision", "recall"], "what", "share").dropna()
+    return alt.Chart(long).mark_point(filled=True, opacity=0.7).encode(
+        x=alt.X("share:Q", scale=alt.Scale(domain=[0, 1])), y=alt.Y("target:N", title=None, sort=None),
+        color="what:N", shape="what:N", column=alt.Column("way:N", title="given: the features, or tokens alone"),
+    ).properties(width=260)  # fmt: skip
+
+
 def main() -> None:
     """Trains, prints the tables, writes JSON and picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--studies", type=int, default=400, help="behind the p-values")
+    parser.add_argument("--picks", type=int, default=6, help="inversions for each target and bandwidth that propose")
+    parser.add_argument("--only-proposals", action="store_true", help="nothing else, and of the exact posterior")
     name_argument(parser, "known_answers")
     args = parser.parse_args()
-    frames = []
+    frames, proposed = [], []
     for rotation in (None, ROTATION):
         for make in constructions(rotation):
-            frames.append(one(make(), rotation is not None, args.seed))
-            print(summary(frames[-1]).round(3).to_string(index=False, header=len(frames) == 1), flush=True)
+            known = make()
+            generator = exact_sampler(known) if args.only_proposals else trained(known, seed=args.seed)
+            # other picks where it is turned: the exact posterior is the same
+            found = proposals_on(known, generator, picks=args.picks, n=256, seed=2 * args.seed + (rotation is not None))
+            proposed.append(found.assign(rotated=rotation is not None))
+            line = precision_and_recall(proposed[-1], ("way", "target", "rotated"))
+            print(line.round(3).to_string(index=False, header=len(proposed) == 1), flush=True)
+            if not args.only_proposals:
+                frames.append(one(known, generator, rotation is not None))
+                print(summary(frames[-1]).round(3).to_string(index=False), flush=True)
+    rows = pd.concat(proposed, ignore_index=True)
+    shares = {
+        "proposals": precision_and_recall(rows),
+        "proposals_by_target": precision_and_recall(rows, ("way", "target")),
+        "proposals_not_implied": rows[~rows["right"]],
+    }
+    print(shares["proposals"].round(3).T.to_string(header=False))
+    if args.only_proposals:
+        write(args.name, shares, proposals_picture(shares["proposals_by_target"]), arguments=vars(args))
+        return
     frame = pd.concat(frames, ignore_index=True)
     table = summary(frame)
     tests = tested(pd.concat([null_p_values(slots, args.studies, m=20, n=24) for slots in SLOTS]))
     print(table.round(3).to_string(index=False), tests.round(3).to_string(index=False), sep="\n\n")
     write(
         args.name,
-        {"targets": table, "answers": frame, "p_values_under_the_null": tests},
+        {"targets": table, "answers": frame, "p_values_under_the_null": tests, **shares},
         picture(frame),
         arguments=vars(args),
     )

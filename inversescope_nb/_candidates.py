@@ -2,7 +2,9 @@
 
 A candidate is a feature; an input agrees where its label is the picked input's. Candidates are: features that are
 given; each token's presence, and the absence of tokens that are common in P(X); the tokens at their places, counted
-from either end; two tokens in a row; two presences or two places together; the number of tokens. Axis name: n (inputs).
+from either end, and where lengths vary by alignment (`_token_candidates`); the number of tokens, at least and at most
+so many; two to four tokens in a row; two presences or two places together. Longer rows are made of the two that are
+shorter by one, so their number is that of the tokens, not of their combinations. Axis name: n (inputs).
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import numpy as np
 
 from ._fixed_states import LEAN
 from ._fixed_words import quoted
-from .features import Feature, InputText, contains, n_tokens, token_at
+from ._token_candidates import bounds
+from .features import Feature, InputText, contains, n_tokens, pair, standing_for, token_at
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -26,6 +29,11 @@ PLACES = 32
 """Tokens that are looked at, the last ones of the picked input."""
 ABSENT = 32
 """Tokens whose absence is looked at, the commonest of P(X)'s."""
+ROW = 4
+"""Tokens in a row that are looked at together at most."""
+SAMPLES, FEATURES, LANGUAGE_MODEL = "samples", "features", "language model"
+"""Where a candidate may come from."""
+_LETTERS = 60  # of a row of tokens that its words show
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 
 
@@ -45,6 +53,24 @@ class Candidate:
     """Whether it is about something that the picked input lacks."""
     about_length: bool = False
     """Whether it is about nothing but the length."""
+    source: str = SAMPLES
+    """Who proposed it: :data:`SAMPLES` (read off the picked input), :data:`FEATURES` or :data:`LANGUAGE_MODEL`."""
+    said: str = ""
+    """A language model's own words for it, cleaned; never the claim."""
+
+    @property
+    def beyond(self) -> tuple[tuple[Candidate, ...], ...]:
+        """Groups of parts: among the inputs that agree with all of a group, it must still be held more often.
+
+        Two tokens in a row must add their order to both being there; a longer row must add to each shorter one.
+        """
+        if self.ordered and not any(part.ordered for part in self.parts):
+            return (self.parts,)
+        return tuple((part,) for part in self.parts)
+
+    def has_part(self, other: Candidate) -> bool:
+        """Whether the other is one of its parts, or of theirs."""
+        return any(part is other or part.has_part(other) for part in self.parts)
 
     @property
     def rank(self) -> int:
@@ -67,16 +93,20 @@ def candidates_of(
     for feature in features:
         if (label := feature(pick)) is not None:
             about = f" ({feature.description})" if feature.description else ""
-            found.append(Candidate(feature, f"same {feature.name}{about}: {_shown(label)}"))
+            found.append(Candidate(feature, f"same {feature.name}{about}: {_shown(label)}", source=FEATURES))
     places = range(max(first, len(pick.tokens) - PLACES), len(pick.tokens))
     words = list(dict.fromkeys(word for t in places if (word := pick.tokens[t].strip()) and word in pick))
     present = [Candidate(contains(word), f"has {quoted(word)}") for word in words]
-    at = [Candidate(token_at(t), _place_words(t, pick, first)) for t in places]
+    at = [Candidate(token_at(t), place_words(t, pick, first)) for t in places]
     from_end = [
-        Candidate(token_at(t - len(pick.tokens)), _place_words(t - len(pick.tokens), pick, first)) for t in places
+        Candidate(token_at(t - len(pick.tokens)), place_words(t - len(pick.tokens), pick, first)) for t in places
     ]
     found += present + at + from_end
+    if any(len(text.tokens) != len(pick.tokens) for text in usual):
+        found += [Candidate(standing_for(pick.tokens, t), _standing_words(t, pick, first)) for t in places[:-1]]
     found.append(Candidate(n_tokens(), f"has {len(pick.tokens)} tokens (BOS counted)", about_length=True))
+    for bound in bounds(len(pick.tokens), [len(text.tokens) for text in usual]):
+        found.append(Candidate(bound, f"has {bound.name} (BOS counted)", about_length=True))
     found += [Candidate(contains(word), f"has no {quoted(word)}", absent=True) for word in _common(usual, pick, first)]
     found += _in_a_row(pick, places, dict(zip(words, present, strict=True)))
     return found + [_both(a, b) for group in (present, at) for a, b in combinations(group, 2)]
@@ -92,21 +122,35 @@ def agreement_of(feature: Feature, pick: InputText, texts: Sequence[InputText]) 
 
 
 def _both(a: Candidate, b: Candidate) -> Candidate:
-    return Candidate(a.feature & b.feature, f"{a.words} and {b.words}", parts=(a, b))
+    return Candidate(pair(a.feature, b.feature), f"{a.words} and {b.words}", parts=(a, b))
 
 
 def _in_a_row(pick: InputText, places: range, present: dict[str, Candidate]) -> Iterator[Candidate]:
-    """Two tokens in a row, written as the picked input writes them."""
-    seen = set()
-    for t in places[1:]:
-        a, b = pick.tokens[t - 1].strip(), pick.tokens[t].strip()
-        if a not in present or b not in present:
-            continue
-        string = next((text for text in (f"{a} {b}", f"{a}{b}") if text in pick), "")
-        if string and string not in seen:
-            seen.add(string)
-            parts = tuple(dict.fromkeys((present[a], present[b])))
-            yield Candidate(contains(string), f"has {quoted(string)}", parts=parts, ordered=True)
+    """Two to `ROW` tokens in a row, written as the picked input writes them; each text once."""
+    words = {t: word for t in places if (word := pick.tokens[t].strip()) in present}
+    rows = {t: (word, present[word]) for t, word in words.items()}
+    for more in range(1, ROW):
+        known: dict[str, Candidate] = {}
+        longer = {}
+        for t, (string, front) in rows.items():
+            if t + 1 not in rows:
+                continue
+            last = words[t + more]
+            written = next((text for text in (f"{string} {last}", f"{string}{last}") if text in pick), "")
+            if not written:
+                continue
+            if written not in known:
+                parts = tuple(dict.fromkeys((front, rows[t + 1][1])))
+                known[written] = Candidate(contains(written), f"has {_row_words(written)}", parts=parts, ordered=True)
+            longer[t] = (written, known[written])
+        yield from known.values()
+        rows = longer
+
+
+def _row_words(string: str) -> str:
+    """A row of tokens, quoted, with its spaces showing."""
+    text = string if len(string) <= _LETTERS else f"{string[: _LETTERS - 1]}\u2026"
+    return f"\u201c{text.replace(' ', chr(0x2423))}\u201d"
 
 
 def _common(usual: Sequence[InputText], pick: InputText, first: int) -> list[str]:
@@ -116,7 +160,14 @@ def _common(usual: Sequence[InputText], pick: InputText, first: int) -> list[str
     return list(common)[:ABSENT]
 
 
-def _place_words(position: int, pick: InputText, first: int) -> str:
+def _standing_words(position: int, pick: InputText, first: int) -> str:
+    """``the token that stands for “Mary” is “Mary”``, with its number where the picked input has it twice."""
+    token = quoted(pick.tokens[position])
+    several = sum(quoted(other) == token for other in pick.tokens[first:]) > 1
+    return f"the token that stands for {token}{f' (token {position})' if several else ''} is {token}"
+
+
+def place_words(position: int, pick: InputText, first: int) -> str:
     """``begins with “4”``, ``token 3 is “+”``, ``the 2nd token from the end is “8”``."""
     token = quoted(pick.tokens[position])
     if position == first:

@@ -6,9 +6,11 @@ Axis names: n (samples), m (inputs of P(X)).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -84,7 +86,7 @@ class Half:
     def agreement(self, candidates: Sequence[Candidate], known: Agreement) -> Agreement:
         """Which samples and which of P(X)'s inputs agree with each candidate, those known already among them."""
         found = dict(known)
-        for candidate in candidates:
+        for candidate in (c for c in candidates if c not in known):
             if candidate.parts and not candidate.ordered:
                 near, usual = (np.logical_and.reduce([found[part][k] for part in candidate.parts]) for k in (0, 1))
             else:
@@ -102,11 +104,9 @@ class Half:
             return found
         even = np.ones(len(usual))
         within = [(np.ones(len(near), bool), np.ones(len(usual), bool))]
-        if candidate.ordered:
-            parts = [agreement[part] for part in candidate.parts]
-            within.append((np.logical_and.reduce([p[0] for p in parts]), np.logical_and.reduce([p[1] for p in parts])))
-        else:
-            within += [agreement[part] for part in candidate.parts]
+        for group in candidate.beyond:
+            mine, theirs = (np.logical_and.reduce([agreement[part][k] for part in group]) for k in (0, 1))
+            within.append((mine, theirs))
         others = [even] if candidate.about_length else [even, self.by_length]
         p_value = max(
             _compared(near, self.weight * mine, usual, weight * theirs) for mine, theirs in within for weight in others
@@ -117,6 +117,29 @@ class Half:
         """Wilson's interval of a share of the samples."""
         low, high = (float(end.round(_DIGITS)) for end in wilson(share, self.ess, level))
         return low, high
+
+    def log_odds(self, seen: Evidence, level: float) -> tuple[float, float, float]:
+        """Log of the odds near the activation over those in P(X), with its interval."""
+        return log_odds_ratio(seen.share, self.ess, seen.prior, len(self.usual), level)
+
+    def covers(self, whole: Candidate, part: Candidate, agreement: Agreement) -> bool:
+        """Whether nearly all samples that have one of a row's parts have the whole row, or neither."""
+        return whole.ordered and float(self.weight @ (agreement[whole][0] == agreement[part][0])) >= ALIKE
+
+
+def log_odds_ratio(share: float, n: float, other: float, m: float, level: float = 0.95) -> tuple[float, float, float]:
+    """Log of the ratio of two shares' odds, with the ends of its interval; n and m may be effective sample sizes.
+
+    A half is added to each of the four counts (Haldane 1956, Anscombe 1956), so that none is 0; the interval is
+    Woolf's (1955): normal, its variance the sum of the counts' reciprocals.
+
+    >>> [round(end, 3) for end in log_odds_ratio(0.75, 8, 0.25, 8)]  # 6.5 * 6.5 / (2.5 * 2.5)
+    [1.911, -0.152, 3.974]
+    """
+    a, b, c, d = share * n + 0.5, (1 - share) * n + 0.5, other * m + 0.5, (1 - other) * m + 0.5
+    middle = math.log(a * d / (b * c))
+    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
+    return middle, middle - half, middle + half
 
 
 def _compared(near: Bool[np.ndarray, " n"], weight: np.ndarray, usual: Bool[np.ndarray, " m"], others: np.ndarray):
@@ -137,23 +160,36 @@ def watch(total: int, on_progress: Progress | None, cancel: threading.Event | No
     return look
 
 
-def screened(half: Half, candidates: Sequence[Candidate], look: Callable[[int], None]) -> dict[Candidate, list[str]]:
-    """Candidates that are worth a test, the surest first, each with the names of those it explains."""
-    agreement: Agreement = {}
+def screened(
+    half: Half, candidates: Sequence[Candidate], look: Callable[[int], None], known: Agreement
+) -> dict[Candidate, list[str]]:
+    """Candidates that are worth a test, the surest first, each with the names of those it explains.
+
+    `known`: agreement that was read already.
+    """
+    agreement = known
     for done in range(0, len(candidates), _AT_ONCE):
         look(done)
         agreement = half.agreement(candidates[done : done + _AT_ONCE], agreement)
     seen = {candidate: half.evidence(candidate, agreement) for candidate in candidates}
-    rising = [c for c in candidates if seen[c].rises and seen[c].p_value <= _SCREEN]
+    rising = {c: seen[c] for c in candidates if seen[c].rises and seen[c].p_value <= _SCREEN}
+    return folded(half, rising, agreement)
+
+
+def folded(half: Half, seen: dict[Candidate, Evidence], agreement: Agreement) -> dict[Candidate, list[str]]:
+    """Candidates that no stronger ones explain on this half, each with the names of those that it explains."""
     kept: dict[Candidate, list[str]] = {}
     even = np.full(len(half.usual), 1 / max(1, len(half.usual)))
     tilts: list[tuple[Candidate, np.ndarray]] = []
-    for candidate in sorted(rising, key=lambda c: (c.rank, seen[c].p_value)):  # stable
-        whole = next((c for c in kept if candidate in c.parts or candidate.feature.name == c.feature.name), None)
+    for candidate in sorted(seen, key=lambda c: (c.rank, seen[c].p_value)):  # stable
+        whole = next((c for c in kept if c.has_part(candidate) or candidate.feature.name == c.feature.name), None)
         share, agrees = seen[candidate].share, agreement[candidate][1]
         cause = whole or next((c for c, tilt in tilts if _explained(share, float(tilt @ agrees))), None)
         cause = cause or next((c for c in kept if half.alike(agreement[c], agreement[candidate])), None)
-        if cause is not None:
+        # a row that all of its parts together explain says the same in one: where it holds, they are folded into it
+        row = whole is None and len(candidate.parts) > 1 and all(p in kept for p in candidate.parts)
+        row = row and all(half.covers(candidate, part, agreement) for part in candidate.parts)
+        if cause is not None and not row:
             kept[cause].append(candidate.feature.name)
         elif len(kept) < TESTED:
             kept[candidate] = []

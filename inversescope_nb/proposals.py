@@ -1,7 +1,8 @@
 """Hypotheses about what one activation holds, found on one half of its samples and tested on the other.
 
 1. Candidates are read off the picked input (:mod:`inversescope_nb._candidates`); an input *agrees* with one where its
-   label is the picked input's. Samples that are the picked input itself are left out, and so are P(X)'s.
+   label is the picked input's. Samples that are the picked input itself are left out, and so are P(X)'s. A language
+   model may word further candidates from one half (:mod:`inversescope_nb._wording`); they are treated as the others.
 2. On one half of the samples and of P(X)'s inputs: candidates that more of the samples agree with are sorted, simple
    ones first, by p-value. One that the stronger ones explain is folded into them: where P(X), tilted so that those
    are as common as near the activation (iterative proportional fitting), has nearly as many agree; or where it is
@@ -9,7 +10,14 @@
 3. On the other halves these are tested: Fisher's exact test, the samples counting as many as they are effective, of
    whether more of them agree than of P(X)'s inputs, and than of those weighed to the samples' lengths (an activation
    may hold no more than the length). Something made of parts must also be surer than its parts. Bonferroni over all
-   that are tested; the interval of each share is Wilson's, at the same level.
+   that are tested; the interval of each share is Wilson's, at the same level, and so is that of the log-odds (Woolf's,
+   a half added to each count). Of those that hold, what the stronger ones explain on this half is folded as before,
+   and tokens into a row of them that says as much.
+
+The log-odds say how much, Fisher's test how sure: most of what is held is held by all samples, and with a count of 0
+the log-odds' normal interval is an approximation where the exact test holds its level. Bonferroni's correction needs
+nothing of how tests depend on each other (tokens of one input do), and makes "any of those listed is wrong" the error
+that is bounded; at 16 tests at most it costs little beside a false discovery rate, which bounds less.
 
 The halves are of the samples of ONE inversion, so a proposal is a claim about that activation alone; whether a site
 holds it in general is what `consistency` measures. Axis names: n (samples), m (inputs of P(X)).
@@ -18,135 +26,33 @@ holds it in general is what `consistency` measures. Axis names: n (samples), m (
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._arguments import seed_number, whole_number
-from ._candidates import Candidate, candidates_of
-from ._halves import Half, screened, watch
+from ._candidates import LANGUAGE_MODEL, Candidate, candidates_of
+from ._halves import Agreement, Half, folded, screened, watch
 from ._progress import Progress
 from ._statistics import effective_sample_size, truncate
-from .errors import InvalidArgument
+from ._worded import Given
+from ._wording import Ask, Refused, answer_of, prompt_of, worded
+from .errors import FeatureError, InvalidArgument
 from .features import Feature, InputText, as_features
 from .fixing import check_nearby, doubt_on, frame_of
+from .proposed import Proposal, Proposals
 from .verdicts import LEAST_ESS, Verdict
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .nearby import Nearby
+
+__all__ = ["LEVEL", "LIMIT", "Proposal", "Proposals", "propose"]
 
 LEVEL = 0.05
 """Chance that an inversion whose activation holds nothing has any proposal, at most."""
 LIMIT = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """One hypothesis that held on the half of the samples that it was not found on. Shares are from 0 to 1."""
-
-    feature: Feature
-    """The hypothesis, for whatever takes features."""
-    label: str
-    """The picked input's label, as text."""
-    words: str
-    """What it says of the picked input."""
-    share: float
-    """Weighted share of the samples that agree with the picked input, copies of it left out."""
-    low: float
-    """Lower end of its interval."""
-    high: float
-    """Upper end."""
-    prior: float
-    """Share of P(X)'s inputs that agree."""
-    by_length: float
-    """The same, P(X)'s inputs weighed so that they are as long as the samples; NaN where none is."""
-    p_value: float
-    """Of the test, times the number of candidates that were tested (Bonferroni)."""
-    folded: tuple[str, ...] = ()
-    """Names of weaker candidates that this one explains."""
-
-    @property
-    def sentence(self) -> str:
-        """The claim with its evidence, in words."""
-        claim = f"{self.words[:1].upper()}{self.words[1:]}"
-        return (
-            f"{claim}: {_percent(self.share)} of the inputs near the activation "
-            f"({_percent(self.low)} to {_percent(self.high)}), {_percent(self.prior)} of P(X)\u2019s."
-        )
-
-    def __str__(self) -> str:
-        return self.sentence
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposals(Sequence[Proposal]):
-    """What :func:`propose` found for one inversion, the surest first."""
-
-    found: tuple[Proposal, ...]
-    """The proposals."""
-    n_candidates: int
-    """Candidates that were looked at."""
-    n_tested: int
-    """Candidates that were tested on the other half."""
-    ess: float
-    """Effective samples of the half that they were tested on."""
-    n_prior: int
-    """Inputs of P(X) that they were tested against."""
-    level: float
-    """Chance that any is there where nothing is held, at most."""
-    doubt: str = ""
-    """Why nothing can be proposed; empty where something could be."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.found[index]
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __iter__(self) -> Iterator[Proposal]:
-        return iter(self.found)
-
-    @property
-    def features(self) -> list[Feature]:
-        """The hypotheses, for whatever takes features."""
-        return [proposal.feature for proposal in self.found]
-
-    @property
-    def sentence(self) -> str:
-        """What was tested on what, and why there is none where there is none."""
-        if self.doubt:
-            return f"Nothing can be proposed: {self.doubt}."
-        on = f"{self.ess:.0f} effective samples, {self.n_prior} inputs of P(X)"
-        if self.found:
-            return (
-                f"Found on one half of this inversion\u2019s samples, tested on the other ({on}; {self.n_tested} "
-                f"tested, {len(self)} listed, all at {_percent(self.level)} together). They are about this one "
-                "activation."
-            )
-        if not self.n_tested:
-            return (
-                f"Nothing to propose: on one half of the samples, none of {self.n_candidates} candidates held more "
-                "often near the activation than in P(X)."
-            )
-        which = "the one candidate" if self.n_tested == 1 else f"none of the {self.n_tested} candidates"
-        return (
-            f"Nothing to propose: {which} found on one half of the samples held "
-            f"{'not ' if self.n_tested == 1 else ''}on the other ({on}). More samples may show weaker ones."
-        )
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a proposal, with the columns of :class:`Proposal`, the feature by its name."""
-        import pandas as pd
-
-        rows = [{**asdict(p), "feature": p.feature.name, "sentence": p.sentence} for p in self.found]
-        return pd.DataFrame(rows, columns=[*Proposal.__dataclass_fields__, "sentence"])
-
-    def __str__(self) -> str:
-        return "\n".join([self.sentence, *(f"  {proposal}" for proposal in self.found)])
 
 
 def propose(
@@ -157,14 +63,16 @@ def propose(
     limit: int = LIMIT,
     level: float = LEVEL,
     seed: int = 0,
+    ask: Ask | None = None,
     on_progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Proposals:
     """Hypotheses about what the activation of one inversion holds, each tested on samples it was not found on.
 
-    Candidates are the picked input's tokens (present, at their place from either end, two in a row, two together),
-    tokens that it lacks, its length, and the features given. A proposal stands for "agrees with the picked input":
-    its feature's label is the picked input's for surely more of the samples than of P(X)'s inputs.
+    Candidates are the picked input's tokens (present; at their place from either end or, where lengths vary, by
+    alignment; up to four in a row; two together), tokens that it lacks, its length, and the features given. A proposal
+    stands for "agrees with the picked input": its feature's label is the picked input's for surely more of the samples
+    than of P(X)'s inputs.
 
     Halves of the samples support claims about this single inversion only: for a site, see :func:`consistency`.
 
@@ -175,11 +83,16 @@ def propose(
         limit: proposals at most.
         level: chance that there is any where the activation holds nothing, at most.
         seed: of the halves.
+        ask: a language model, as a function from a prompt to its answer, called once; without it none is asked. It
+            sees samples and P(X)'s inputs of one half, and answers in a closed grammar (the prompt states it). What it
+            proposes is tested on the other half with all else, and never believed; its answer is read, never run.
+            Lines that cannot be used are in :attr:`Proposals.refused`.
         on_progress: called with (done, total, message): candidates that were read.
         cancel: looked at between candidates.
 
     Raises:
-        InvalidArgument: something else than such a result, no input of P(X) to compare with.
+        InvalidArgument: something else than such a result, no input of P(X) to compare with; `ask` raises, or returns
+            something else than a text.
         Cancelled: `cancel` was set.
         FeatureError: a feature that raises on one of the inputs, or returns no label.
 
@@ -189,12 +102,20 @@ def propose(
     >>> found = propose(inv, isn.tasks.addition().features.values())
     >>> all(p.p_value <= 0.05 and p.share > p.prior for p in found), len(found) <= 6
     (True, True)
+    >>> asked = propose(inv, ask=lambda prompt: '{"contains": "+", "words": "a sum"}\\n{"contains": "minus"}')
+    >>> asked.n_worded, [str(line) for line in asked.refused]
+    (1, ['it does not hold of the picked input: {"contains": "minus"}'])
     """
     check_nearby(inv)
     given = as_features(features) if not isinstance(features, Sequence) or len(features) else ()
     limit, seed = whole_number("limit", limit, least=1, hint="6 is the usual choice"), seed_number(seed)
     if not 0 < level < 1:
         raise InvalidArgument(f"level={level!r}", hint="a probability between 0 and 1; 0.05 is the usual choice")
+    if ask is not None and not callable(ask):
+        raise InvalidArgument(
+            f"ask is a {type(ask).__name__}",
+            hint="give a function from a prompt, a str, to a language model's answer, a str",
+        )
     pick = InputText(inv.text, inv.tokens, inv.prompt_ids)
     usual = _usual(inv, prior)
     weight = np.where(inv.is_copy, 0.0, truncate(inv.weight))
@@ -209,13 +130,26 @@ def propose(
         Half.of(pick, [near[i] for i in rows], weight[kept][rows], [usual[i] for i in others])
         for rows, others in zip(_split(len(near), rng), _split(len(usual), rng), strict=True)
     ]
-    candidates = candidates_of(pick, given, halves[0].usual, first=frame_of(inv))
-    folded = screened(halves[0], candidates, watch(len(candidates), on_progress, cancel))
-    found = _tested(halves[1], pick, folded, level)
+    first = frame_of(inv)
+    candidates = candidates_of(pick, given, halves[0].usual, first=first)
+    asked, refused = _asked(ask, halves[0], first, on_progress) if ask is not None else ({}, [])
+    candidates += asked
+    tested = screened(halves[0], candidates, watch(len(candidates), on_progress, cancel), asked)
+    found, unread = _tested(halves[1], pick, tested, level)
     return Proposals(
-        found=tuple(found[:limit]), n_candidates=len(candidates), n_tested=len(folded), ess=halves[1].ess,
-        n_prior=len(halves[1].usual), level=level,
+        found=tuple(found[:limit]), n_candidates=len(candidates), n_tested=len(tested), ess=halves[1].ess,
+        n_prior=len(halves[1].usual), level=level, n_worded=len(asked), refused=(*refused, *unread),
     )  # fmt: skip
+
+
+def _asked(ask: Ask, half: Half, first: int, on_progress: Progress | None) -> tuple[Agreement, list[Refused]]:
+    """What a language model proposes from one half, as it is there, and the lines of its answer that cannot be used."""
+    if on_progress is not None:
+        on_progress(0, 1, "asking the language model")
+    answer = answer_of(ask, prompt_of(half.pick, half.near, half.weight, half.usual))
+    candidates, refused = worded(answer, Given(half.pick, [*half.near, *half.usual], first))
+    agreement, unread = _read(half, candidates)
+    return agreement, [*refused, *unread]
 
 
 def _usual(inv: Any, prior: Sequence[InputText]) -> list[InputText]:
@@ -253,33 +187,44 @@ def _split(n: int, rng: np.random.Generator) -> list[np.ndarray]:
     return [np.sort(order[: n // 2]), np.sort(order[n // 2 :])]
 
 
-def _tested(half: Half, pick: InputText, folded: dict[Candidate, list[str]], level: float) -> list[Proposal]:
-    """Those that hold on this half, the surest first, what is about the length alone last."""
-    parts = [part for candidate in folded for part in candidate.parts]
-    agreement = half.agreement(list(dict.fromkeys([*parts, *folded])), {})
-    found = []
-    for candidate, names in folded.items():
-        seen = half.evidence(candidate, agreement)
-        p_value = min(1.0, seen.p_value * len(folded))
-        if p_value > level or not seen.rises:
-            continue
-        low, high = half.interval(seen.share, 1 - level / len(folded))
-        proposal = Proposal(
+def _tested(
+    half: Half, pick: InputText, tested: dict[Candidate, list[str]], level: float
+) -> tuple[list[Proposal], list[Refused]]:
+    """Those that hold on this half, the surest first, what is about the length alone last; and what cannot be read."""
+    agreement, unread = _read(half, tested)
+    evidence = {candidate: half.evidence(candidate, agreement) for candidate in tested if candidate in agreement}
+    behind = {candidate.feature.name: names for candidate, names in tested.items()}
+    held: dict[Candidate, Proposal] = {}
+    # what is left must add to the stronger ones here too: that it did on the half it was found on may be luck
+    passed = {c: seen for c, seen in evidence.items() if seen.rises and seen.p_value * len(tested) <= level}
+    for candidate, more in folded(half, passed, agreement).items():
+        seen, each = evidence[candidate], 1 - level / len(tested)
+        names = [*tested[candidate], *(name for own in more for name in (own, *behind[own]))]
+        low, high = half.interval(seen.share, each)
+        odds, odds_low, odds_high = half.log_odds(seen, each)
+        held[candidate] = Proposal(
             feature=candidate.feature, label=str(candidate.feature(pick)), words=candidate.words,
             share=seen.share, low=low, high=high, prior=seen.prior, by_length=seen.by_length,
-            p_value=p_value, folded=tuple(names),
+            p_value=min(1.0, seen.p_value * len(tested)), log_odds=odds, log_odds_low=odds_low, log_odds_high=odds_high,
+            source=candidate.source, said=candidate.said, folded=tuple(names),
         )  # fmt: skip
-        found.append((candidate.about_length, p_value, proposal))
-    return [proposal for _, _, proposal in sorted(found, key=lambda held: held[:2])]
+    for row in [c for c in held if c.ordered]:  # a row says what its parts say
+        for part in [c for c in held if row in held and row.has_part(c) and half.covers(row, c, agreement)]:
+            gone = held.pop(part)
+            held[row] = replace(held[row], folded=(*held[row].folded, gone.feature.name, *gone.folded))
+    return [held[c] for c in sorted(held, key=lambda c: (c.about_length, held[c].p_value))], unread
 
 
-def _percent(share: float) -> str:
-    """A share in whole percent; one that is not quite none or all is not rounded to it.
-
-    >>> _percent(0.214), _percent(0.998), _percent(0.001), _percent(1.0)
-    ('21\\u202f%', '99\\u202f%', '1\\u202f%', '100\\u202f%')
-    """
-    whole = round(100 * share)
-    whole = min(whole, 99) if share < 1 else whole
-    whole = max(whole, 1) if share > 0 else whole
-    return f"{whole}\u202f%"
+def _read(half: Half, candidates: Iterable[Candidate]) -> tuple[Agreement, list[Refused]]:
+    """Which inputs agree with each candidate and its parts; a language model's that cannot be read is refused."""
+    agreement: Agreement = {}
+    unread = []
+    for candidate in candidates:
+        try:
+            parts = [part for group in candidate.beyond for part in group]
+            agreement = half.agreement([*parts, candidate], agreement)
+        except FeatureError as e:
+            if candidate.source != LANGUAGE_MODEL:
+                raise
+            unread.append(Refused(line=candidate.words, reason=f"it could not be tested, {type(e).__name__}"))
+    return agreement, unread

@@ -23,6 +23,7 @@ from .features import Feature, InputText, unsteady
 
 AT_HAND = "x is the text (a str), x.tokens its tokens, x.token_ids their ids (BOS counted); re and math are there"
 _HINT = f"write an expression, such as x.split()[0], or def f(x): ...; {AT_HAND}"
+_UNDEFINED = "inputs on which the code raises, or returns None"
 _NAME = 48  # letters of a name that is made of the code
 _FAULTS = 10_000  # inputs of which is kept what was raised
 _KEPT = 8192  # inputs whose labels are kept: a chance level asks for the same ones at every pick
@@ -83,7 +84,9 @@ def python_feature(source: str, name: str | None = None) -> PythonFeature:
             return None
 
     code = f"isn.features.python({_literal(source)}" + (f", name={name!r})" if name != own_name else ")")
-    return PythonFeature(name, fn, f"Python: {_one_line(source)}", code, source, faults)
+    return PythonFeature(
+        name, fn, f"Python: {_one_line(source)}", code, undefined=_UNDEFINED, source=source, faults=faults
+    )
 
 
 def _compiled(source: str, filename: str) -> tuple[Callable[[InputText], Any], str]:
