@@ -61,16 +61,17 @@ class Labels:
     def of(self, feature: Feature, inputs: Sequence[tuple[int, ...]]) -> Int[np.ndarray, " n"]:
         """Codes of the labels of inputs given as token ids."""
         known = self._known.setdefault(feature, {})
-        for ids in inputs:
-            if ids not in known:
-                if ids not in self._texts:
-                    self._texts[ids] = self._text_of(ids)
-                known[ids] = self._code(feature, feature(self._texts[ids]))
+        new = list(dict.fromkeys(ids for ids in inputs if ids not in known))
+        for ids in new:
+            if ids not in self._texts:
+                self._texts[ids] = self._text_of(ids)
+        found = feature.labels([self._texts[ids] for ids in new])  # in one call, which may be vectorised
+        known |= {ids: self._code(feature, label) for ids, label in zip(new, found, strict=True)}
         return np.array([known[ids] for ids in inputs], dtype=np.int64)
 
     def of_texts(self, feature: Feature, texts: Sequence[str]) -> Int[np.ndarray, " n"]:
         """Codes of the labels of texts."""
-        return np.array([self._code(feature, feature(text)) for text in texts], dtype=np.int64)
+        return np.array([self._code(feature, label) for label in feature.labels(texts)], dtype=np.int64)
 
     def names(self, feature: Feature) -> dict[int, str]:
         """Code -> label as text."""
@@ -98,17 +99,20 @@ def report(
     labels: Labels,
     prior_texts: Sequence[str],
     settings: Mapping[str, Any],
+    dropped: Sequence[tuple[int, ...]] = (),
 ) -> ConsistencyReport:
-    """The report of some cells."""
+    """The report of some cells; `dropped`: inputs that the generator wrote without seeing an activation."""
     rows, picks = [], []
     n_rows = len(studies) * len(labels.features)
     permutations = settings["permutations"] and max(settings["permutations"], PERMUTATIONS_PER_ROW * n_rows)
     prior = {feature: labels.of_texts(feature, prior_texts) for feature in labels.features}
+    unconditioned = {feature: labels.of(feature, dropped) for feature in labels.features}
     for study in studies:
         sampled = _sampled(study.cell, study.groups)
         for feature in labels.features:
             scored = _score(study, sampled, feature, labels)
-            rows.append(_row(study.cell, sampled, scored, prior[feature], permutations, settings["seed"]))
+            rest = prior[feature], unconditioned[feature]
+            rows.append(_row(study.cell, sampled, scored, *rest, permutations, settings["seed"]))
             picks.extend(_pick_rows(study, scored, labels.names(feature)))
     q_values = benjamini_hochberg(np.array([row["p_value"] for row in rows]))
     for row, q in zip(rows, q_values.tolist(), strict=True):
@@ -143,6 +147,8 @@ class _Scored:
     """Labels of the feature to permute within."""
     matrix: Float[np.ndarray, "m m"]
     """Agreement, weighted and without copies."""
+    plain: Float[np.ndarray, "m m"]
+    """Agreement, unweighted and with copies."""
     exchange: Exchange
     """The same, ready for labels to be exchanged."""
     shares: dict[str, Float[np.ndarray, " m"]]
@@ -166,8 +172,9 @@ def _score(study: Study, sampled: Sampled, feature: Feature, labels: Labels) -> 
     if labels.within is not None:
         levels = labels.of(labels.within, [picks[i].prompt_ids for i in defined])
     matrix = agreement(own, samples, part)
+    plain = agreement(own, samples, part, weighted=False, copies=True)
     shares = {
-        "fcr_plain": np.diag(agreement(own, samples, part, weighted=False, copies=True)),
+        "fcr_plain": np.diag(plain),
         "fcr": np.diag(matrix),
         "fcr_with_copies": np.diag(agreement(own, samples, part, copies=True)),
         "fcr_channel": _channel_shares([picks[i] for i in defined], own, feature, labels),
@@ -177,7 +184,7 @@ def _score(study: Study, sampled: Sampled, feature: Feature, labels: Labels) -> 
     known = np.isfinite(shares["fcr"])
     low, high = (np.where(known, end, np.nan) for end in wilson(np.nan_to_num(shares["fcr"]), ess))
     exchange = Exchange.of(own, samples, part)
-    return _Scored(feature, defined, own, part.groups, levels, matrix, exchange, shares, ess, low, high)
+    return _Scored(feature, defined, own, part.groups, levels, matrix, plain, exchange, shares, ess, low, high)
 
 
 def _channel_shares(
@@ -193,7 +200,7 @@ def _channel_shares(
 
 
 def _row(
-    cell: Cell, sampled: Sampled, scored: _Scored, prior: np.ndarray, permutations: int, seed: int
+    cell: Cell, sampled: Sampled, scored: _Scored, prior: np.ndarray, dropped: np.ndarray, permutations: int, seed: int
 ) -> dict[str, Any]:
     """One row of a report, without its q-value."""
     estimate = rate(scored.matrix, scored.labels, scored.groups, seed=seed)
@@ -229,6 +236,8 @@ def _row(
         "fcr_high": high,
         "fcr_with_copies": _mean(scored.shares["fcr_with_copies"]),
         "fcr_channel": _mean(scored.shares["fcr_channel"]),
+        "fcr_shuffled": _shuffled(scored),
+        "fcr_dropped": _agreeing(dropped, scored.labels[known]),
         "chance": estimate.chance,
         "chance_prior": _agreeing(prior, scored.labels[known]),
         "chance_defined": _chance_defined(prior, scored.labels[known], scored.shares["defined"][known]),
@@ -242,6 +251,12 @@ def _row(
         **_quality(cell, sampled),
     }
     return {**row, "notes": _notes(row, permutations, _cautions(cell), effective_groups(scored.groups[known]))}
+
+
+def _shuffled(scored: _Scored) -> float:
+    """The plain estimator over all pairs of a pick's label and the samples of a pick of another group."""
+    across = scored.groups[:, None] != scored.groups
+    return _mean(scored.plain[across])
 
 
 def _agreeing(prior: np.ndarray, labels: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,16 @@ import torch
 
 from ._files import write_text
 from ._json import number, plain
+from .banks import SIZE
 from .errors import Cancelled, CheckpointMismatch
-from .inversion import Inversion, invert
+from .inversion import Inversion, check_picked, invert_activation, place_of
 from .verdicts import coarse_share
 
 if TYPE_CHECKING:
     import threading
+
+    from jaxtyping import Float
+    from torch import Tensor
 
     from ._picks import Picks
     from .generator import Generator
@@ -206,8 +210,9 @@ def sample_cells(
 ) -> list[Cell]:
     """Invert every pick at every (site, bandwidth), or take the cell from the store.
 
-    A pick has the same seed at all sites. With `channel` its noised activation is inverted as well. Says what
-    it will cost before it starts.
+    A pick has the same seed at all sites. With `channel` its noised activation is inverted as well. Picks, and the
+    inputs of P(X) that inversions are held against, are run once for all sites. Says what it will cost before it
+    starts.
     """
     missing = [key for key in keys if not store.has(*key)]
     done, total = 0, len(missing) * len(picks.inputs) * (2 if channel else 1)
@@ -217,28 +222,32 @@ def sample_cells(
     )  # fmt: skip
     seeds = [int(np.random.SeedSequence([seed, i]).generate_state(1)[0]) for i in range(len(picks.inputs))]
     cells, started = [], time.monotonic()
+    for ids in picks.inputs:
+        check_picked(gen, ids)
+    places = {site: place_of(lm, gen, site, bandwidth)[0] for site, bandwidth in missing}
+    inputs = [list(ids) for ids in picks.inputs]
+    z: Mapping[str, Float[Tensor, "n d"]] = {}
+    if missing:
+        try:
+            z = lm.activations(inputs, list(places.values()), cancel=cancel)
+            gen.bank(lm, gen.prompts, SIZE, cancel=cancel).read(list(places), cancel=cancel)
+        except Cancelled as e:
+            raise Cancelled(checkpoint=store.run_dir) from e
     for site, bandwidth in keys:
         if store.has(site, bandwidth):
             cells.append(store.load(site, bandwidth))
             continue
         found: dict[bool, list[Inversion]] = {False: [], True: []}
-        for ids, own_seed in zip(picks.inputs, seeds, strict=True):
+        for ids, z_hat, own_seed in zip(inputs, z[site], seeds, strict=True):
             for noised in (False, True) if channel else (False,):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled(checkpoint=store.run_dir)
                 try:
-                    inversion = invert(
-                        lm,
-                        gen,
-                        list(ids),
-                        site=site,
-                        bandwidth=bandwidth,
-                        n=n_samples,
-                        seed=own_seed,
-                        noise_seed=own_seed if noised else None,
-                        progress=False,  # the study's own bar counts inversions
-                        cancel=cancel,
-                    )
+                    inversion = invert_activation(
+                        lm, gen, ids, places[site], z_hat, position=len(ids) - 1, bandwidth=bandwidth, n=n_samples,
+                        prior=gen.prompts, seed=own_seed, noise_seed=own_seed if noised else None, bank=SIZE,
+                        on_progress=None, progress=False, cancel=cancel,  # the study's own bar counts inversions
+                    )  # fmt: skip
                 except Cancelled as e:
                     raise Cancelled(checkpoint=store.run_dir) from e
                 found[noised].append(inversion)

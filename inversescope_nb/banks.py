@@ -54,10 +54,17 @@ class Bank:
         self, site: str, *, on_progress: Progress | None = None, cancel: threading.Event | None = None
     ) -> Float[Tensor, "n d"]:
         """Activations of all inputs at the last token, on the CPU."""
-        if site not in self._activations:
-            found = self.lm.activations(self.inputs, [site], on_progress=on_progress, cancel=cancel)
-            self._activations[site] = found[site]
+        self.read([site], on_progress=on_progress, cancel=cancel)
         return self._activations[site]
+
+    def read(
+        self, sites: Sequence[str], *, on_progress: Progress | None = None, cancel: threading.Event | None = None
+    ) -> None:
+        """Reads activations at several sites in one pass, those that are not known yet."""
+        missing = [site for site in sites if site not in self._activations]
+        if missing and self.inputs:
+            found = self.lm.activations(self.inputs, missing, on_progress=on_progress, cancel=cancel)
+            self._activations |= {site: found[site] for site in missing}
 
 
 def draw_bank(

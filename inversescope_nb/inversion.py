@@ -45,6 +45,9 @@ from .sites import Site
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from .generator import Condition, Generator
     from .models import LanguageModel
     from .prompts import Prompt, PromptDistribution
@@ -110,12 +113,35 @@ def invert(
     n, seed = sample_count(n), seed_number(seed)
     bank = whole_number("bank", bank, least=0, hint=f"{SIZE} is the usual choice, 0 does not look")
     prior = check_prompts(gen.prompts if prior is None else prior, "prior")
-    statistics = gen.statistics(place.name)
     ids, position = cut(lm, prompt, position)
-    check_length(gen, ids)
-    if gen.config.has_bos and ids == [gen.config.start_id]:
-        raise BadPrompt("only BOS is picked: nothing stands in front of it", hint="pick a later token")
+    check_picked(gen, ids)
     z_hat = lm.activations([ids], [place])[place.name][0]
+    return invert_activation(
+        lm, gen, ids, place, z_hat, position=position, bandwidth=bandwidth, n=n, prior=prior, seed=seed,
+        noise_seed=noise_seed, bank=bank, on_progress=on_progress, progress=progress, cancel=cancel,
+    )  # fmt: skip
+
+
+def invert_activation(
+    lm: LanguageModel,
+    gen: Generator,
+    ids: list[int],
+    place: Site,
+    z_hat: Float[Tensor, " d"],
+    *,
+    position: int,
+    bandwidth: float,
+    n: int,
+    prior: PromptDistribution,
+    seed: int,
+    noise_seed: int | None,
+    bank: int,
+    on_progress: Progress | None,
+    progress: bool,
+    cancel: threading.Event | None,
+) -> Inversion:
+    """The same for an activation that was read already, of an input that ends at its site; nothing is checked."""
+    statistics = gen.statistics(place.name)
     u_hat = statistics.standardise(z_hat)
     if noise_seed is not None:
         noise_seed = seed_number(noise_seed, "noise_seed")
@@ -143,6 +169,13 @@ def place_of(lm: LanguageModel, gen: Generator, site: str | Site, bandwidth: flo
     place = lm.site(site)
     gen.statistics(place.name)
     return place, gen.default_bandwidth(place.name) if bandwidth is None else bandwidth
+
+
+def check_picked(gen: Generator, ids: Sequence[int]) -> None:
+    """Raises `BadPrompt` where an input cannot be inverted: too long, or nothing but BOS."""
+    check_length(gen, ids)
+    if gen.config.has_bos and list(ids) == [gen.config.start_id]:
+        raise BadPrompt("only BOS is picked: nothing stands in front of it", hint="pick a later token")
 
 
 def check_length(gen: Generator, ids: Sequence[int], what: str = "the picked input") -> None:

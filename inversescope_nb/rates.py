@@ -44,6 +44,8 @@ __all__ = ["ConsistencyReport", "consistency", "consistency_of"]
 Features = Feature | Callable[[InputText], Hashable] | Mapping[str, Feature] | Iterable[Feature]
 PRIOR_TEXTS = 4096
 """Inputs of P(X) from which the prior's chance is estimated: of six tasks, say, each gets hundreds."""
+UNCONDITIONED = 256
+"""Inputs that the generator writes without an activation, for the control `fcr_dropped`."""
 WRITTEN_TEXTS = 512
 """The same where a model has to write them."""
 
@@ -139,6 +141,7 @@ def consistency(
             lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
             n_samples=n_samples, seed=seed, channel=channel, on_progress=report_progress, cancel=cancel,
         )  # fmt: skip
+        dropped = _unconditioned(gen, seed, cancel)
     settings = {
         "prompts": f"{gen.prompts.name}, cut at {gen.prompts.cut}",
         "target_model": lm.name,
@@ -150,7 +153,7 @@ def consistency(
     }
     labels = Labels(found, lambda ids: text_of(lm, ids), within)
     numbers = tuple(range(len(picks.inputs)))
-    return report([Study(cell, picks.groups, numbers) for cell in cells], labels, prior_texts, settings)
+    return report([Study(cell, picks.groups, numbers) for cell in cells], labels, prior_texts, settings, dropped)
 
 
 def consistency_of(
@@ -263,6 +266,14 @@ def _identity(prompts: PromptDistribution) -> str:
         return prompts.fingerprint
     except NotEnumerable:  # by name only
         return f"{prompts.name}, cut at {prompts.cut}"
+
+
+def _unconditioned(gen: Generator, seed: int, cancel: threading.Event | None) -> list[tuple[int, ...]]:
+    """Inputs that the generator writes without an activation; none where it has not learned to."""
+    if not gen.has_prior:
+        return []
+    drawn = gen.sample(gen.no_condition(1), UNCONDITIONED, seed=seed, cancel=cancel)
+    return [tuple(ids) for ids, ended in drawn if ended]
 
 
 def prior_draws(prompts: PromptDistribution) -> int:

@@ -36,7 +36,9 @@ ROW_COLUMNS = {
     "fcr_high": "upper end of its 95 % interval",
     "fcr_with_copies": "weighted, with copies",
     "fcr_channel": "weighted, samples of the noised activation (the pick is then one of their kind); if asked for",
-    "chance": "the same estimator for labels and samples of picks of different groups",
+    "fcr_shuffled": "control: the paper's estimator where every activation is another pick's (of another group)",
+    "fcr_dropped": "control: the same where the generator sees no activation at all",
+    "chance": "the weighted estimator for labels and samples of picks of different groups",
     "chance_prior": "agreement of the labels with inputs from P(X)",
     "chance_defined": "the same with those for which the feature is defined (20 or more of them), times `defined`",
     "defined": "weight of samples for which the feature is defined, without copies; others count as disagreeing",
@@ -107,6 +109,10 @@ SIGNIFICANT = 0.05
 """The false discovery rate that `ConsistencyReport.summary` speaks of."""
 
 
+IGNORED = 0.1
+"""Corrected rate up to which a feature counts as ignored."""
+
+
 @dataclass(frozen=True, repr=False)
 class ConsistencyReport:
     """How consistently the samples of activations share a feature with the input that was picked."""
@@ -175,6 +181,33 @@ class ConsistencyReport:
             out.append((name, width, len(table), estimate, low, high))
         return pd.DataFrame(out, columns=["feature", "bandwidth", "n_picks", "difference", "low", "high"])
 
+    # -- what is held and what is not --------------------------------------------------------------
+
+    def held(self) -> pd.DataFrame:
+        """The rows whose feature is told from chance (q of 0.05 at most), the most consistent first."""
+        frame = self.to_frame()
+        return frame[(frame["q_value"] <= SIGNIFICANT) & (frame["fcr_star"] > 0)].sort_values(
+            "fcr_star", ascending=False, kind="stable"
+        )
+
+    def ignored(self, below: float = IGNORED) -> pd.DataFrame:
+        """The rows whose feature varies freely: inputs that share an activation agree on it hardly more than others do.
+
+        Not that nothing was found, but that little can be there: the upper end of the interval of `fcr_star` is
+        `below` at most, by inversions that can be relied on and at a bandwidth that resolves the site. At another
+        bandwidth the same site may hold the feature.
+
+        Args:
+            below: the corrected rate from which on a feature is not ignored.
+        """
+        if not 0 < below < 1:
+            raise InvalidArgument(f"below={below!r}", hint=f"a rate between 0 and 1; {IGNORED} is the usual choice")
+        frame = self.to_frame()
+        sound = [not is_doubtful(notes) and not is_coarse(notes) for notes in frame["notes"]]
+        return frame[(frame["fcr_star_high"] <= below) & np.array(sound, dtype=bool)].sort_values(
+            "fcr_star_high", kind="stable"
+        )
+
     # -- words ---------------------------------------------------------------------------------
 
     def summary(self, limit: int = 8) -> str:
@@ -187,6 +220,12 @@ class ConsistencyReport:
         lines = [head + ".", *(describe(row) for row in ranked[:limit])]
         if len(ranked) > limit:
             lines.append(f"... and {len(ranked) - limit} more rows in to_frame().")
+        free: dict[str, list[str]] = {}
+        for row in self.ignored().to_dict("records"):
+            free.setdefault(row["feature"], []).append(f"{row['site']} ({row['bandwidth']:g})")
+        for feature, places in list(free.items())[:limit]:
+            more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+            lines.append(f"{feature!r} varies freely at {', '.join(places[:3])}{more}.")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -253,5 +292,5 @@ def _row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """One row read back: null is NaN in columns of numbers and None elsewhere."""
     if "defined" not in row:  # a report of an earlier version, whose chance_defined was of something else
         row = {**row, "chance_defined": None, "defined": None}
-    row = {"bits_bound": None, **row}
+    row = {"bits_bound": None, "fcr_shuffled": None, "fcr_dropped": None, **row}
     return {c: row[c] if c in _TEXT | _WHOLE else number(row[c]) for c in columns}

@@ -320,16 +320,22 @@ class FakeModel:
         return [WORDS[i] for i in ids]
 
     def site(self, spec):
-        if spec in ("resid_post.0", RESID[0]):
-            return Site(RESID[0], 0, "resid_post", None, 8)
+        for layer, name in enumerate(RESID):
+            if str(spec) in (f"resid_post.{layer}", name):
+                return Site(name, layer, "resid_post", None, 8)
         raise UnknownSite(f"unknown site {spec!r}")
+
+    def activations(self, prompts, sites, cancel=None):
+        return {site.name: torch.zeros(len(prompts), site.d) for site in sites}
 
 
 class FakeGenerator(torch.nn.Module):
-    """Two sites: the first holds the name, the second nothing."""
+    """Two sites: the first holds the name, the second nothing. It has learned no prior of its own."""
+
+    has_prior, longest_input = False, 64
 
     sites, kernel = tuple(RESID), Kernel()
-    config = SimpleNamespace(bandwidths=(0.02, 1.0))
+    config = SimpleNamespace(bandwidths=(0.02, 1.0), has_bos=True, start_id=0)
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -337,6 +343,15 @@ class FakeGenerator(torch.nn.Module):
         texts = [f"{a} {b}" for a in ("Ann", "Bob", "Cid") for b in ("left", "stayed", ".")]
         self.prompts = PromptDistribution.from_texts(texts, name="nine", cut="end")
         self.prompts.draw = lambda n, lm, *, seed, cancel=None: lm.encode(self.prompts.sample(n, seed=seed)).rows()
+
+    def check_target(self, lm):
+        pass
+
+    def statistics(self, site):
+        pass
+
+    def bank(self, lm, prior, size, cancel=None):
+        return SimpleNamespace(read=lambda sites, cancel=None: None)
 
 
 def nearly(gen: FakeGenerator) -> FakeGenerator:
@@ -359,22 +374,22 @@ def unscored(gen: FakeGenerator) -> FakeGenerator:
 
 @pytest.fixture
 def calls(monkeypatch) -> list[tuple[str, tuple[int, ...], float, int]]:
-    """Replaces invert() by exact draws; returns what it was called with."""
+    """Replaces inversions by exact draws; returns what was asked for."""
     made = []
 
-    def invert(lm, gen, prompt, *, site, bandwidth, n, seed, cancel, progress, noise_seed=None):
+    def invert(lm, gen, prompt, place, z_hat, *, bandwidth, n, seed, cancel, progress, **rest):
         if cancel is not None and cancel.is_set():
             raise Cancelled("inversion was stopped")
         assert not progress, "bars never nest"
+        site = place.name
         made.append((site, tuple(prompt), bandwidth, seed))
         rng = np.random.default_rng(seed)
         own = site == RESID[0]
         names = [WORDS[prompt[1]]] * n if own else rng.choice(["Ann", "Bob", "Cid"], n)
         samples = [f"{name} {rng.choice(['left', 'stayed', '.'])}" for name in names]
-        place = Site(site, RESID.index(site), "resid_post", None, 8)
         return inversion(lm.decode(prompt[1:]), samples, site=place, bandwidth=bandwidth)
 
-    monkeypatch.setattr(study_module, "invert", invert)
+    monkeypatch.setattr(study_module, "invert_activation", invert)
     return made
 
 
@@ -618,13 +633,13 @@ def test_the_embedding_of_the_last_word_holds_that_word_and_nothing_else(lm, tmp
     gen = train_generator(lm, "resid_pre.0", prompts, config=config)
     last, first = features.slot(prompts, "C"), features.slot(prompts, "A")
     run = {"bandwidth": 0.2, "n_targets": 18, "n_samples": 48, "run_dir": tmp_path}
-    report = consistency(lm, gen, prompts, "resid_pre.0", [last, first, last & first], **run)
+    report = consistency(lm, gen, prompts, "resid_pre.0", [last, first, features.pair(last, first)], **run)
     frame = report.to_frame().set_index("feature")
     assert frame.loc["C", "fcr"] > 0.98
     assert frame.loc["C", "q_value"] < 0.01
     assert abs(frame.loc["A", "fcr_star"]) < 0.12
     assert frame.loc["A", "q_value"] > 0.05
-    assert frame.loc["C & A", "fcr"] == pytest.approx(frame.loc["A", "fcr"], abs=0.02)
+    assert frame.loc["(C, A)", "fcr"] == pytest.approx(frame.loc["A", "fcr"], abs=0.02)
     assert frame["chance_prior"].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 9], abs=0.05)
     assert frame.loc["C", "bits"] == pytest.approx(np.log2(3), abs=0.25)
     ready = [
@@ -635,7 +650,7 @@ def test_the_embedding_of_the_last_word_holds_that_word_and_nothing_else(lm, tmp
     assert few.loc["C", "fcr"] > 0.98
     assert few.loc["C", "site"] == "blocks.0.hook_resid_pre"
     assert report.to_json() == consistency(
-        lm, gen, prompts, "resid_pre.0", [last, first, last & first], **run
+        lm, gen, prompts, "resid_pre.0", [last, first, features.pair(last, first)], **run
     ).to_json()  # fmt: skip
     seen = consistency(lm, gen, prompts, "resid_pre.0", [last, first], channel=True, **{**run, "run_dir": None})
     frame = seen.to_frame().set_index("feature")

@@ -251,7 +251,7 @@ def test_another_hypothesis_is_measured_from_the_same_samples(wide, monkeypatch)
     wide.invert().wait(30)
     wide.add_hypothesis(JOHN)
     first = wide.sweep.sweep().wait(60)
-    monkeypatch.setattr("inversescope_nb._study.invert", None)  # nothing is sampled again
+    monkeypatch.setattr("inversescope_nb._study.invert_activation", None)  # nothing is sampled again
     ended = threading.Event()
     wide.sweep.on_show(lambda _frame: ended.set())
     wide.add_hypothesis(MARY)
@@ -283,15 +283,15 @@ def test_a_stopped_sweep_keeps_what_it_has_and_goes_on(wide, monkeypatch):
     wide.add_hypothesis(JOHN)
     from inversescope_nb import _study
 
-    real, done = _study.invert, []
+    real, done = _study.invert_activation, []
 
     def counted(*args, **kwargs):
-        done.append(kwargs["site"])
+        done.append(args[3].name)
         if len(done) == 10:  # at the second site
             wide.sweep.stop()
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(_study, "invert", counted)
+    monkeypatch.setattr(_study, "invert_activation", counted)
     with pytest.raises(Cancelled):
         wide.sweep.sweep().wait(60)
     assert "goes on from there" in wide.sweep.note
@@ -365,8 +365,8 @@ def test_a_hypothesis_that_fails_costs_no_inversions(wide, monkeypatch):
     with pytest.raises(isn.errors.FeatureError):
         wide.sweep.sweep().wait(60)
     assert "are kept" in wide.sweep.note
-    real, done = _study.invert, []
-    monkeypatch.setattr(_study, "invert", lambda *args, **kwargs: done.append(1) or real(*args, **kwargs))
+    real, done = _study.invert_activation, []
+    monkeypatch.setattr(_study, "invert_activation", lambda *args, **kwargs: done.append(1) or real(*args, **kwargs))
     wide.sweep.test([JOHN])
     wide.sweep.sweep().wait(60)
     assert done == []
@@ -379,13 +379,13 @@ def test_a_stopped_sweep_does_not_take_the_place_of_a_whole_one(wide, monkeypatc
     whole = wide.sweep.sweep().wait(60)
     from inversescope_nb import _study
 
-    real = _study.invert
+    real = _study.invert_activation
 
     def stopped(*args, **kwargs):
         wide.sweep.stop()
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(_study, "invert", stopped)
+    monkeypatch.setattr(_study, "invert_activation", stopped)
     wide.sweep.picks = 4
     with pytest.raises(Cancelled):
         wide.sweep.sweep().wait(60)
