@@ -34,9 +34,10 @@ def doses(frame: pd.DataFrame, words: dict[str, str], width: int | str) -> alt.L
         x=alt.X("dose:Q", title="displacement, as a multiple of the sample's own", scale=alt.Scale(zero=True)),
         color=colour,
     )
-    y = alt.Y("kl:Q", title="KL from the original output, nats")
+    moved = "KL from the original output, nats"
+    y = alt.Y("kl:Q", title=moved)
     dash = alt.StrokeDash("patch:N", scale=alt.Scale(domain=names, range=_DASHES[: len(names)]), legend=_wide())
-    band = base.mark_area(opacity=0.12).encode(y=alt.Y("low:Q", title=y.title), y2="high:Q")
+    band = base.mark_area(opacity=0.12).encode(y=alt.Y("low:Q", title=moved), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
     tips = ["patch:N", "dose:Q", alt.Tooltip("kl:Q", format=".3g", title="mean KL"), "n:Q"]
     points = base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=tips)
@@ -118,10 +119,9 @@ def scalings(frame: pd.DataFrame, width: int | str) -> alt.LayerChart:
     dash = alt.StrokeDash("site:N", scale=alt.Scale(domain=sites, range=_DASHES[: len(sites)]), legend=_wide())
     scale = alt.Scale(domain=[0, 1])
     base = alt.Chart(frame).encode(x=alt.X("factor:Q", title="factor (1: as it is)"), color=colour)
-    y = alt.Y("flipped:Q", title="share of answers that change", scale=scale, axis=alt.Axis(format="%"))
-    band = base.mark_area(opacity=0.12).encode(
-        y=alt.Y("flipped_low:Q", scale=scale, title=y.title), y2="flipped_high:Q"
-    )
+    share = "share of answers that change"
+    y = alt.Y("flipped:Q", title=share, scale=scale, axis=alt.Axis(format="%"))
+    band = base.mark_area(opacity=0.12).encode(y=alt.Y("flipped_low:Q", scale=scale, title=share), y2="flipped_high:Q")
     tips = [
         "site:N", "factor:Q", alt.Tooltip("flipped:Q", format=".0%"), alt.Tooltip("kl:Q", format=".3g"),
         alt.Tooltip("difference:Q", format=".3g"),

@@ -6,6 +6,7 @@ import copy
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import WORDS
@@ -129,6 +130,19 @@ def test_patching_takes_an_inversion_and_stops_when_told(lm, gen, inversion) -> 
     stop.set()
     with pytest.raises(Cancelled):
         causal.patching(lm, gen, inversion, cancel=stop)
+
+
+def test_charts_of_doses_and_factors_draw_their_frames(lm, gen, inversion, task) -> None:
+    doses = causal.patching(lm, gen, inversion, n=4, doses=[0.5, 1]).chart().to_dict()
+    (points,) = doses["datasets"].values()
+    assert sorted({row["patch"] for row in points}) == sorted(KINDS.values())
+    factors = causal.scaling(lm, task.held_out, [LAST, "blocks.0.hook_attn_out"], factors=[0, 1], n_targets=4)
+    (points,) = factors.chart().to_dict()["datasets"].values()
+    assert {(row["site"], row["factor"]) for row in points} == {
+        (site, f) for site in (LAST, "blocks.0.hook_attn_out") for f in (0, 1)
+    }
+    for name in ("dose_chart", "use_chart", "beside_chart", "scaling_chart"):
+        assert getattr(isn.charts, name)(pd.DataFrame()).to_dict()["mark"]["type"] == "text"
 
 
 # -- answers ---------------------------------------------------------------------------------------
