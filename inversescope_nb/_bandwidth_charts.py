@@ -8,9 +8,9 @@ import pandas as pd
 from ._consistency_charts import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, WIDTH, prepared, tooltip
 from .reports import is_doubtful
 
-_COLOURS = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY]
+COLOURS = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
-MOST = len(_COLOURS)
+MOST = len(COLOURS)
 """Hypotheses that are drawn, the first ones."""
 
 
@@ -25,7 +25,7 @@ def lines(frame: pd.DataFrame, width: int | str = WIDTH) -> alt.LayerChart:
     frame = frame[frame["feature"].isin(names)]
     words = [alt.Tooltip("ess:Q", title="effective samples", format=".0f"), *tooltip(frame)]
     legend = alt.Legend(title=None, orient="top", labelLimit=220, columns=2, symbolOpacity=1)
-    colour = alt.Color("feature:N", scale=alt.Scale(domain=names, range=_COLOURS[: len(names)]), legend=legend)
+    colour = alt.Color("feature:N", scale=alt.Scale(domain=names, range=COLOURS[: len(names)]), legend=legend)
     shape = alt.Shape("feature:N", scale=alt.Scale(domain=names, range=_SHAPES[: len(names)]), legend=legend)
     y_title = "FCR (dashed: chance)"
     base = alt.Chart(frame).encode(

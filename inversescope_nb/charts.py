@@ -15,7 +15,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from . import _bandwidth_charts, _causal_charts, _consistency_charts, _distance_charts, _heat_maps
+from . import _bandwidth_charts, _causal_charts, _consistency_charts, _distance_charts, _heat_maps, _linked_chart
 from ._consistency_charts import (
     BLUE,
     GREEN,
@@ -74,6 +74,20 @@ def consistency_chart(
         return message("No estimate: the feature is undefined, or only copies of the picks were sampled.")
     many = frame["site"].nunique() > MANY_SITES if heatmap is None else heatmap
     return _heat_maps.heatmap(frame, select=select, chosen=chosen) if many else _consistency_charts.points(frame, width)
+
+
+def linked_chart(frame: pd.DataFrame) -> alt.TopLevelMixin:
+    """A whole sweep in one chart: rates above chance, bits and effective samples of every site, and one site in detail.
+
+    A click on a site, in any of the panels above, shows it below, over bandwidths where there are several; a menu
+    chooses the bandwidth of the panels above. A dot marks what is told from chance (q of 0.05 at most).
+
+    Args:
+        frame: as of `ConsistencyReport.to_frame`.
+    """
+    if len(frame) == 0 or frame["fcr"].isna().all():
+        return message("No consistency to show yet: choose a feature and run it.")
+    return _linked_chart.linked(frame)
 
 
 def bandwidth_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:

@@ -138,6 +138,12 @@ class ConsistencyReport:
 
         return consistency_chart(self.to_frame())
 
+    def linked_chart(self) -> alt.TopLevelMixin:
+        """Rates, bits and effective samples of every site, and one site in detail; see `charts.linked_chart`."""
+        from .charts import linked_chart
+
+        return linked_chart(self.to_frame())
+
     def difference(
         self, first: str, second: str, *, feature: str | None = None, bandwidth: float | None = None
     ) -> pd.DataFrame:

@@ -435,3 +435,26 @@ def test_a_cell_without_a_rate_above_chance_is_an_outline():
     assert len(cells) == 3
     assert [" fill=" in cell for cell in cells] == [True, False, False], "the picture's own default is no fill"
     assert '<g fill="none"' in svg
+
+
+def sweep_frame(bandwidths: tuple[float, ...]) -> pd.DataFrame:
+    rates = {("a", "f"): 0.9, ("a", "g"): 0.2, ("b", "f"): 0.4, ("b", "g"): 0.3}
+    return pd.DataFrame(
+        {**EMPTY, "site": site, "feature": feature, "bandwidth": b, "fcr": r, "fcr_star": r, "bits": 3.0}
+        for (site, feature), r in rates.items()
+        for b in bandwidths
+    )
+
+
+def test_a_linked_chart_shows_the_best_site_first_and_a_menu_where_there_are_several_bandwidths():
+    converter = pytest.importorskip("vl_convert", reason="drawing needs vl-convert-python")
+    for bandwidths in ((0.1,), (0.1, 0.3)):
+        spec = charts.linked_chart(sweep_frame(bandwidths)).to_dict()
+        params = {param["name"]: param for param in spec["params"]}
+        assert params["chosen_site"]["value"] == [{"site": "a"}]
+        assert params["chosen_bandwidth"]["value"] == 0.1
+        assert ("bind" in params["chosen_bandwidth"]) is (len(bandwidths) > 1)
+        (rows,) = spec["datasets"].values()
+        assert len(rows) == 4 * len(bandwidths)
+        assert "<svg" in converter.vegalite_to_svg(json.dumps(spec))
+    assert charts.linked_chart(pd.DataFrame()).to_dict()["mark"]["type"] == "text"
