@@ -42,7 +42,10 @@ _HOMES = {
     "widgets.chart": ("Chart",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("activations", "baselines", "causal", "charts", "errors", "export", "features", "kernels", "prompts", "tasks")
+_MODULES = (
+    "activations", "baselines", "causal", "charts", "errors", "exercises", "export", "features", "kernels", "prompts",
+    "tasks",
+)  # fmt: skip
 
 __all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]
 
