@@ -7,6 +7,9 @@ threads run meanwhile.
 
 from __future__ import annotations
 
+import math
+import re
+
 import regex
 
 from .errors import InvalidArgument
@@ -15,12 +18,24 @@ LIMIT_S = 0.5
 """Seconds that one search, or one pass over a list, may take."""
 
 
+MOST_REPEATED = 100_000
+"""What the numbers in braces of one pattern may multiply to: compiling ``((a{999}){999}){999}`` takes all memory."""
+_BRACES = re.compile(r"\{(\d*)(?:,(\d*))?\}")
+
+
 def read_pattern(pattern: str) -> regex.Pattern[str]:
     """The pattern, ready to search with.
 
     Raises:
-        InvalidArgument: it is no regular expression.
+        InvalidArgument: it is no regular expression, or repeats too often.
     """
+    if isinstance(pattern, str):
+        counts = (max(int(n or 1) for n in found) for found in _BRACES.findall(pattern))
+        if math.prod(max(1, count) for count in counts) > MOST_REPEATED:
+            raise InvalidArgument(
+                f"{pattern!r:.80} repeats more than {MOST_REPEATED:,} times",
+                hint="the numbers in braces, multiplied, are its size in memory: make them smaller, or write + or *",
+            )
     try:
         return regex.compile(pattern)
     except (regex.error, TypeError) as e:

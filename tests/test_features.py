@@ -451,3 +451,17 @@ def test_as_features_takes_one_several_or_a_mapping_and_refuses_double_names() -
 def test_labels_are_of_a_list_of_texts(texts) -> None:
     with pytest.raises(InvalidArgument, match="give a list of texts"):
         contains("a").labels(texts)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(((a{99}){99}){99}){99}", "(a{999}){,9999}", "a{1000000}", "((a{9,999}){999}){2}"]
+)
+def test_a_pattern_that_would_take_all_memory_is_refused_before_it_is_compiled(pattern) -> None:
+    with pytest.raises(InvalidArgument, match="repeats more than 100,000 times"):
+        regex(pattern)
+
+
+def test_repeats_that_people_write_are_read() -> None:
+    assert regex(r"\d{4}-\d{2}-\d{2}")("on 2024-05-06") == "2024-05-06"
+    assert regex("a{1,1000}")("caat") == "aa"
+    assert regex("{x}")("{x}") == "{x}"
