@@ -39,6 +39,12 @@ def executed(request, tmp_path_factory):
     return notebook
 
 
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)"
+)
+STUDIES = [path for path in NOTEBOOKS if path.stem != "quickstart"]
+
+
 def outputs(notebook) -> list[dict]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
@@ -50,6 +56,29 @@ def test_it_is_committed_without_what_it_computes(path: Path):
     assert "widgets" not in notebook.metadata
     assert outputs(notebook) == []
     assert all(cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_opens_with_a_badge_and_installs_only_where_the_package_is_missing(path: Path):
+    first, install, *others = nbformat.read(path, as_version=4).cells
+    assert first.source.split("\n")[:2] == [BADGE, ""]
+    assert first.source.split("\n")[2].startswith("# ")
+    quickstart = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
+    assert install.source == quickstart.cells[1].source
+    assert 'find_spec("inversescope_nb") is None' in install.source
+    assert not any("%pip" in cell.source or "!pip" in cell.source for cell in others)
+    assert "torch" not in install.source.partition("%pip")[2], "torch and numpy are never touched"
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_it_has_three_exercises_with_checks_and_ends_with_what_it_does_not_show(path: Path):
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert all(f"check_{i}(" in code for i in (1, 2, 3))
+    assert f"from inversescope_nb.exercises import {path.stem}" in code
+    assert (ROOT / "notebooks" / "solutions" / f"{path.stem}.py").is_file()
+    assert cells[-1].cell_type == "markdown"
+    assert cells[-1].source.startswith("## What this does not show")
 
 
 def test_it_runs_from_a_clean_kernel(executed, capsys: pytest.CaptureFixture[str]):
