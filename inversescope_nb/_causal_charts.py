@@ -19,6 +19,7 @@ _FOUND_SHAPES = {
     "held, no use found": ("square", ORANGE),
     "used, not found held": ("triangle-up", VERMILION),
     "neither found": ("cross", GREY),
+    "not tested": ("diamond", SKY),
 }
 
 
@@ -91,14 +92,18 @@ def besides(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
         alt.Tooltip("fcr_star:Q", format=".2f"),
         alt.Tooltip("use:Q", format=".3g"),
         "found:N",
+        "notes:N",
     ]
     base = alt.Chart(frame).encode(
         x=alt.X("fcr_star:Q", title="consistency above chance (FCR*)"),
         y=alt.Y("use:Q", title="use: flipped less kept"),
         color=alt.Color("found:N", scale=alt.Scale(domain=names, range=colours), legend=_wide()),
     )
-    points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
-        shape=alt.Shape("found:N", scale=alt.Scale(domain=names, range=shapes), legend=_wide()), tooltip=tips
+    doubt = alt.Opacity("doubtful:N", scale=alt.Scale(domain=[False, True], range=[1, 0.35]), legend=None)
+    points = base.mark_point(filled=True, size=70).encode(
+        opacity=doubt,
+        shape=alt.Shape("found:N", scale=alt.Scale(domain=names, range=shapes), legend=_wide()),
+        tooltip=tips,
     )
     held = base.mark_rule(opacity=0.5).encode(x="fcr_star_low:Q", x2="fcr_star_high:Q")
     used = base.mark_rule(opacity=0.5).encode(y="use_low:Q", y2="use_high:Q")

@@ -25,7 +25,7 @@ class RankCorrelation:
     rho: float
     """From -1 to 1; NaN where one side does not vary, or fewer than 3 pairs are known."""
     low: float
-    """Lower end of its 95 % interval (Fisher's z with the variance of Bonett and Wright, 2000); NaN for n < 5."""
+    """Lower end of its 95 % interval (Fisher's z, variance of Bonett and Wright, 2000); NaN for n < 5, or rho of 1."""
     high: float
     """Upper end."""
     p_value: float
@@ -63,9 +63,9 @@ def rank_correlation(
         orders = rng.permuted(np.tile(np.arange(n), (PERMUTATIONS, 1)), axis=1)
         p_value = (1 + int((np.abs(b[orders] @ a) >= abs(rho) - 1e-9).sum())) / (PERMUTATIONS + 1)
     low, high = nan, nan
-    if n >= 5:
-        z, half = math.atanh(min(max(rho, -1 + 1e-12), 1 - 1e-12)), _Z * math.sqrt((1 + rho**2 / 2) / (n - 3))
-        low, high = min(rho, math.tanh(z - half)), max(rho, math.tanh(z + half))
+    if n >= 5 and abs(rho) < 1:  # of a perfect agreement, Fisher's interval would be a point
+        z, half = math.atanh(rho), _Z * math.sqrt((1 + rho**2 / 2) / (n - 3))
+        low, high = math.tanh(z - half), math.tanh(z + half)
     return RankCorrelation(rho, low, high, p_value, n)
 
 

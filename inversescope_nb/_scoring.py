@@ -15,7 +15,7 @@ from ._agreement import Sampled, agreement, effective_groups, effective_samples,
 from ._permutation import Exchange, permutation_test
 from ._statistics import benjamini_hochberg, truncate, wilson
 from .features import Feature, InputText
-from .reports import COARSE, UNRELIABLE, ConsistencyReport
+from .reports import COARSE, FEW_GROUPS, LITTLE, UNRELIABLE, ConsistencyReport
 from .verdicts import DOUBTFUL
 
 if TYPE_CHECKING:
@@ -27,14 +27,10 @@ PERMUTATIONS_PER_ROW = 20
 """At least this many permutations for each row of a sweep, so that a corrected p-value can be small."""
 NEARLY_CONSTANT = 0.99
 """Above this chance level a feature hardly varies, and correcting for chance divides by almost nothing."""
-LITTLE = 4.0
-"""Bits that pass through a bandwidth at most, on average, below which little can be found at a site."""
 MANY = 0.25
 """From this share of the picks on, inversions that are not to be believed are named."""
 FEW_DEFINED = 20
 """Inputs from P(X) for which a feature is defined, below which no chance is taken over them."""
-FEW_GROUPS = 10
-"""Below this number of groups an interval over groups is rough."""
 
 
 class Labels:

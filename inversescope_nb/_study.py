@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Cell:
             found["bandwidth"],
             picks,
             number(found["bits_bound"]),
-            number(found.get("coarse_share", 0.0)),  # not in what earlier versions kept
+            number(found["coarse_share"]),
         )
 
 

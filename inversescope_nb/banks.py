@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
 from .errors import Cancelled, NotEnumerable
 from .features import InputText
 
@@ -62,7 +64,9 @@ class Bank:
     ) -> None:
         """Reads activations at several sites in one pass, those that are not known yet."""
         missing = [site for site in sites if site not in self._activations]
-        if missing and self.inputs:
+        if missing and not self.inputs:
+            self._activations |= {site: torch.zeros(0, self.lm.site(site).d) for site in missing}
+        elif missing:
             found = self.lm.activations(self.inputs, missing, on_progress=on_progress, cancel=cancel)
             self._activations |= {site: found[site] for site in missing}
 

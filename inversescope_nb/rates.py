@@ -24,7 +24,7 @@ from ._picks import GroupBy, Targets, merged, pick_inputs
 from ._progress import Progress, reported
 from ._scoring import Labels, Study, report
 from ._study import Cell, CellStore, generator_hash, sample_cells
-from .errors import InvalidArgument, NotEnumerable, UnknownSite, suggest
+from .errors import Cancelled, InvalidArgument, NotEnumerable, UnknownSite, suggest
 from .features import Feature, InputText, as_features
 from .inversion import text_of
 from .kernels import check_bandwidth
@@ -141,7 +141,10 @@ def consistency(
             lm, gen, picks, [(site, b) for b in bandwidths for site in names], CellStore(run_dir, parameters),
             n_samples=n_samples, seed=seed, channel=channel, on_progress=report_progress, cancel=cancel,
         )  # fmt: skip
-        dropped = _unconditioned(gen, seed, cancel)
+        try:
+            dropped = _unconditioned(gen, seed, cancel)
+        except Cancelled as e:  # all cells are kept
+            raise Cancelled(checkpoint=run_dir) from e
     settings = {
         "prompts": f"{gen.prompts.name}, cut at {gen.prompts.cut}",
         "target_model": lm.name,

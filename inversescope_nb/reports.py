@@ -109,6 +109,10 @@ SIGNIFICANT = 0.05
 """The false discovery rate that `ConsistencyReport.summary` speaks of."""
 
 
+LITTLE = 4.0
+"""Bits that pass through a bandwidth at most, on average, below which little can be found at a site."""
+FEW_GROUPS = 10
+"""Below this number of groups an interval over groups is rough."""
 IGNORED = 0.1
 """Corrected rate up to which a feature counts as ignored."""
 
@@ -200,8 +204,9 @@ class ConsistencyReport:
         """The rows whose feature varies freely: inputs that share an activation agree on it hardly more than others do.
 
         Not that nothing was found, but that little can be there: the upper end of the interval of `fcr_star` is
-        `below` at most, by inversions that can be relied on and at a bandwidth that resolves the site. At another
-        bandwidth the same site may hold the feature.
+        `below` at most, over ten groups of picks or more, by inversions that can be relied on and at a bandwidth that
+        lets four bits pass and resolves the site. At another bandwidth the same site may hold the feature. Each row is
+        a claim of its own, at 95 %: of many rows some are wrong.
 
         Args:
             below: the corrected rate from which on a feature is not ignored.
@@ -209,10 +214,9 @@ class ConsistencyReport:
         if not 0 < below < 1:
             raise InvalidArgument(f"below={below!r}", hint=f"a rate between 0 and 1; {IGNORED} is the usual choice")
         frame = self.to_frame()
-        sound = [not is_doubtful(notes) and not is_coarse(notes) for notes in frame["notes"]]
-        return frame[(frame["fcr_star_high"] <= below) & np.array(sound, dtype=bool)].sort_values(
-            "fcr_star_high", kind="stable"
-        )
+        sound = np.array([not is_doubtful(notes) and not is_coarse(notes) for notes in frame["notes"]], dtype=bool)
+        sound &= ~(frame["bits_bound"] < LITTLE).to_numpy() & (frame["n_groups"] >= FEW_GROUPS).to_numpy(dtype=bool)
+        return frame[(frame["fcr_star_high"] <= below).to_numpy() & sound].sort_values("fcr_star_high", kind="stable")
 
     # -- words ---------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Is what an activation holds also used? Patches and scaled activations, beside controls.
 
 - :func:`patching`: the samples of one inversion patched in, against random displacements of equal length.
-- :func:`use`: at many sites, patches that flip a feature against patches that keep it, equally far away; stands
-  beside a consistency report.
+- :func:`use`: at many sites, patches that flip a feature against patches that keep it; stands beside a consistency
+  report.
 - :func:`scaling` and :func:`learn_scales`: activations multiplied by given or learned factors.
 """
 

@@ -21,7 +21,7 @@ from .._progress import Progress, reported
 from ..activations import forward_inputs, patch
 from ..errors import Cancelled, InvalidArgument
 from ..hooks import evaluation_mode
-from .outputs import Answers, Original
+from .outputs import LOGITS, Answers, Original, divergence, log_probs_of
 from .scales import ScalingReport, scaled_row
 from .targets import causal_picks, patchable
 
@@ -71,7 +71,7 @@ def learn_scales(
         a row for each site with its learned factor at work alone, and one for all of them together.
 
     Raises:
-        InvalidArgument: fewer than two groups of picks have both answers.
+        InvalidArgument: a rate or a penalty that cannot be, or fewer than two groups of picks have both answers.
 
     >>> import inversescope_nb as isn
     >>> lm, task = isn.load_model(), isn.tasks.ioi()
@@ -84,6 +84,8 @@ def learn_scales(
     places, seed = patchable(lm, sites), seed_number(seed)
     steps = whole_number("steps", steps, least=1, hint="100 is the usual choice")
     n_targets = whole_number("n_targets", n_targets, least=2, hint="32 is the usual choice")
+    learning_rate = _number("learning_rate", learning_rate, 0.05, above=True)
+    penalty = _number("penalty", penalty, 0.1)
     picks = causal_picks(lm, targets, n=n_targets, position=position, slot=slot, group_by=group_by, seed=seed)
     originals = picks.originals(lm, answers)
     known = [i for i, original in enumerate(originals) if original.pair is not None]
@@ -98,18 +100,27 @@ def learn_scales(
     held_out = [i for i in known if picks.groups[i] not in chosen]
     factors = torch.ones(len(places), requires_grad=True)
     adam = torch.optim.Adam([factors], lr=learning_rate)
-    batch = _batch(lm, learned)
+    batches = _batches(lm, learned)
     with reported(on_progress, progress, "learning scales") as report:
         for step in range(steps):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("learning scales was stopped")
-            with torch.enable_grad():
-                margin = _margin(lm, batch, places, factors)
-                loss = torch.nn.functional.softplus(margin).mean() + penalty * (factors - 1).abs().sum()
-                (factors.grad,) = torch.autograd.grad(loss, [factors])  # the model's own gradients stay as they are
+            total, factors.grad = 0.0, torch.zeros_like(factors)
+            for batch in [*batches, None]:
+                with torch.enable_grad():
+                    if batch is None:
+                        loss = penalty * (factors - 1).abs().sum()
+                    else:
+                        margin = _margin(lm, batch, places, factors)
+                        loss = torch.nn.functional.softplus(margin).sum() / len(learned)
+                    # the model's own gradients stay as they are
+                    factors.grad += torch.autograd.grad(loss, [factors])[0]
+                total += loss.item()
+            if not math.isfinite(total):
+                raise InvalidArgument("the loss is not finite", hint="run the target in float32, or lower the rate")
             adam.step()
             if report is not None:
-                report(step + 1, steps, f"loss {loss.item():.3g}")
+                report(step + 1, steps, f"loss {total:.3g}")
     values = factors.detach().tolist()
     tested = [originals[i] for i in held_out]
     codes = [picks.groups[i] for i in held_out]
@@ -117,11 +128,24 @@ def learn_scales(
     for site, factor in zip(places, values, strict=True):
         found = [original.scaled(lm, site, factor) for original in tested]
         moved = [(float(e.kl[0]), float(e.difference[0]), bool(e.same_top[0])) for e in found]
-        rows.append(scaled_row(site.name, factor, tested, moved, codes, seed))
-    rows.append(scaled_row("all", math.nan, tested, [_together(lm, o, places, values) for o in tested], codes, seed))
+        rows.append(scaled_row(site.name, factor, tested, moved, codes, seed, True))
+    moved = [_together(lm, original, places, values) for original in tested]
+    rows.append(scaled_row("all", math.nan, tested, moved, codes, seed, True))
     settings = {"target_model": lm.name, "n_targets": len(tested), "n_learned": len(learned), "seed": seed,
                 "steps": steps, "penalty": penalty}  # fmt: skip
     return ScalingReport(tuple(rows), settings)
+
+
+def _number(name: str, value: float, usual: float, *, above: bool = False) -> float:
+    """A finite number of at least 0, or above it."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number < 0 or (above and number == 0):
+        least = "above 0" if above else "of at least 0"
+        raise InvalidArgument(f"{name}={value!r:.60}", hint=f"a number {least}; {usual} is the usual choice")
+    return number
 
 
 @dataclass(frozen=True)
@@ -132,6 +156,13 @@ class _Batch:
     ends: Tensor
     positions: Tensor
     pairs: Tensor
+
+
+def _batches(lm: LanguageModel, originals: Sequence[Original]) -> list[_Batch]:
+    """All of them, as many in one pass as its logits allow."""
+    longest = max(len(original.ids) for original in originals)
+    at_once = max(1, LOGITS // (longest * lm.vocab_size))
+    return [_batch(lm, originals[start : start + at_once]) for start in range(0, len(originals), at_once)]
 
 
 def _batch(lm: LanguageModel, originals: Sequence[Original]) -> _Batch:
@@ -168,8 +199,7 @@ def _together(lm: LanguageModel, original: Original, places: Sequence[Site], fac
     """(kl, difference, whether the likeliest token stays) with all factors at work."""
     with torch.no_grad():
         logits = _logits(lm, _batch(lm, [original]), places, torch.tensor(factors))
-    found = logits[0].double().log_softmax(-1).cpu()
-    p = original.log_probs
-    kl = float((p.exp() * (p - found)).nan_to_num(0.0).sum().clamp(min=0))
+    found = log_probs_of(logits.cpu())[0]
+    kl = float(divergence(original.log_probs, found[None])[0])
     difference = float(found[original.pair[0]] - found[original.pair[1]])
-    return kl, difference, bool(found.argmax() == p.argmax())
+    return kl, difference, bool(found.argmax() == original.log_probs.argmax())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Wanted = str | int | Feature | Callable[[InputText], Hashable]
 Answers = tuple[Wanted, Wanted] | None
-_LOGITS = 2**24
+LOGITS = 2**24
 """Logits that one forward pass computes at most: every position has those of the whole vocabulary."""
 
 
@@ -62,7 +62,7 @@ class Original:
     def of(cls, lm: LanguageModel, ids: Sequence[int], position: int, answers: Answers = None) -> Original:
         """Runs the model once."""
         ids = tuple(int(token) for token in ids)
-        return cls(ids, position, _log_probs(lm.logits([list(ids)]))[0], pair_of(lm, ids, answers))
+        return cls(ids, position, log_probs_of(lm.logits([list(ids)]))[0], pair_of(lm, ids, answers))
 
     @property
     def difference(self) -> float:
@@ -79,21 +79,33 @@ class Original:
 
     def _effects(self, lm: LanguageModel, n: int, changed: Callable[[slice], AbstractContextManager[None]]) -> Effects:
         """The outputs of n changes, some of them in one forward pass."""
-        at_once = max(1, _LOGITS // (len(self.ids) * self.log_probs.numel()))
+        at_once = max(1, LOGITS // (len(self.ids) * self.log_probs.numel()))
         kl, difference, top = [], [], []
         for start in range(0, n, at_once):
             rows = slice(start, min(n, start + at_once))
             with changed(rows):
-                found = _log_probs(lm.logits([list(self.ids)] * (rows.stop - start)))
-            p = self.log_probs.exp()
-            kl.append((p * (self.log_probs - found)).nan_to_num(0.0).sum(-1).clamp(min=0))  # 0 log 0 is 0
+                found = log_probs_of(lm.logits([list(self.ids)] * (rows.stop - start)))
+            kl.append(divergence(self.log_probs, found))
             difference.append(_difference(found, self.pair))
             top.append(found.argmax(-1) == self.log_probs.argmax())
         return Effects(*(torch.cat(parts).numpy() if parts else np.zeros(0) for parts in (kl, difference, top)))
 
 
-def _log_probs(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n vocab"]:
-    return logits.double().log_softmax(-1)
+def log_probs_of(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n vocab"]:
+    """Log-probabilities; raises `InvalidArgument` where the model's output is no number."""
+    found = logits.double().log_softmax(-1)
+    if bool(found.isnan().any()):
+        raise InvalidArgument(
+            "the model's output is not finite after the change",
+            hint="run the target in float32 or bfloat16, or change the activation less (doses, factors)",
+        )
+    return found
+
+
+def divergence(log_p: Float[Tensor, " vocab"], log_q: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
+    """KL(p || q) in nats; what p cannot be does not count."""
+    p = log_p.exp()
+    return torch.where(p > 0, p * (log_p - log_q), torch.zeros_like(log_q)).sum(-1).clamp(min=0)
 
 
 def _difference(log_probs: Float[Tensor, "n vocab"], pair: tuple[int, int] | None) -> Float[Tensor, " n"]:
@@ -109,7 +121,7 @@ def pair_of(lm: LanguageModel, ids: Sequence[int], answers: Answers) -> tuple[in
     """The tokens of the answer and of the other after an input; None where one is undefined for it.
 
     Raises:
-        InvalidArgument: not two, or one that begins with no token of its own after this input.
+        InvalidArgument: not two, one that begins with no token of its own after this input, or two that begin alike.
     """
     if answers is None:
         return None
@@ -120,18 +132,25 @@ def pair_of(lm: LanguageModel, ids: Sequence[int], answers: Answers) -> tuple[in
         )
     text = text_of(lm, ids)
     found = [_token(lm, ids, wanted, text) for wanted in answers]
-    return None if None in found else (found[0], found[1])  # type: ignore[return-value]
+    if None in found:
+        return None
+    if found[0] == found[1]:
+        if any(callable(wanted) for wanted in answers):
+            return None  # of this input, the two labels are no two answers
+        raise InvalidArgument(f"both answers {answers!r:.80} begin with one token", hint="give two that do not")
+    return found[0], found[1]  # type: ignore[return-value]
 
 
 def _token(lm: LanguageModel, ids: Sequence[int], wanted: Any, text: InputText) -> int | None:
-    """The first token of a word behind an input; of a feature, that of its label."""
+    """The first token of a word behind an input; of a feature, that of its label, which a number is written for."""
     if callable(wanted):
-        wanted = (wanted if isinstance(wanted, Feature) else feature(wanted))(text)
-    if wanted is None:
-        return None
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
+        label = (wanted if isinstance(wanted, Feature) else feature(wanted))(text)
+        if label is None:
+            return None
+        wanted = str(label) if isinstance(label, int | np.integer) and not isinstance(label, bool) else label
+    if isinstance(wanted, int | np.integer) and not isinstance(wanted, bool):
         if 0 <= wanted < lm.vocab_size:
-            return wanted
+            return int(wanted)
         raise InvalidArgument(f"the answer {wanted} is no token id", hint=f"0 to {lm.vocab_size - 1}")
     if not isinstance(wanted, str) or not wanted.strip():
         raise InvalidArgument(

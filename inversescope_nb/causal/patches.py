@@ -27,7 +27,7 @@ import torch
 
 from .._arguments import check_generator, check_model, sample_count, seed_number
 from .._progress import Progress, reported
-from .._statistics import percentile_interval, truncate
+from .._statistics import bootstrap_counts, group_codes, percentile_interval, truncate
 from ..errors import Cancelled, InvalidArgument
 from ..inverted import Inversion
 from .outputs import Answers, Original
@@ -80,6 +80,10 @@ class PatchReport:
     """Logit of the answer less that of the other without a patch; NaN without `answers`."""
     n_copies: int
     """Samples that are the picked input itself: they move nothing, and are left out."""
+    verdict: str
+    """The inversion's verdict."""
+    ess: float
+    """Its effective samples."""
     reads_later: bool
     """Whether the output is read behind tokens that follow the patched one."""
     seed: int
@@ -95,8 +99,8 @@ class PatchReport:
         """Each kind's mean effect at one dose, and how many times that of the posterior samples it is.
 
         Returns:
-            columns kind, n, kl, low, high (95 %, bootstrap over draws), ratio (kl over the posterior's, paired),
-            ratio_low, ratio_high, same_top.
+            columns kind, n (draws), n_inputs (different posterior samples behind them), kl, low, high (95 %, bootstrap
+            over different samples), ratio (kl over the posterior's, paired), ratio_low, ratio_high, same_top.
         """
         import pandas as pd
 
@@ -105,27 +109,32 @@ class PatchReport:
         if frame.empty:
             raise InvalidArgument(f"dose={dose!r}", hint=f"there are {sorted({row['dose'] for row in self.rows})}")
         table = frame.pivot(index="sample", columns="kind", values="kl").reindex(columns=list(KINDS))
-        rng = np.random.default_rng(self.seed)
-        again = rng.integers(len(table), size=(_RESAMPLES, len(table)))
-        means = {kind: table[kind].to_numpy()[again].mean(-1) for kind in KINDS}
+        inputs = group_codes(frame.drop_duplicates("sample").set_index("sample")["text"].reindex(table.index).tolist())
+        counts = bootstrap_counts(inputs, _RESAMPLES, self.seed)  # a sample that was drawn often is one sample
+        means = {kind: counts @ table[kind].to_numpy() / counts.sum(-1) for kind in KINDS}
+        several = len(set(inputs.tolist())) > 1
         out = []
         for kind in KINDS:
             own, first = table[kind].to_numpy(), table["posterior"].to_numpy()
-            low, high = percentile_interval(means[kind])
+            low, high = percentile_interval(means[kind]) if several else (np.nan, np.nan)
             below = means["posterior"]
             ratios = np.divide(means[kind], below, out=np.full(len(below), np.nan), where=below > 0)
             ratio = own.mean() / first.mean() if first.mean() > 0 else float("nan")
-            ends = percentile_interval(ratios) if kind != "posterior" and np.isfinite(ratios).all() else (np.nan,) * 2
+            spread = several and kind != "posterior" and np.isfinite(ratios).all()
+            ends = percentile_interval(ratios) if spread else (np.nan, np.nan)
             same = frame.loc[frame["kind"] == kind, "same_top"].mean()
-            out.append((kind, len(own), own.mean(), low, high, ratio, *ends, same))
-        columns = ["kind", "n", "kl", "low", "high", "ratio", "ratio_low", "ratio_high", "same_top"]
+            out.append((kind, len(own), len(set(inputs.tolist())), own.mean(), low, high, ratio, *ends, same))
+        columns = ["kind", "n", "n_inputs", "kl", "low", "high", "ratio", "ratio_low", "ratio_high", "same_top"]
         return pd.DataFrame(out, columns=columns)
 
     def summary(self) -> str:
         """A few plain sentences."""
         doses = sorted({row["dose"] for row in self.rows}, key=lambda dose: abs(dose - 1))
         table = self.compared(doses[0]).set_index("kind")
-        lines = [f"Patched at {self.site} into {self.text!r}, dose {doses[0]:g}:"]
+        lines = [
+            f"Patched at {self.site} into {self.text!r}, dose {doses[0]:g} (inversion: {self.verdict}, "
+            f"{self.ess:.0f} effective samples):"
+        ]
         for kind, words in KINDS.items():
             row = table.loc[kind]
             times = "" if kind == "posterior" or np.isnan(row["ratio"]) else f", {row['ratio']:.2g} times as far"
@@ -203,6 +212,11 @@ def patching(
     if not bool((delta.norm(dim=-1) > 0).any()):
         raise InvalidArgument("all samples have the picked activation exactly", hint="invert at a larger bandwidth")
     others = gen.bank(lm, gen.prompts, max(2, min(256, 4 * n)), cancel=cancel)
+    if not len(others):
+        raise InvalidArgument(
+            f"no inputs of {gen.prompts.name} are at hand, and it cannot be drawn from",
+            hint="set generator.prompts to a distribution that samples",
+        )
     toward = _toward(others.activations(site.name, cancel=cancel), others.inputs, inv.prompt_ids, z_hat, n, rng)
     moves = {
         "posterior": delta,
@@ -226,7 +240,7 @@ def patching(
                 report(done + 1, len(KINDS) * len(doses), f"patching: {KINDS[kind]}")
     return PatchReport(
         tuple(found), site.name, lm.decode(list(whole)), original.difference, int(inv.is_copy.sum()),
-        len(whole) > len(inv.prompt_ids), seed,
+        str(getattr(inv.verdict, "value", inv.verdict)), float(inv.ess), len(whole) > len(inv.prompt_ids), seed,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._ranks import RankCorrelation, rank_correlation
 from ..errors import InvalidArgument
-from ..reports import SIGNIFICANT, ConsistencyReport
+from ..reports import SIGNIFICANT, ConsistencyReport, is_doubtful
 
 if TYPE_CHECKING:
     import altair as alt
@@ -34,6 +34,7 @@ USE_COLUMNS = {
     "n_unpaired": "picks without a source that flips it and one that keeps it (of `shift`: or without answers)",
     "n_groups": "groups of picks that count (what the interval resamples)",
     "n_pairs": "pairs of patches, all picks together",
+    "n_sources": "different inputs that they come from, on the side that has fewer",
     "flipped": "mean movement by patches with another label",
     "equal": "mean movement by patches with the same label",
     "equal_stretched": "the same, stretched to the length of those with another label",
@@ -43,8 +44,9 @@ USE_COLUMNS = {
     "use": "flipped - equal, averaged over picks: the figure to quote",
     "low": "lower end of its 95 % interval",
     "high": "upper end of its 95 % interval",
-    "p_value": "sign-flip test of 'flipped and equal may be exchanged', one-sided",
+    "p_value": "one-sided: sign flips of groups of picks, or with sources as clusters, whichever is larger",
     "q_value": "p_value after Benjamini and Hochberg over all rows",
+    "notes": "what to beware of",
 }
 """Columns of `UseReport.to_frame` and what they mean."""
 
@@ -104,7 +106,8 @@ class UseReport:
 
         Returns:
             columns site, layer, kind, head, feature, those of `BESIDE` (q_value as fcr_q), use, use_low, use_high,
-            use_q, and ``found``: "held and used", "held, no use found", "used, not found held" or "neither found".
+            use_q, ``found``: "held and used", "held, no use found", "used, not found held", "neither found", or "not
+            tested" where one of them was not, and ``doubtful``: whether the rate is not to be relied on.
 
         Raises:
             InvalidArgument: several bandwidths and none chosen, another measure, or nothing in common.
@@ -119,6 +122,8 @@ class UseReport:
             raise InvalidArgument(f"the rates are of the bandwidths {widths}", hint="choose one: bandwidth=")
         if bandwidth is not None:
             held = held[np.isclose(held["bandwidth"], bandwidth)]
+            if held.empty:
+                raise InvalidArgument(f"no rate is of the bandwidth {bandwidth!r}", hint=f"there are {widths}")
         held = held[["site", "feature", *BESIDE]].rename(columns={"q_value": "fcr_q"})
         mine = self.to_frame()
         mine = mine[mine["measure"] == measure]
@@ -132,7 +137,11 @@ class UseReport:
             )
         is_held = (both["fcr_q"] <= SIGNIFICANT) & (both["fcr_star"] > 0)
         is_used = (both["use_q"] <= SIGNIFICANT) & (both["use"] > 0)
-        both["found"] = [FOUND[bool(h), bool(u)] for h, u in zip(is_held, is_used, strict=True)]
+        tested = both["fcr_q"].notna() & both["use_q"].notna()
+        both["found"] = [
+            FOUND[bool(h), bool(u)] if t else NOT_TESTED for h, u, t in zip(is_held, is_used, tested, strict=True)
+        ]
+        both["doubtful"] = [is_doubtful(notes) for notes in both["notes"]]
         first = ["site", "layer", "kind", "head", "feature"]
         return both[first + [c for c in both.columns if c not in first]]
 
@@ -182,6 +191,7 @@ class UseReport:
         return f"<UseReport of {len(self.rows)} rows>\n{self.summary(3)}"
 
 
+NOT_TESTED = "not tested"
 _PATCHES = {"flipped": "that flip it", "equal": "that keep it", "random": "in random directions, as far away"}
 FOUND = {
     (True, True): "held and used",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._agreement import RESAMPLES
+from .._agreement import RESAMPLES, effective_groups
 from .._arguments import check_model, seed_number, whole_number
 from .._picks import GroupBy, Targets
 from .._progress import Progress, reported
@@ -45,8 +45,9 @@ SCALING_COLUMNS = {
     "difference": "mean logit of the answer less that of the other; NaN without `answers`",
     "difference_low": "lower end of its 95 % interval",
     "difference_high": "upper end",
+    "n_answers": "picks with both answers, behind `difference` and `flipped`; without `answers` all",
     "flipped": "share of picks whose answer changes: the difference's sign; without `answers` the likeliest token",
-    "flipped_low": "lower end of its 95 % interval (Wilson)",
+    "flipped_low": "lower end of its 95 % interval (Wilson, by effective groups)",
     "flipped_high": "upper end",
 }  # fmt: skip
 """Columns of `ScalingReport.to_frame` and what they mean."""
@@ -76,7 +77,7 @@ class ScalingReport:
     def summary(self, limit: int = 8) -> str:
         """A few plain sentences, the largest effects first."""
         lines = [f"{self.settings['n_targets']} picked inputs, scaled at the picked token only."]
-        ranked = sorted(self.rows, key=lambda row: (-row["flipped"], -row["kl"]))
+        ranked = sorted(self.rows, key=lambda row: (-np.nan_to_num(row["flipped"], nan=-1.0), -row["kl"]))
         for row in ranked[:limit]:
             by = (
                 "learned factors at all sites"
@@ -140,7 +141,7 @@ def scaling(
                     raise Cancelled("scaling was stopped")
                 found = [original.scaled(lm, site, factor) for original in originals]
                 moved = [(float(e.kl[0]), float(e.difference[0]), bool(e.same_top[0])) for e in found]
-                rows.append(scaled_row(site.name, factor, originals, moved, picks.groups, seed))
+                rows.append(scaled_row(site.name, factor, originals, moved, picks.groups, seed, answers is not None))
                 if report is not None:
                     report(len(rows), len(places) * len(factors), f"scaling {site.name}")
     return ScalingReport(tuple(rows), {"target_model": lm.name, "n_targets": len(originals), "seed": seed})
@@ -157,23 +158,31 @@ def _factors(factors: Sequence[float]) -> list[float]:
 
 
 def scaled_row(
-    site: str, factor: float, originals: Sequence[Original], moved: Sequence[tuple[float, float, bool]],
-    groups: Sequence[int], seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Means over picks of (kl, difference, whether the likeliest token stays)."""
+    site: str,
+    factor: float,
+    originals: Sequence[Original],
+    moved: Sequence[tuple[float, float, bool]],
+    groups: Sequence[int],
+    seed: int,
+    answered: bool,
+) -> dict[str, Any]:
+    """Means over picks of (kl, difference, whether the likeliest token stays); `answered`: whether by answers."""
     kl, difference, same = (np.array(values, dtype=float) for values in zip(*moved, strict=True))
     before = np.array([original.difference for original in originals])
     known = np.isfinite(before) & np.isfinite(difference)
-    flipped = np.sign(before[known]) != np.sign(difference[known]) if known.any() else same == 0
+    counted = known if answered else np.ones(len(kl), dtype=bool)
+    flipped = np.sign(before[known]) != np.sign(difference[known]) if answered else same == 0
     codes = np.unique(groups, return_inverse=True)[1]
-    share = float(flipped.mean())
-    low, high = (float(end) for end in wilson(share, len(flipped)))
     found = {"site": site, "factor": factor, "n_targets": len(originals)}
     for name, values, of in (("kl", kl, np.ones(len(kl), bool)), ("difference", difference, known)):
         ends = _interval(values[of], codes[of], seed)
         mean = float(values[of].mean()) if of.any() else float("nan")
         found |= {name: mean, f"{name}_low": ends[0], f"{name}_high": ends[1]}
-    return {**found, "flipped": share, "flipped_low": low, "flipped_high": high}
+    share = low = high = float("nan")
+    if counted.any():
+        share = float(flipped.mean())
+        low, high = (float(end) for end in wilson(share, effective_groups(codes[counted])))
+    return {**found, "n_answers": int(counted.sum()), "flipped": share, "flipped_low": low, "flipped_high": high}
 
 
 def _interval(values: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._picks import GroupBy, Targets, pick_inputs
 from ..errors import InvalidArgument, NotEnumerable, UnknownSite
-from ..prompts import PromptDistribution
+from ..prompts import Prompt, PromptDistribution
 from .outputs import Answers, Original
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def causal_picks(
     seed: int = 0,
 ) -> CausalPicks:
     """Draws or takes prompts and cuts each behind its token; a distribution's own cut at one slot is used."""
-    prompts: Any = targets
+    single = isinstance(targets, str | Prompt)
+    prompts: Any = [targets] if single or isinstance(targets, PromptDistribution) else list(targets)  # read once only
     if isinstance(targets, PromptDistribution):
         try:
             prompts = targets.sample(n, seed=seed)
@@ -54,7 +55,7 @@ def causal_picks(
         except NotEnumerable:  # only cut inputs, which end at the site already
             prompts = targets.draw(n, lm, seed=seed)
     picks = pick_inputs(lm, prompts, n_targets=n, position=position, slot=slot, group_by=group_by, seed=seed)
-    encoded = lm.encode([prompts] if isinstance(prompts, str) else prompts)
+    encoded = lm.encode(prompts)
     whole = tuple(
         tuple(row[:length].tolist()) for row, length in zip(encoded.token_ids, encoded.lengths.tolist(), strict=True)
     )

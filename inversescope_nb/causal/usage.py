@@ -13,10 +13,14 @@ original one:
    Beside them stand a displacement as long in a direction drawn evenly (``random``), and the equal patch stretched to
    that length, by a factor of 4 at most (``equal_stretched``).
 
-Use is not taken between patches of equal distance. Distance is what holding a feature does, and to adjust for it
-misleads (on a target built to hold two features and to read one, see the tests): flipped patches that happen to lie
-as near as equal ones are those that share the *other* feature, and to stretch an equal patch exaggerates what the
-other feature does. Either makes a used feature look unused.
+Use is not taken between patches of equal distance: distance is a part of what holding a feature does. At a site that
+holds f and g, equal patches that lie as far as a flip of f are flips of g, and whichever of the two the output reads
+less looks unused, or worse (the tests have such a target).
+
+Picks share their sources, so what is odd about one source enters several picks. Sources are used as evenly as can be;
+beside the test above there is one whose variance clusters pairs by pick, by flipped and by equal source, the larger
+p-value counts, and intervals are widened by what sources add. Where few different sources are behind a row, its notes
+say so.
 
 What goes with a feature goes with its flips: this does not tell f from a g that always changes with it. Two measures
 of movement: ``kl``, KL(original || patched) of the next-token distribution in nats, and, with `answers`, ``shift``: by
@@ -28,6 +32,7 @@ Axis names: m (picks), p (pairs of a pick).
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -39,11 +44,12 @@ from .._arguments import check_model, seed_number, whole_number
 from .._picks import GroupBy, Targets
 from .._progress import Progress, reported
 from .._scoring import PERMUTATIONS_PER_ROW, Labels
-from .._statistics import benjamini_hochberg, bootstrap_counts, percentile_interval
+from .._statistics import benjamini_hochberg
 from ..errors import Cancelled
 from ..features import Feature, as_features
 from ..inversion import text_of
 from ..rates import Features
+from .evidence import row_of
 from .outputs import Answers, Original
 from .reports import MEASURES, UseReport
 from .targets import CausalPicks, causal_picks, patchable
@@ -59,9 +65,6 @@ MOST_STRETCHED = 4.0
 """Factor by which the displacement of a patch that keeps the feature is stretched at most, to a flip's length."""
 SOURCES = 1024
 """Inputs among which patches are looked for."""
-RESAMPLES = 2000
-NOISE = 1e-9
-"""Movements that differ by less are the same."""
 
 
 def use(
@@ -147,7 +150,7 @@ def use(
         for feature in found:
             for measure in measures:
                 values = [one.get((feature.name, measure)) for one in moved[site.name]]
-                row, kept = _row(values, picks.groups, draws, seed)
+                row, kept = row_of(values, picks.groups, draws, seed)
                 place = {"site": site.name, "layer": site.layer, "kind": site.kind, "head": site.head}
                 rows.append({**place, "feature": feature.name, "measure": measure, "n_targets": len(originals), **row})
                 per_pick += [{"site": site.name, "feature": feature.name, "measure": measure, **pick} for pick in kept]
@@ -162,7 +165,7 @@ def use(
 
 
 _Moved = dict[tuple[str, str], np.ndarray]
-"""(feature, measure) -> [p, 6]: what each pair moved, with the columns `_PER_PICK`."""
+"""(feature, measure) -> [p, 8]: what each pair moved, with the columns `PER_PICK`, then its two sources."""
 
 
 class _Study:
@@ -175,16 +178,18 @@ class _Study:
         self.lm, self.features, self.n_pairs, self.seed = lm, features, n_pairs, seed
         labels = Labels(features, lambda ids: text_of(lm, ids), None)
         self.own = {f: labels.of(f, picks.inputs) for f in features}
+        self._known: dict[tuple[int, Feature], np.ndarray] = {}
+        self._used = {f: np.zeros(len(inputs), dtype=np.int64) for f in features}
         self.theirs = {f: labels.of(f, inputs) for f in features}
         codes = {ids: k for k, ids in enumerate(inputs)}
         self.itself = [codes.get(ids, -1) for ids in picks.inputs]
 
     def moved(self, i: int, original: Original, site: Site, z_hat: Tensor, z: Float[Tensor, "k d"]) -> _Moved:
-        """(feature, measure) -> what each pair of one pick moved, with the columns `_PER_PICK`; of undefined ones none.
+        """(feature, measure) -> what each pair of one pick moved, with the columns `PER_PICK`; of undefined ones none.
 
         All patches of a pick at a site are run together.
         """
-        rng = torch.Generator().manual_seed(self.seed)
+        rng = torch.Generator().manual_seed(random.Random(f"{self.seed} {i} {site.name}").getrandbits(62))
         spread = float((z - z.mean(0)).square().sum(-1).mean().sqrt()) or 1.0  # a background pair lies about 1.4 apart
         pairs = {f: self._pairs(i, f) for f in self.features if self.own[f][i] >= 0}
         patches, distances = [], {}
@@ -204,73 +209,28 @@ class _Study:
             start = 0
             for feature, pair in pairs.items():
                 p = len(pair)
-                part = np.column_stack([*moved[start : start + 4 * p].reshape(4, p), distances[feature]])
+                part = np.column_stack([*moved[start : start + 4 * p].reshape(4, p), distances[feature], pair])
                 found[feature.name, measure] = part[np.isfinite(part).all(-1)]
                 start += 4 * p
         return found
 
     def _pairs(self, i: int, feature: Feature) -> Int[np.ndarray, "p 2"]:
-        """Sources that flip the feature, each with one that keeps it; equal ones again where they are fewer."""
+        """Sources that flip the feature, each with one that keeps it: those used least, the same at all sites."""
+        if (i, feature) in self._known:
+            return self._known[i, feature]
         label, others = self.own[feature][i], self.theirs[feature]
         alike = others == label
         if self.itself[i] >= 0:
             alike[self.itself[i]] = False
-        rng = np.random.default_rng([self.seed, i])
-        equal, flipped = (rng.permutation(np.flatnonzero(part)) for part in (alike, (others >= 0) & (others != label)))
+        rng, used = np.random.default_rng([self.seed, i]), self._used[feature]
+        flipped, equal = (
+            found[np.argsort(used[found], kind="stable")][: self.n_pairs]
+            for found in (rng.permutation(np.flatnonzero(part)) for part in ((others >= 0) & (others != label), alike))
+        )
         if not len(equal) or not len(flipped):
-            return np.zeros((0, 2), dtype=np.int64)
-        flipped = flipped[: self.n_pairs]
-        return np.stack([flipped, np.resize(equal, len(flipped))], axis=1)
-
-
-def _row(
-    values: Sequence[np.ndarray | None], groups: Sequence[int], permutations: int, seed: int
-) -> tuple[dict, list[dict]]:
-    """The mean over picks with its interval and test, and what each pick says."""
-    known = [i for i, pairs in enumerate(values) if pairs is not None and len(pairs)]
-    per_pick = [
-        {"pick": i, "group": int(groups[i]), "n_pairs": len(values[i]), **dict(zip(_PER_PICK, mean, strict=True))}
-        for i, mean in ((i, values[i].mean(0).tolist()) for i in known)
-    ]
-    row = {
-        "n_undefined": sum(pairs is None for pairs in values),
-        "n_unpaired": sum(pairs is not None and not len(pairs) for pairs in values),
-        "n_groups": len({groups[i] for i in known}),
-        "n_pairs": sum(len(values[i]) for i in known),
-        **{name: float(np.mean([pick[name] for pick in per_pick])) if known else float("nan") for name in _PER_PICK},
-    }
-    difference = np.array([pick["flipped"] - pick["equal"] for pick in per_pick])
-    difference[np.abs(difference) < NOISE] = 0.0  # else a test would read signs off rounding
-    codes = np.unique([groups[i] for i in known], return_inverse=True)[1]
-    low, high, p_value = float("nan"), float("nan"), float("nan")
-    if row["n_groups"] > 1:
-        counts = bootstrap_counts(codes, RESAMPLES, seed)
-        low, high = percentile_interval(counts @ difference / counts.sum(-1))
-        if permutations:
-            p_value = sign_flip_test(difference, codes, permutations, seed)
-    use = float(difference.mean()) if known else float("nan")
-    return {**row, "use": use, "low": low, "high": high, "p_value": p_value, "q_value": float("nan")}, per_pick
-
-
-_PER_PICK = ("flipped", "equal", "equal_stretched", "random", "d_flipped", "d_equal")
-
-
-def sign_flip_test(
-    difference: Float[np.ndarray, " m"], groups: Int[np.ndarray, " m"], permutations: int, seed: int
-) -> float:
-    """One-sided p-value of 'flipped and equal may be exchanged', whole groups at once.
-
-    p = (1 + #{T* >= T}) / (B + 1); all sign flips are looked at where there are no more than `permutations`.
-
-    >>> sign_flip_test(np.ones(3), np.arange(3), 1000, 0)
-    0.125
-    """
-    sums = np.bincount(groups, weights=difference)
-    n = len(sums)
-    if 2**n <= permutations:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return float(np.mean(signs @ sums >= sums.sum() - 1e-12 * np.abs(sums).sum()))
-    rng = np.random.default_rng([seed, 7])
-    signs = rng.choice([-1.0, 1.0], size=(permutations, n))
-    beyond = int((signs @ sums >= sums.sum() - 1e-12 * np.abs(sums).sum()).sum())
-    return (1 + beyond) / (permutations + 1)
+            pairs = np.zeros((0, 2), dtype=np.int64)
+        else:
+            pairs = np.stack([flipped, np.resize(equal, len(flipped))], axis=1)
+            np.add.at(used, pairs.ravel(), 1)
+        self._known[i, feature] = pairs
+        return pairs
