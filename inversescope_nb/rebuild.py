@@ -8,6 +8,11 @@ defaults, a larger site encoder and a smaller backbone. All resume where they st
 budget. The results, ``DIR/target/model`` and ``DIR/generator/generator``, go to ``inversescope_nb/pretrained/target``
 and ``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread
 count; elsewhere up to rounding.
+
+``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a second, small generator that comes with the package:
+for the heads and the residual stream alone, on the prompts of one task alone, read at their ends. It is what the
+study of indirect object identification looks at heads with; ``DIR/ioi_heads/generator`` goes to
+``inversescope_nb/pretrained/ioi_heads``.
 """
 
 from __future__ import annotations
@@ -28,13 +33,14 @@ from .generator.quality import measure_quality
 from .loading import PACKAGED_TARGET
 from .models import load_model
 from .pretraining import PretrainingConfig, pretrain
-from .tasks import get_prompts
+from .tasks import get_prompts, ioi
 
 if TYPE_CHECKING:
     from .models import LanguageModel
+    from .prompts import PromptDistribution
 
 log = logging.getLogger(__name__)
-BUDGET_HOURS = {"target": 3, "generator": 6}
+BUDGET_HOURS = {"target": 3, "generator": 6, "ioi_heads": 2}
 PACKAGED = (
     TrainingConfig(
         steps=2_500,
@@ -88,11 +94,32 @@ COMMON = (
     ),
 )
 """All sites turned into common coordinates, a larger site encoder, and a smaller backbone, from scratch."""
+IOI_HEADS = (
+    TrainingConfig(
+        steps=3_000,
+        batch_size=256,
+        backbone="small",
+        lr=6e-3,
+        bandwidths=(0.05, 1.0),
+        held_out=256,
+        gap_inputs=0,
+        eval_every=500,
+        save_every=100,
+    ),
+)
+"""Heads and residual stream on indirect object identification alone: an hour on one core."""
+IOI_SITES = ("blocks.*.attn.hook_z.*", "blocks.*.hook_resid_post")
 RECIPES = {"packaged": PACKAGED, "gated": GATED, "common": COMMON}
 
 
 def train_packaged_generator(
-    out: Path, target: Path, stages: Sequence[TrainingConfig] = PACKAGED, *, sites: str = "*", n_picks: int = 8
+    out: Path,
+    target: Path,
+    stages: Sequence[TrainingConfig] = PACKAGED,
+    *,
+    sites: str | Sequence[str] = "*",
+    prompts: PromptDistribution | None = None,
+    n_picks: int = 8,
 ) -> Generator:
     """Trains one generator for (all) sites of the packaged target, measures it, and writes ``out/generator``.
 
@@ -100,7 +127,8 @@ def train_packaged_generator(
         out: folder of checkpoints and of the result.
         target: folder of the target.
         stages: one training each.
-        sites: glob of the sites.
+        sites: globs of the sites.
+        prompts: P(X); None: the equal mixture of all tasks.
         n_picks: inputs a site that its quality is measured on.
     """
 
@@ -109,12 +137,12 @@ def train_packaged_generator(
             log.info("%d of %d: %s", done, total, message)
 
     lm, folder = load_model(target, dtype=torch.float32), None
+    names = [name for glob in ([sites] if isinstance(sites, str) else sites) for name in lm.sites(glob)]
+    prompts = prompts or get_prompts("all_tasks")
     for number, config in enumerate(stages, 1):
         config = replace(config, start_from=str(folder) if folder else "")
         folder = out / f"stage-{number}" / "generator"
-        generator = train_generator(
-            lm, lm.sites(sites), get_prompts("all_tasks"), config=config, run_dir=folder.parent, on_progress=report
-        )
+        generator = train_generator(lm, names, prompts, config=config, run_dir=folder.parent, on_progress=report)
         generator.save_pretrained(folder, dtype=torch.float16)
     return publish(lm, folder, out / "generator", n_picks=n_picks)
 
@@ -135,7 +163,7 @@ def publish(lm: LanguageModel, trained: Path, out: Path, *, n_picks: int = 8) ->
 def main(argv: list[str] | None = None) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("all", "target", "generator"))
+    parser.add_argument("what", choices=("all", "target", "generator", "ioi_heads"))
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and results")
     parser.add_argument("--recipe", choices=RECIPES, default="packaged", help="of the generator")
     parser.add_argument("--threads", type=int, default=2)
@@ -149,7 +177,11 @@ def main(argv: list[str] | None = None) -> None:
         else:
             made = args.out / "target" / "model"
             target = made if made.exists() else PACKAGED_TARGET
-            train_packaged_generator(args.out / "generator", target, RECIPES[args.recipe])
+            if what == "ioi_heads":
+                prompts = ioi().split("all", cut="end")
+                train_packaged_generator(args.out / what, target, IOI_HEADS, sites=IOI_SITES, prompts=prompts)
+            else:
+                train_packaged_generator(args.out / what, target, RECIPES[args.recipe])
         hours = (time.monotonic() - began) / 3600
         log.info("%s: %.2f h of the budget of %d h on two cores", what, hours, BUDGET_HOURS[what])
 

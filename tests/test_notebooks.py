@@ -19,8 +19,11 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
 def executed(request, tmp_path_factory):
     """One notebook after all its cells have run."""
-    folder = tmp_path_factory.mktemp("run")
-    notebook = nbformat.read(request.param, as_version=4)
+    return run(nbformat.read(request.param, as_version=4), tmp_path_factory.mktemp("run"))
+
+
+def run(notebook, folder: Path):
+    """The notebook, run from a clean kernel in a folder."""
     environment = {
         **os.environ,
         "IPYTHONDIR": str(folder / "ipython"),
@@ -98,3 +101,45 @@ def test_a_viewer_without_a_kernel_sees_what_the_widget_showed(executed):
         assert "relative to" in page
     pictures = [output for output in views if "image/svg+xml" in output.data]
     assert page.count('src="data:image/svg+xml') >= len(pictures)
+
+
+ANOTHER = """
+import inversescope_nb as isn
+
+really_train = isn.train_generator
+
+
+def train_little(lm, sites, prompts, *, config=None, run_dir=None, **options):
+    config = isn.TrainingConfig(
+        steps=20, batch_size=16, backbone="small", small_width=32, held_out=32, statistics_samples=256, warmup=2,
+        gap_inputs=0,
+    )
+    return really_train(lm, sites, prompts, config=config, progress=False)
+
+
+isn.train_generator = train_little  # a reader waits for hours here; else all is as it stands
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ioi", "attributes", "in_context", "refusal"])
+def test_a_study_runs_on_another_model_by_changing_one_line(name: str, tmp_path: Path):
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    import inversescope_nb as isn
+
+    lm = isn.load_model()
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=lm.vocab_size, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=lm.bos_id,
+        eos_token_id=lm.tokenizer.eos_token_id,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    lm.tokenizer.save_pretrained(tmp_path / "model")
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    (cell,) = (c for c in notebook.cells if c.cell_type == "code" and "MODEL = None" in c.source)
+    (line,) = (line for line in cell.source.split("\n") if line.startswith("MODEL = None"))
+    cell.source = cell.source.replace(line, f"MODEL = {str(tmp_path / 'model')!r}")
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(ANOTHER))
+    run(notebook, tmp_path)  # raises where a cell does

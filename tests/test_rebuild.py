@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import pytest
 
+import inversescope_nb as isn
 from inversescope_nb import rebuild
-from inversescope_nb.generator import Generator, quality, training
+from inversescope_nb.generator import Generator, folder, quality, training
 from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.models import load_model
 from inversescope_nb.rebuild import COMMON, GATED, PACKAGED, train_packaged_generator
@@ -47,3 +49,29 @@ def test_the_command_takes_the_recipe_and_the_target_that_is_there(
         own.mkdir(parents=True)
     rebuild.main(["generator", "--out", str(tmp_path), "--recipe", recipe])
     assert asked == [(tmp_path / "generator", own if has_target else PACKAGED_TARGET, stages)]
+
+
+def test_the_second_generator_is_for_heads_and_the_stream_on_one_task_alone(tmp_path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(rebuild, "train_packaged_generator", lambda *args, **more: asked.append((args, more)))
+    monkeypatch.setattr(rebuild.torch, "set_num_threads", lambda n: None)
+    rebuild.main(["ioi_heads", "--out", str(tmp_path)])
+    ((args, more),) = asked
+    assert args == (tmp_path / "ioi_heads", PACKAGED_TARGET, rebuild.IOI_HEADS)
+    assert more["sites"] == rebuild.IOI_SITES
+    assert (more["prompts"].name, more["prompts"].cut) == ("ioi", "end")
+
+
+def test_the_second_packaged_generator_fits_the_packaged_model_and_names_its_inputs() -> None:
+    lm, gen = isn.load_model(), isn.load_generator("ioi_heads")
+    assert gen.run_card["config"] == {**rebuild.IOI_HEADS[0].to_dict(), "start_from": ""}
+    assert list(gen.sites) == [
+        site for site in lm.sites() if any(fnmatchcase(site, glob) for glob in rebuild.IOI_SITES)
+    ]
+    prompt = isn.tasks.ioi().held_out.sample(1, seed=0)[0]
+    inv = isn.invert(lm, gen, prompt, site="blocks.2.attn.hook_z.3", bandwidth=0.25, n=64, progress=False)
+    subject = isn.tasks.ioi().features["subject"]
+    held = isn.consistency_of(inv, subject, permutations=0).rows[0]["fcr"]
+    assert held > 0.3, "a head that inhibits the subject holds it"
+    assert inv.prior_is_exact
+    assert sum(path.stat().st_size for path in folder.PACKAGED["ioi_heads"].rglob("*") if path.is_file()) < 3e6
