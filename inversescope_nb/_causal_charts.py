@@ -84,7 +84,7 @@ def uses(frame: pd.DataFrame) -> alt.TopLevelMixin:
 def besides(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     """Each site as a point: how consistent it is for a feature, and how much its label is used."""
     frame = frame.astype({c: np.float64 for c in ("layer", "head")})
-    names = list(_FOUND_SHAPES)
+    names = [name for name in _FOUND_SHAPES if (frame["found"] == name).any()]
     colours, shapes = [_FOUND_SHAPES[n][1] for n in names], [_FOUND_SHAPES[n][0] for n in names]
     tips = [
         "feature:N",
@@ -108,11 +108,13 @@ def besides(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     held = base.mark_rule(opacity=0.5).encode(x="fcr_star_low:Q", x2="fcr_star_high:Q")
     used = base.mark_rule(opacity=0.5).encode(y="use_low:Q", y2="use_high:Q")
     chart = alt.layer(held, used, points).properties(width=width, height=240)
+    note = "Faint: the rate is not to be relied on" if frame["doubtful"].any() else ""
+    title = alt.TitleParams(note, anchor="start", fontSize=11, fontWeight="normal") if note else alt.Undefined
     if frame["feature"].nunique() < 2:
-        return chart
+        return chart.properties(title=title)
     chart = alt.layer(held, used, points, data=frame).properties(width=PANEL, height=200)
     facet = alt.Facet("feature:N", title=None, sort=list(dict.fromkeys(frame["feature"])))
-    return chart.facet(facet=facet, columns=3).resolve_scale(y="independent")
+    return chart.facet(facet=facet, columns=3, title=title).resolve_scale(y="independent")
 
 
 def scalings(frame: pd.DataFrame, width: int | str) -> alt.LayerChart:
