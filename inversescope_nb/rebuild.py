@@ -9,10 +9,9 @@ budget. The results, ``DIR/target/model`` and ``DIR/generator/generator``, go to
 and ``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread
 count; elsewhere up to rounding.
 
-``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a second, small generator that comes with the package:
-for the heads and the residual stream alone, on the prompts of one task alone, read at their ends. It is what the
-study of indirect object identification looks at heads with; ``DIR/ioi_heads/generator`` goes to
-``inversescope_nb/pretrained/ioi_heads``.
+``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a second, small generator of that target, for the heads
+and the residual stream alone, on the prompts of one task alone, read at their ends. It is what the study of indirect
+object identification looks at heads with; ``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``.
 """
 
 from __future__ import annotations

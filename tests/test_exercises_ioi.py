@@ -34,7 +34,7 @@ def solutions():
 @pytest.fixture(scope="module")
 def report(lm, task):
     features = [task.features[name] for name in ("subject", "order", "place")]
-    gen = isn.load_generator("ioi_heads")
+    gen = isn.load_generator(ROOT / "notebooks" / "generators" / "ioi_heads")
     small = {"bandwidth": 0.3, "n_targets": 6, "n_samples": 16, "permutations": 0, "progress": False}
     return isn.consistency(lm, gen, task.held_out, "blocks.0.attn.hook_z.*", features, **small)
 

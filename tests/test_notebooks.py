@@ -23,7 +23,8 @@ def executed(request, tmp_path_factory):
 
 
 def run(notebook, folder: Path):
-    """The notebook, run from a clean kernel in a folder."""
+    """The notebook, run from a clean kernel in a folder beside which its generators lie."""
+    (folder / "generators").symlink_to(ROOT / "notebooks" / "generators")
     environment = {
         **os.environ,
         "IPYTHONDIR": str(folder / "ipython"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
 import inversescope_nb as isn
 from inversescope_nb import rebuild
-from inversescope_nb.generator import Generator, folder, quality, training
+from inversescope_nb.generator import Generator, quality, training
 from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.models import load_model
 from inversescope_nb.rebuild import COMMON, GATED, PACKAGED, train_packaged_generator
 
+HEADS = Path(__file__).resolve().parent.parent / "notebooks" / "generators" / "ioi_heads"
 SMALL = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
 
 
@@ -62,8 +64,8 @@ def test_the_second_generator_is_for_heads_and_the_stream_on_one_task_alone(tmp_
     assert (more["prompts"].name, more["prompts"].cut) == ("ioi", "end")
 
 
-def test_the_second_packaged_generator_fits_the_packaged_model_and_names_its_inputs() -> None:
-    lm, gen = isn.load_model(), isn.load_generator("ioi_heads")
+def test_the_generator_beside_the_notebooks_fits_the_packaged_model_and_names_its_inputs() -> None:
+    lm, gen = isn.load_model(), isn.load_generator(HEADS)
     assert gen.run_card["config"] == {**rebuild.IOI_HEADS[0].to_dict(), "start_from": ""}
     assert list(gen.sites) == [
         site for site in lm.sites() if any(fnmatchcase(site, glob) for glob in rebuild.IOI_SITES)
@@ -74,4 +76,4 @@ def test_the_second_packaged_generator_fits_the_packaged_model_and_names_its_inp
     held = isn.consistency_of(inv, subject, permutations=0).rows[0]["fcr"]
     assert held > 0.3, "a head that inhibits the subject holds it"
     assert inv.prior_is_exact
-    assert sum(path.stat().st_size for path in folder.PACKAGED["ioi_heads"].rglob("*") if path.is_file()) < 3e6
+    assert sum(path.stat().st_size for path in HEADS.rglob("*") if path.is_file()) < 3e6

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 PACKAGED_GENERATOR = Path(__file__).parent.parent / "pretrained" / "generator"
 """The packaged model's own generator."""
-PACKAGED = {"ioi_heads": PACKAGED_GENERATOR.parent / "ioi_heads"}
-"""Further generators of the packaged model, by name."""
 _MOMENTS = ("mean", "eigenvalues", "gains", "scales", "constant")
 
 
