@@ -29,17 +29,13 @@ export function progressBar(view: View, trait: string, stop: () => void, after?:
   const words = h("span", { class: "isn-progress-words" });
   const said = h("span", { class: "isn-hidden", role: "status" });
   let [phase, saidAt]: [string | null, number] = [null, 0];
-  let pressed = false; // the button was disabled while it had the focus, which a browser then takes away
-  const button = h("button", { type: "button", class: "isn-button isn-stop", on: { click: stop } }, "Stop");
+  const button = h("button", { type: "button", class: "isn-button isn-stop", on: { click: () => button.getAttribute("aria-disabled") === "true" || stop() } }, "Stop");
   const element = h("div", { class: "isn-progress" }, bar, words, said, button);
   view.follow([trait], () => {
     const status: Status | null = view.model.get(trait);
-    const now = document.activeElement;
-    const left = pressed && (!now || now === document.body); // nothing else has got the focus since
-    const focused = !status?.running && (left || element.contains(focusedIn(element)));
+    const focused = !status?.running && element.contains(focusedIn(element));
     element.hidden = !status?.running;
     if (!status?.running) {
-      pressed = false;
       if (focused) setTimeout(() => after?.focus({ preventScroll: true })); // once it is enabled again
       phase = null;
       words.textContent = said.textContent = "";
@@ -54,8 +50,7 @@ export function progressBar(view: View, trait: string, stop: () => void, after?:
     const rest = status.remaining_s == null ? "" : `, ${duration(status.remaining_s)} left`;
     const count = status.total > 0 ? ` ${status.done} of ${status.total}` : "";
     words.textContent = status.stopping ? "stopping\u2026" : `${status.message || "working"}${count}${rest}`;
-    if (status.stopping && focusedIn(element) === button) pressed = true;
-    button.disabled = status.stopping;
+    button.setAttribute("aria-disabled", String(status.stopping)); // not `disabled`: it would lose the focus
     const kind = status.message.replace(/[\d.,]+/g, ""); // a number that changes is no other phase
     if (kind !== phase || Date.now() - saidAt > SAID_EVERY_MS) {
       [phase, saidAt] = [kind, Date.now()];
