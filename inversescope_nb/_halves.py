@@ -1,7 +1,8 @@
 """One half of the samples of an inversion and of P(X)'s inputs: which agree with a candidate, and how sure that is.
 
 `proposals` finds hypotheses on one half (:func:`screened`) and tests them on the other (:meth:`Half.evidence`).
-Axis names: n (samples), m (inputs of P(X)).
+Axis names: n (samples), m (the inputs they are held against: P(X)'s, or those near another activation), u (inputs of
+P(X), from which is estimated what goes with what).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ from ._progress import Progress
 from ._statistics import effective_sample_size, fisher, normalise, wilson
 from .errors import Cancelled
 from .features import InputText
+from .proposed import OTHER, PRIOR
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -35,8 +37,9 @@ _AT_ONCE = 32  # candidates that are read between two looks at `cancel`
 _DIGITS = 12  # of shares, which are sums of weights
 _SCREEN = 0.05  # p-value on the first half up to which a candidate is tested on the other
 
-Agreement = dict[Candidate, tuple[np.ndarray, np.ndarray]]
-"""For each candidate, which samples [n] and which of P(X)'s inputs [m] agree with the picked input."""
+Agreement = dict[Candidate, tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""For each candidate, who agrees with the picked input: of the samples [n], of what they are held against [m], of
+P(X)'s inputs [u]."""
 
 
 class Evidence(NamedTuple):
@@ -60,43 +63,47 @@ class Half:
     pick: InputText
     near: list[InputText]
     weight: Float[np.ndarray, " n"]
-    usual: list[InputText]
+    others: list[InputText]
+    """What the samples are held against."""
     by_length: Float[np.ndarray, " m"]
-    """Weights of P(X)'s inputs with which they are as long as the samples; 0 where none is."""
+    """Weights of these with which they are as long as the samples; 0 where none is."""
+    usual: list[InputText]
+    """Inputs of P(X): the same, unless the samples are held against those near another activation."""
+    name: str = PRIOR
+    """Of what the samples are held against."""
 
     @classmethod
     def of(cls, pick: InputText, near: list[InputText], weight: np.ndarray, usual: list[InputText]) -> Half:
         weight = normalise(weight)
-        lengths, mine = ([len(text.tokens) for text in texts] for texts in (usual, near))
-        counts = {length: lengths.count(length) for length in set(lengths)}
-        shares: dict[int, float] = {}
-        for length, w in zip(mine, weight.tolist(), strict=True):
-            shares[length] = shares.get(length, 0.0) + w
-        like = np.array([shares.get(length, 0.0) / counts[length] for length in lengths])
-        return cls(pick, near, weight, usual, normalise(like))
+        return cls(pick, near, weight, usual, as_long(usual, near, weight), usual)
+
+    def against(self, others: list[InputText]) -> Half:
+        """The same samples held against those near another activation."""
+        return replace(self, others=others, by_length=as_long(others, self.near, self.weight), name=OTHER)
 
     @property
     def ess(self) -> float:
         return float(effective_sample_size(self.weight))
 
-    def alike(self, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> bool:
+    def alike(self, a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> bool:
         """Whether nearly all samples agree with both or neither of two candidates, and of P(X)'s inputs."""
-        return float(self.weight @ (a[0] == b[0])) >= ALIKE and float((a[1] == b[1]).mean()) >= ALIKE
+        return float(self.weight @ (a[0] == b[0])) >= ALIKE and float((a[2] == b[2]).mean()) >= ALIKE
 
     def agreement(self, candidates: Sequence[Candidate], known: Agreement) -> Agreement:
-        """Which samples and which of P(X)'s inputs agree with each candidate, those known already among them."""
+        """Which inputs agree with each candidate, those known already among them."""
         found = dict(known)
+        kinds = (self.near, self.others) if self.others is self.usual else (self.near, self.others, self.usual)
         for candidate in (c for c in candidates if c not in known):
             if candidate.parts and not candidate.ordered:
-                near, usual = (np.logical_and.reduce([found[part][k] for part in candidate.parts]) for k in (0, 1))
+                agree = [np.logical_and.reduce([found[part][k] for part in candidate.parts]) for k in range(len(kinds))]
             else:
-                near, usual = (agreement_of(candidate.feature, self.pick, texts) for texts in (self.near, self.usual))
-            found[candidate] = near, usual
+                agree = [agreement_of(candidate.feature, self.pick, texts) for texts in kinds]
+            found[candidate] = agree[0], agree[1], agree[-1]
         return found
 
     def evidence(self, candidate: Candidate, agreement: Agreement) -> Evidence:
         """How many agree here and there, and the largest p-value of all tests that the candidate must pass."""
-        near, usual = agreement[candidate]
+        near, usual, _ = agreement[candidate]
         share = float(np.clip(np.round(self.weight @ near, _DIGITS), 0, 1))
         alike = float(self.by_length @ usual) if self.by_length.any() else float("nan")
         found = Evidence(share, float(usual.mean()), alike, 1.0)
@@ -120,11 +127,21 @@ class Half:
 
     def log_odds(self, seen: Evidence, level: float) -> tuple[float, float, float]:
         """Log of the odds near the activation over those in P(X), with its interval."""
-        return log_odds_ratio(seen.share, self.ess, seen.prior, len(self.usual), level)
+        return log_odds_ratio(seen.share, self.ess, seen.prior, len(self.others), level)
 
     def covers(self, whole: Candidate, part: Candidate, agreement: Agreement) -> bool:
         """Whether nearly all samples that have one of a row's parts have the whole row, or neither."""
         return whole.ordered and float(self.weight @ (agreement[whole][0] == agreement[part][0])) >= ALIKE
+
+
+def as_long(others: list[InputText], near: list[InputText], weight: np.ndarray) -> Float[np.ndarray, " m"]:
+    """Weights of some inputs with which they are as long as the samples; 0 where none is."""
+    lengths, mine = ([len(text.tokens) for text in texts] for texts in (others, near))
+    counts = {length: lengths.count(length) for length in set(lengths)}
+    shares: dict[int, float] = {}
+    for length, w in zip(mine, weight.tolist(), strict=True):
+        shares[length] = shares.get(length, 0.0) + w
+    return normalise(np.array([shares.get(length, 0.0) / counts[length] for length in lengths]))
 
 
 def log_odds_ratio(share: float, n: float, other: float, m: float, level: float = 0.95) -> tuple[float, float, float]:
@@ -183,7 +200,7 @@ def folded(half: Half, seen: dict[Candidate, Evidence], agreement: Agreement) ->
     tilts: list[tuple[Candidate, np.ndarray]] = []
     for candidate in sorted(seen, key=lambda c: (c.rank, seen[c].p_value)):  # stable
         whole = next((c for c in kept if c.has_part(candidate) or candidate.feature.name == c.feature.name), None)
-        share, agrees = seen[candidate].share, agreement[candidate][1]
+        share, agrees = seen[candidate].share, agreement[candidate][2]
         cause = whole or next((c for c, tilt in tilts if _explained(share, float(tilt @ agrees))), None)
         cause = cause or next((c for c in kept if half.alike(agreement[c], agreement[candidate])), None)
         # a row that all of its parts together explain says the same in one: where it holds, they are folded into it
@@ -194,7 +211,7 @@ def folded(half: Half, seen: dict[Candidate, Evidence], agreement: Agreement) ->
         elif len(kept) < TESTED:
             kept[candidate] = []
             for causes in [[candidate], list(kept)][: len(kept)]:
-                tilt = _tilted([(agreement[c][1], seen[c].share) for c in causes], even)
+                tilt = _tilted([(agreement[c][2], seen[c].share) for c in causes], even)
                 if effective_sample_size(tilt) >= _KNOWN:
                     tilts.append((candidate, tilt))
     return kept
@@ -205,7 +222,7 @@ def _explained(share: float, expected: float) -> bool:
     return share - expected < LEAN * (1 - expected) or expected >= 1 - 10**-_DIGITS
 
 
-def _tilted(shares: Sequence[tuple[Bool[np.ndarray, " m"], float]], weight: np.ndarray) -> Float[np.ndarray, " m"]:
+def _tilted(shares: Sequence[tuple[Bool[np.ndarray, " u"], float]], weight: np.ndarray) -> Float[np.ndarray, " u"]:
     """Weights of P(X)'s inputs, as even as can be, with which those that agree have the shares; 0 where none can."""
     for _ in range(_ROUNDS if len(shares) > 1 else 1):
         for agrees, share in shares:

@@ -19,6 +19,9 @@ the log-odds' normal interval is an approximation where the exact test holds its
 nothing of how tests depend on each other (tokens of one input do), and makes "any of those listed is wrong" the error
 that is bounded; at 16 tests at most it costs little beside a false discovery rate, which bounds less.
 
+With `against`, another inversion, candidates must hold more often than near that one: its samples are halved, and of
+each half as many are drawn, by their weights, as it has effective ones. What goes with what is still told by P(X).
+
 The halves are of the samples of ONE inversion, so a proposal is a claim about that activation alone; whether a site
 holds it in general is what `consistency` measures. Axis names: n (samples), m (inputs of P(X)).
 """
@@ -28,7 +31,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,13 +39,13 @@ from ._arguments import seed_number, whole_number
 from ._candidates import LANGUAGE_MODEL, Candidate, candidates_of
 from ._halves import Agreement, Half, folded, screened, watch
 from ._progress import Progress
-from ._statistics import effective_sample_size, truncate
+from ._statistics import effective_sample_size, normalise, truncate
 from ._worded import Given
 from ._wording import Ask, Refused, answer_of, prompt_of, worded
 from .errors import FeatureError, InvalidArgument
 from .features import Feature, InputText, as_features
 from .fixing import check_nearby, doubt_on, frame_of
-from .proposed import Proposal, Proposals
+from .proposed import OTHER, PRIOR, Proposal, Proposals
 from .verdicts import LEAST_ESS, Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ __all__ = ["LEVEL", "LIMIT", "Proposal", "Proposals", "propose"]
 LEVEL = 0.05
 """Chance that an inversion whose activation holds nothing has any proposal, at most."""
 LIMIT = 6
+_ROUNDING = 1e-9  # of an effective sample size, which is a sum of squares
 
 
 def propose(
@@ -60,6 +64,7 @@ def propose(
     features: Feature | Sequence[Feature] = (),
     *,
     prior: Sequence[InputText] = (),
+    against: Nearby | None = None,
     limit: int = LIMIT,
     level: float = LEVEL,
     seed: int = 0,
@@ -80,6 +85,8 @@ def propose(
         inv: what `invert` returned; or `baselines.neighbours`, `prior` or `rejection`.
         features: further candidates, such as a task's.
         prior: inputs of P(X), each cut at its site, that know their tokens; without them, the inversion's own bank.
+        against: another inversion, of the same P(X), to compare with in place of P(X): what the first activation holds
+            that the second does not. See :func:`inversescope_nb.contrast` for the two token by token.
         limit: proposals at most.
         level: chance that there is any where the activation holds nothing, at most.
         seed: of the halves.
@@ -91,8 +98,8 @@ def propose(
         cancel: looked at between candidates.
 
     Raises:
-        InvalidArgument: something else than such a result, no input of P(X) to compare with; `ask` raises, or returns
-            something else than a text.
+        InvalidArgument: something else than such a result, no input of P(X) to compare with, `against` is of another
+            P(X); `ask` raises, or returns something else than a text.
         Cancelled: `cancel` was set.
         FeatureError: a feature that raises on one of the inputs, or returns no label.
 
@@ -117,28 +124,32 @@ def propose(
             hint="give a function from a prompt, a str, to a language model's answer, a str",
         )
     pick = InputText(inv.text, inv.tokens, inv.prompt_ids)
-    usual = _usual(inv, prior)
-    weight = np.where(inv.is_copy, 0.0, truncate(inv.weight))
-    kept = np.flatnonzero(weight > 0)
-    near = [inv.texts[i] for i in kept]
-    ess = float(effective_sample_size(weight))
-    doubt = _doubt(inv, ess, float(truncate(inv.weight)[inv.is_copy].sum()))
+    near, usual = _near(inv), _usual(inv, prior)
+    others = usual if against is None else _near_other(inv, against)
+    doubt = _doubt(inv, near)
+    if against is not None and not doubt and (why := _doubt(against, _near(against))):
+        doubt = f"of the other inversion, {why}"
     if doubt:
-        return Proposals(found=(), n_candidates=0, n_tested=0, ess=ess, n_prior=len(usual), level=level, doubt=doubt)
+        return Proposals(
+            found=(), n_candidates=0, n_tested=0, ess=near.ess, n_prior=len(others.texts), level=level, doubt=doubt,
+            against=others.name,
+        )  # fmt: skip
     rng = np.random.default_rng(seed)
-    halves = [
-        Half.of(pick, [near[i] for i in rows], weight[kept][rows], [usual[i] for i in others])
-        for rows, others in zip(_split(len(near), rng), _split(len(usual), rng), strict=True)
-    ]
+    parts = [_split(len(one.texts), rng) for one in (near, usual)]
+    halves = [Half.of(pick, *near.of(rows), usual.of(like)[0]) for rows, like in zip(*parts, strict=True)]
+    if against is not None:
+        drawn = [others.drawn(rows, rng) for rows in _split(len(others.texts), rng)]
+        halves = [half.against(texts) for half, texts in zip(halves, drawn, strict=True)]
     first = frame_of(inv)
-    candidates = candidates_of(pick, given, halves[0].usual, first=first)
+    candidates = candidates_of(pick, given, halves[0].others, first=first)
     asked, refused = _asked(ask, halves[0], first, on_progress) if ask is not None else ({}, [])
     candidates += asked
     tested = screened(halves[0], candidates, watch(len(candidates), on_progress, cancel), asked)
     found, unread = _tested(halves[1], pick, tested, level)
     return Proposals(
         found=tuple(found[:limit]), n_candidates=len(candidates), n_tested=len(tested), ess=halves[1].ess,
-        n_prior=len(halves[1].usual), level=level, n_worded=len(asked), refused=(*refused, *unread),
+        n_prior=len(halves[1].others), level=level, against=others.name, n_worded=len(asked),
+        refused=(*refused, *unread),
     )  # fmt: skip
 
 
@@ -146,13 +157,56 @@ def _asked(ask: Ask, half: Half, first: int, on_progress: Progress | None) -> tu
     """What a language model proposes from one half, as it is there, and the lines of its answer that cannot be used."""
     if on_progress is not None:
         on_progress(0, 1, "asking the language model")
-    answer = answer_of(ask, prompt_of(half.pick, half.near, half.weight, half.usual))
-    candidates, refused = worded(answer, Given(half.pick, [*half.near, *half.usual], first))
+    answer = answer_of(ask, prompt_of(half.pick, half.near, half.weight, half.others, is_prior=half.name == PRIOR))
+    candidates, refused = worded(answer, Given(half.pick, [*half.near, *half.others], first))
     agreement, unread = _read(half, candidates)
     return agreement, [*refused, *unread]
 
 
-def _usual(inv: Any, prior: Sequence[InputText]) -> list[InputText]:
+class _Texts(NamedTuple):
+    """Inputs with their weights: those near an activation, or what they are held against."""
+
+    texts: list[InputText]
+    weight: np.ndarray
+    name: str = PRIOR
+
+    @property
+    def ess(self) -> float:
+        return float(effective_sample_size(self.weight))
+
+    def of(self, rows: np.ndarray) -> tuple[list[InputText], np.ndarray]:
+        """Some of them."""
+        return [self.texts[i] for i in rows], self.weight[rows]
+
+    def drawn(self, rows: np.ndarray, rng: np.random.Generator) -> list[InputText]:
+        """Some of them, drawn by their weights, as many as these are effective: each once where they are even."""
+        count = int(effective_sample_size(self.weight[rows]) + _ROUNDING)
+        marks = (np.arange(count) + rng.random()) / max(1, count)
+        chosen = np.searchsorted(np.cumsum(normalise(self.weight[rows])), marks, side="right")
+        return [self.texts[rows[i]] for i in np.minimum(chosen, len(rows) - 1)]
+
+
+def _near(inv: Nearby) -> _Texts:
+    """What lies near an activation, copies of the picked input left out."""
+    weight = np.where(inv.is_copy, 0.0, truncate(inv.weight))
+    kept = np.flatnonzero(weight > 0)
+    return _Texts([inv.texts[i] for i in kept], weight[kept])
+
+
+def _near_other(inv: Nearby, against: Nearby) -> _Texts:
+    """What lies near the other activation, neither picked input among it."""
+    check_nearby(against)
+    if against.prompts_name != inv.prompts_name:
+        raise InvalidArgument(
+            f"the two inversions are of two P(X), {inv.prompts_name!r} and {against.prompts_name!r}",
+            hint="invert both with one generator, or with the same prior=: else what P(X) lacks would seem to be held",
+        )
+    texts, weight, _ = _near(against)
+    rows = [i for i, text in enumerate(texts) if list(text.token_ids) != list(inv.prompt_ids)]
+    return _Texts([texts[i] for i in rows], weight[rows], OTHER)
+
+
+def _usual(inv: Any, prior: Sequence[InputText]) -> _Texts:
     """Inputs of P(X) with their tokens, without the picked one."""
     hint = "give prior=, texts that know their tokens: [InputText.from_ids(ids, lm) for ids in prompts.draw(256, lm)]"
     if isinstance(prior, str) or not isinstance(prior, Sequence):
@@ -165,11 +219,13 @@ def _usual(inv: Any, prior: Sequence[InputText]) -> list[InputText]:
             f"an input of P(X) is {wrong!r:.60}, which does not know its tokens",
             hint=hint,
         )
-    return [text for text in texts if list(text.token_ids) != list(inv.prompt_ids)]
+    kept = [text for text in texts if list(text.token_ids) != list(inv.prompt_ids)]
+    return _Texts(kept, np.ones(len(kept)))
 
 
-def _doubt(inv: Any, ess: float, copies: float) -> str:
+def _doubt(inv: Any, near: _Texts) -> str:
     """Why nothing can be proposed; empty where something can."""
+    ess, copies = near.ess, float(truncate(inv.weight)[inv.is_copy].sum())
     if inv.verdict == Verdict.CONSTANT:
         return "this site is the same for every input of P(X)"
     if inv.verdict == Verdict.NO_INFORMATION:
@@ -206,7 +262,7 @@ def _tested(
             feature=candidate.feature, label=str(candidate.feature(pick)), words=candidate.words,
             share=seen.share, low=low, high=high, prior=seen.prior, by_length=seen.by_length,
             p_value=min(1.0, seen.p_value * len(tested)), log_odds=odds, log_odds_low=odds_low, log_odds_high=odds_high,
-            source=candidate.source, said=candidate.said, folded=tuple(names),
+            source=candidate.source, said=candidate.said, folded=tuple(names), against=half.name,
         )  # fmt: skip
     for row in [c for c in held if c.ordered]:  # a row says what its parts say
         for part in [c for c in held if row in held and row.has_part(c) and half.covers(row, c, agreement)]:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PRIOR = "P(X)"
+OTHER = "the other activation"
+"""What samples can be held against: P(X)'s inputs, or those near another activation."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
     """One hypothesis that held on the half of the samples that it was not found on. Shares are from 0 to 1."""
@@ -30,7 +35,7 @@ class Proposal:
     high: float
     """Upper end."""
     prior: float
-    """Share of P(X)'s inputs that agree."""
+    """Share of P(X)'s inputs that agree, or of those near the other activation."""
     by_length: float
     """The same, P(X)'s inputs weighed so that they are as long as the samples; NaN where none is."""
     p_value: float
@@ -47,6 +52,8 @@ class Proposal:
     """A language model's own words for it, cleaned and cut: a quotation, not what was tested. `words` is."""
     folded: tuple[str, ...] = ()
     """Names of weaker candidates that this one explains."""
+    against: str = PRIOR
+    """What the samples were compared with: :data:`PRIOR`'s inputs, or those near :data:`OTHER`."""
 
     @property
     def sentence(self) -> str:
@@ -55,7 +62,7 @@ class Proposal:
         said = f" A language model called it \u201c{self.said}\u201d." if self.said else ""
         return (
             f"{claim}: {_percent(self.share)} of the inputs near the activation "
-            f"({_percent(self.low)} to {_percent(self.high)}), {_percent(self.prior)} of P(X)\u2019s.{said}"
+            f"({_percent(self.low)} to {_percent(self.high)}), {_percent(self.prior)} of {_those(self.against)}.{said}"
         )
 
     def __str__(self) -> str:
@@ -75,9 +82,11 @@ class Proposals(Sequence[Proposal]):
     ess: float
     """Effective samples of the half that they were tested on."""
     n_prior: int
-    """Inputs of P(X) that they were tested against."""
+    """Inputs of P(X), or near the other activation, that they were tested against."""
     level: float
     """Chance that any is there where nothing is held, at most."""
+    against: str = PRIOR
+    """What they were compared with: :data:`PRIOR`'s inputs, or those near :data:`OTHER`."""
     doubt: str = ""
     """Why nothing can be proposed; empty where something could be."""
     n_worded: int = 0
@@ -110,7 +119,7 @@ class Proposals(Sequence[Proposal]):
         return self._outcome() + worded
 
     def _outcome(self) -> str:
-        on = f"{self.ess:.0f} effective samples, {self.n_prior} inputs of P(X)"
+        on = f"{self.ess:.0f} effective samples, {self.n_prior} inputs {_where(self.against)}"
         if self.found:
             return (
                 f"Found on one half of this inversion\u2019s samples, tested on the other ({on}; {self.n_tested} "
@@ -120,7 +129,7 @@ class Proposals(Sequence[Proposal]):
         if not self.n_tested:
             return (
                 f"Nothing to propose: on one half of the samples, none of {self.n_candidates} candidates held more "
-                "often near the activation than in P(X)."
+                "often near the activation than {_than(self.against)}."
             )
         which = "the one candidate" if self.n_tested == 1 else f"none of the {self.n_tested} candidates"
         return (
@@ -137,6 +146,18 @@ class Proposals(Sequence[Proposal]):
 
     def __str__(self) -> str:
         return "\n".join([self.sentence, *(f"  {proposal}" for proposal in self.found)])
+
+
+def _those(against: str) -> str:
+    return "P(X)\u2019s" if against == PRIOR else f"those near {against}"
+
+
+def _where(against: str) -> str:
+    return "of P(X)" if against == PRIOR else f"near {against}"
+
+
+def _than(against: str) -> str:
+    return "in P(X)" if against == PRIOR else f"near {against}"
 
 
 def _percent(share: float) -> str:

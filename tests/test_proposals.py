@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -166,6 +167,59 @@ def test_a_sum_is_proposed_where_it_is_given_and_its_terms_are_not() -> None:
     found = propose(inv, [sum_label(3), *(label(i) for i in range(3))])
     assert names(found)[0] == "sum"
     assert not {f"class ({i},)" for i in range(3)} & set(names(found))
+
+
+# -- against another inversion ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_both_activations_hold_is_not_proposed_between_them(seed) -> None:
+    known = copying_target("two of 4", 4, 3, [Copy(0), Copy(2)], (0.35,), None)
+    first, second = (exactly(known, picked, 0.3, seed=seed) for picked in ("a0 b0 c0 a0 .", "b0 b0 c0 a0 ."))
+    assert sorted(names(propose(first))) == ["token at 1", "token at 3"]
+    found = propose(first, against=second)
+    assert names(found) == ["token at 1"], "c0 is held by both"
+    assert (found[0].share, found[0].prior, found[0].against) == (1, 0, "the other activation")
+    assert found[0].sentence.endswith("0\u202f% of those near the other activation.")
+    assert "inputs near the other activation; " in found.sentence
+    assert names(propose(first, against=first)) == []
+
+
+def test_what_the_other_lacks_is_proposed_by_its_weighted_share() -> None:
+    # near the other one input in two begins with "a", but those with "a" weigh three times as much: 3 in 4
+    texts = ["a b d .", "b b d ."] * 64
+    other = told("d d d .", texts, PRIOR * 4, np.log([3.0, 1.0] * 64))
+    held = told("a b c .", ["a b d ."] * 120, PRIOR * 4)
+    found = {p.feature.name: p for p in propose(held, against=other)}
+    assert set(found) == {"token at 1", "contains 'a'"}, "near the other the two go together: neither is surer"
+    assert found["token at 1"].prior == pytest.approx(0.75, abs=0.1), "the half that it is tested on, drawn at random"
+    # of two weights, 1 and 3: 64 samples are worth 64 * 4**2 / (2 * (1 + 9)), of each half
+    assert propose(held, against=other).n_prior == pytest.approx(64 * 16 / 20, abs=4)
+
+
+def test_nothing_is_proposed_between_two_draws_of_one_noise() -> None:
+    tested, wrong = 0, 0
+    for seed in range(60):
+        first, second = (noise(null, s, spread=1.0) for s in (seed, seed + 1000))
+        second = replace(second, prompt_ids=first.prompt_ids, tokens=first.tokens, text=first.text)
+        found = propose(first, against=second)
+        assert not found.doubt
+        tested += found.n_tested
+        wrong += len(found) > 0
+    assert tested > 0
+    assert wrong <= LEVEL * 60
+
+
+def test_the_other_inversion_is_checked_and_doubted_as_the_first_is() -> None:
+    good = told("a b c .", HELD * 4, PRIOR)
+    rough = told("b b c .", HELD * 4, PRIOR, np.log([1e6, *[1.0] * 63]))
+    assert propose(good, against=rough).sentence.startswith("Nothing can be proposed: of the other inversion, only 1.0")
+    for call, says in (
+        (lambda: propose(good, against=5), "a int is no inversion"),
+        (lambda: propose(good, against=replace(good, prompts_name="other")), "two P(X), "),
+    ):
+        with pytest.raises(InvalidArgument, match=re.escape(says)):
+            call()
 
 
 # -- nulls ------------------------------------------------------------------------------------------

@@ -37,10 +37,23 @@ def section(prompt: str, name: str) -> list:
 def helpful(prompt: str) -> str:
     """A model that compares: first words that all of NEAR share and few of USUAL."""
     picked = section(prompt, "PICKED")[0].split()[0]
-    near, usual = (np.mean([x.split()[0] == picked for x in section(prompt, name)]) for name in ("NEAR", "USUAL"))
+    others = "USUAL" if "\nUSUAL\n" in prompt else "OTHER"
+    near, usual = (np.mean([x.split()[0] == picked for x in section(prompt, name)]) for name in ("NEAR", others))
     sure = near > 0.9 and usual < 0.6
     line = json.dumps({"starts_with": picked, "words": f"it begins with the letter {picked}"})
     return f"Here is what I see:\n```json\n{line}\n```\nI am {'sure' if sure else 'not sure'}."
+
+
+def test_between_two_inversions_the_model_sees_those_near_the_other() -> None:
+    seen = []
+    other = told("b b c .", [p for p in PRIOR if p[0] == "b"] * 8, PRIOR * 4)
+    found = propose(held(), against=other, ask=lambda prompt: seen.append(prompt) or helpful(prompt))
+    (prompt,) = seen
+    assert {text[0] for text in section(prompt, "OTHER")} == {"b"}
+    assert {text[0] for text in section(prompt, "NEAR")} == {"a"}
+    assert "USUAL" not in prompt
+    assert found.n_worded == 1
+    assert [p.prior for p in found] == [0.0]
 
 
 # -- the prompt ---------------------------------------------------------------------------------------
