@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -117,6 +118,15 @@ def prompt_of(
 
 def _quoted(text: str) -> str:
     return json.dumps(text if len(text) <= CHARACTERS else f"\u2026{text[-CHARACTERS:]}", ensure_ascii=False)
+
+
+def check_ask(ask: Any) -> None:
+    """Raises where this is neither a function nor None."""
+    if ask is not None and not callable(ask):
+        raise InvalidArgument(
+            f"ask is a {type(ask).__name__}",
+            hint="give a function from a prompt, a str, to a language model's answer, a str",
+        )
 
 
 def answer_of(ask: Ask, prompt: str) -> str:

@@ -41,7 +41,7 @@ from ._halves import Agreement, Half, folded, screened, watch
 from ._progress import Progress
 from ._statistics import effective_sample_size, normalise, truncate
 from ._worded import Given
-from ._wording import Ask, Refused, answer_of, prompt_of, worded
+from ._wording import Ask, Refused, answer_of, check_ask, prompt_of, worded
 from .errors import FeatureError, InvalidArgument
 from .features import Feature, InputText, as_features
 from .fixing import check_nearby, doubt_on, frame_of
@@ -118,11 +118,7 @@ def propose(
     limit, seed = whole_number("limit", limit, least=1, hint="6 is the usual choice"), seed_number(seed)
     if not 0 < level < 1:
         raise InvalidArgument(f"level={level!r}", hint="a probability between 0 and 1; 0.05 is the usual choice")
-    if ask is not None and not callable(ask):
-        raise InvalidArgument(
-            f"ask is a {type(ask).__name__}",
-            hint="give a function from a prompt, a str, to a language model's answer, a str",
-        )
+    check_ask(ask)
     pick = InputText(inv.text, inv.tokens, inv.prompt_ids)
     near, usual = _near(inv), _usual(inv, prior)
     others = usual if against is None else _near_other(inv, against)

@@ -140,6 +140,37 @@ def test_proposals_are_listed_with_their_evidence_and_can_be_taken(shown):
     assert not panel.status["running"]
 
 
+def test_a_language_model_is_asked_and_what_it_says_is_told_from_the_rest(lm, generator, shown):
+    prompts = []
+    inversion = shown.inversion
+    last = inversion.tokens[-1].strip()
+
+    def model(prompt):
+        prompts.append(prompt)
+        return f'{{"ends_with": "{last}", "words": "the <b>end</b>"}}\n{{"contains": "nowhere\u202e"}}'
+
+    panel = ConsistencyPanel(inversion, prior=shown.panel._prior, ask=model)
+    found = panel.propose().wait(30)
+    assert len(prompts) == 1
+    assert found.n_worded == 1
+    assert panel.proposals["refused"] == ['it does not hold of the picked input: {"contains": "nowhere"}']
+    assert [item["source"] for item in panel.proposals["items"]] == [p.source for p in found]
+    assert "A language model worded 1 of the candidates; refused: 1." in panel.proposals["note"]
+    assert shown.panel.propose().wait(30).n_worded == 0
+
+
+def test_a_language_model_that_fails_is_an_error_in_the_panel_and_one_that_is_none_is_refused(lm, generator, shown):
+    panel = ConsistencyPanel(shown.inversion, prior=shown.panel._prior, ask=lambda prompt: 1 / 0)
+    with pytest.raises(InvalidArgument, match="ZeroDivisionError"):
+        panel.propose().wait(30)
+    assert "ZeroDivisionError" in panel.error["message"]
+    assert panel.proposals is None
+    with pytest.raises(InvalidArgument, match="ask is a str"):
+        ConsistencyPanel(ask="gpt")
+    with pytest.raises(InvalidArgument, match="ask is a str"):
+        isn.InverseScopeWidget(lm, generators=generator, prompt=PROMPT, site=SITE, ask="gpt")
+
+
 def test_where_nothing_is_found_a_sentence_says_so(lm, generator):
     inversion = isn.invert(lm, generator, PROMPT, site=SITE, bandwidth=1.0, n=8)
     panel = ConsistencyPanel(inversion, prior=inversion.prior_texts)
@@ -336,8 +367,9 @@ def test_the_code_gives_what_is_shown(lm, generator, prompts, tmp_path, quick):
     lm.tokenizer.save_pretrained(tmp_path / "model")
     generator.save_pretrained(tmp_path / "kept")
     widget = InverseScopeWidget(
-        str(tmp_path / "model"), generators=[tmp_path / "kept"], prompt=PROMPT, site=SITE, bandwidth=0.3, n=128
-    )
+        str(tmp_path / "model"), generators=[tmp_path / "kept"], prompt=PROMPT, site=SITE, bandwidth=0.3, n=128,
+        ask=lambda prompt: "",
+    )  # fmt: skip
     widget.invert().wait(60)
     panel = widget.panel
     panel.propose().wait(30)
@@ -354,6 +386,7 @@ def test_the_code_gives_what_is_shown(lm, generator, prompts, tmp_path, quick):
     panel.measure().wait(120)
     space: dict = {}
     exec(panel.code, space)
+    assert space["ask"] is None, "a place for the language model, which no code can name"
     assert len(panel.rows) == 6
     assert [feature.name for feature in space["features"]] == [row["name"] for row in panel.rows]
     rates, across = space["rates"], space["across"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
+from .._wording import Ask
 from ..errors import FeatureError, InvalidArgument, InverseScopeError, suggest
 from ..features import Feature, InputText, unsteady
 from ..python_features import AT_HAND
@@ -45,6 +46,8 @@ class ConsistencyPanel(PanelJobs):
         measure_label: what is said of that measurement.
         across: what "Measure across bandwidths" runs, in the same way: rates of the inversion's input at several
             bandwidths, as :func:`inversescope_nb.across_bandwidths` gives them. Without it that button is not there.
+        ask: a language model, as a function from a prompt to its answer, that is asked whenever hypotheses are
+            proposed; see :func:`inversescope_nb.propose`. Stop does not interrupt it: its answer is then dropped.
         code: the Python that gives what the panel shows: ``code(panel, inversion)``.
         worker: the thread on which hypotheses are tested.
         background: the thread on which is measured, so that hypotheses need not wait for it.
@@ -85,6 +88,7 @@ class ConsistencyPanel(PanelJobs):
         measure: Measure | None = None,
         measure_label: str = "over many inputs of P(X); takes a while",
         across: Across | None = None,
+        ask: Ask | None = None,
         code: Code | None = None,
         worker: Worker | None = None,
         background: Worker | None = None,
@@ -98,7 +102,7 @@ class ConsistencyPanel(PanelJobs):
         self._measured_for: dict[tuple[Any, Feature], dict[str, Any]] = {}
         self._prior: Sequence[InputText] = prior
         self._measure, self._write_code = measure, code
-        super().__init__(across=across, background=background, measure_label=measure_label if measure else "")
+        super().__init__(across=across, background=background, ask=ask, measure_label=measure_label if measure else "")
         self.use_worker(worker)
         if self.needs_parts_early:
             self._draw_with(None)

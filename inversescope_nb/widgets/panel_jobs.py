@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
+from .._wording import Ask, check_ask
 from ..errors import Cancelled, InvalidArgument, InverseScopeError
 from ..features import Feature, InputText
 from ..reports import is_doubtful
@@ -40,7 +41,8 @@ class PanelJobs(MessageWidget):
     stopped = t.Unicode("").tag(sync=True)
     """What was stopped, until something else is started."""
     proposals = t.Dict(default_value=None, allow_none=True).tag(sync=True)
-    """``{note, items: [{name, sentence, folded}]}`` of the inversion shown; None where none were asked for."""
+    """``{note, items: [{name, sentence, folded, source}], refused}`` of the inversion shown; None where none were asked
+    for. ``refused``: lines of a language model's answer that were not looked at, with the reasons."""
     curves = t.List(t.Dict()).tag(sync=True)
     """Rates across bandwidths of the input shown: ``{name, bandwidth, fcr, low, high, chance, n, verdict, ...}``."""
     bandwidths_label = t.Unicode("").tag(sync=True)
@@ -48,7 +50,11 @@ class PanelJobs(MessageWidget):
     drawn = t.Enum(["rates", "bandwidths"], default_value="rates").tag(sync=True)
     """Which chart is drawn."""
 
-    def __init__(self, *, across: Across | None, background: Worker | None, **traits: Any) -> None:
+    def __init__(
+        self, *, across: Across | None, background: Worker | None, ask: Ask | None = None, **traits: Any
+    ) -> None:
+        check_ask(ask)
+        self._ask = ask
         self._across, self._background = across, background
         self._rows_turn = threading.RLock()  # what is shown, and what is shown of it, change together
         self._behind_now: set[Job] = set()
@@ -57,6 +63,11 @@ class PanelJobs(MessageWidget):
         self._frames: dict[tuple[Any, ...], tuple[list[Feature], pd.DataFrame]] = {}
         label = "samples of this input, drawn at this bandwidth and at others" if across else ""
         super().__init__(bandwidths_label=label, **traits)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a language model is asked for hypotheses."""
+        return self._ask is not None
 
     @property
     def behind(self) -> Worker:
@@ -99,24 +110,29 @@ class PanelJobs(MessageWidget):
 
     def propose(self) -> Job:
         """Start looking for hypotheses in the samples shown; ``.wait()`` on the job returns the `Proposals`."""
-        inversion, ready, prior = self._shown(), list(self._ready_made.values()), self._prior
+        inversion, ready, prior, ask = self._shown(), list(self._ready_made.values()), self._prior, self._ask
 
         def work(job: Job) -> Proposals:
             from ..proposals import propose
 
-            return propose(inversion, ready, prior=_with_tokens(prior), on_progress=job.report, cancel=job.cancel)
+            return propose(
+                inversion, ready, prior=_with_tokens(prior), ask=ask, on_progress=job.report, cancel=job.cancel
+            )
 
         return self._start_behind(
             "propose", "looking for hypotheses", work, lambda found: self._offer(found, inversion)
         )
 
     def _offer(self, found: Proposals, inversion: Inversion | Neighbours) -> None:
-        items = [{"name": p.feature.name, "sentence": p.sentence, "folded": list(p.folded)} for p in found]
+        items = [
+            {"name": p.feature.name, "sentence": p.sentence, "folded": list(p.folded), "source": p.source}
+            for p in found
+        ]
         with self._rows_turn:
             if inversion is not self._inversion:
                 return  # something else is shown by now
             self._proposed, self._proposed_for = found, inversion
-            self.proposals = {"note": found.sentence, "items": items}
+            self.proposals = {"note": found.sentence, "items": items, "refused": [str(line) for line in found.refused]}
 
     def _forget_others(self) -> None:
         """Take away what belongs to another inversion, and bring back the rates across bandwidths of this input."""

@@ -38,6 +38,7 @@ from .token_picker import TokenPicker
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .._wording import Ask
     from ..baselines import Neighbours
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
@@ -61,6 +62,8 @@ class InverseScopeWidget(PickJobs):
         n: samples per inversion.
         prompts: P(X) for training and neighbour search at sites without a generator.
         training: how "Train a generator here" trains; None for the usual.
+        ask: a language model, as a function from a prompt to its answer, that words hypotheses beside those read off
+            the samples when some are proposed; all are tested alike (see :func:`inversescope_nb.propose`).
         run_dir: folder that holds such trainings, each in a folder of its own: they go on there after a Stop, and
             the generators that came out are found the next time. None: ``~/.cache/inversescope_nb``.
 
@@ -119,6 +122,7 @@ class InverseScopeWidget(PickJobs):
         n: int = 64,
         prompts: PromptDistribution | None = None,
         training: TrainingConfig | None = None,
+        ask: Ask | None = None,
         run_dir: str | Path | None = None,
         **unknown: Any,
     ) -> None:
@@ -135,12 +139,14 @@ class InverseScopeWidget(PickJobs):
             position = backend.inputs.position_of(first, generator) if position == -1 else position
         super().__init__(backend, prompt=prompt, site=site, bandwidth=bandwidth, n=n, model_name=backend.name)
         try:
-            self._make_parts(backend, prompt, position, examples)
+            self._make_parts(backend, prompt, position, examples, ask)
         except BaseException:
             self.close()  # else ipywidgets would keep it, and with it the model
             raise
 
-    def _make_parts(self, backend: Backend, prompt: str, position: int, examples: dict[str, list[Prompt]]) -> None:
+    def _make_parts(
+        self, backend: Backend, prompt: str, position: int, examples: dict[str, list[Prompt]], ask: Ask | None
+    ) -> None:
         self._picks = Callbacks(self)
         texts = {label: [example.text for example in each] for label, each in examples.items()}
         self.picker = TokenPicker(prompt, tokenize=backend.tokens_of, position=position, examples=texts)
@@ -151,6 +157,7 @@ class InverseScopeWidget(PickJobs):
             measure=self._measure,
             measure_label=f"the measurement proper: up to {TARGETS} inputs like this one, {SAMPLES} samples each",
             across=self._across,
+            ask=ask,
             code=self._panel_code,
             worker=self.worker,
             background=self.background,

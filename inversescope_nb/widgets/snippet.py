@@ -114,7 +114,9 @@ def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversio
         ]
     if panel.proposals is not None:
         lines += ["", *_features_code("ready_made", backend.inputs.features_for(pick))]
-        lines += ["proposals = isn.propose(inv, ready_made, prior=prior)", "print(proposals)"]
+        lines += ["ask = None  # the language model that the widget was given"] if panel.asks else []
+        model = ", ask=ask" if panel.asks else ""
+        lines += [f"proposals = isn.propose(inv, ready_made, prior=prior{model})", "print(proposals)"]
     if generator is None or not panel.hypotheses:
         return "\n".join(lines)
     if any(row["across"] for row in panel.rows):

@@ -148,6 +148,18 @@ describe("proposals", () => {
     model.update({ proposals: null });
     expect(one(".isn-proposals").hidden).toBe(true);
   });
+  it("say which a language model proposed, and list the lines of its answer that were refused, as text", () => {
+    const worded = [{ ...items[0], source: "samples" }, { ...items[1], source: "language model" }];
+    const { model, one, all } = mount(panelModule, { ...state(), proposals: { note: "n", items: worded, refused: ["no JSON object: {<b>x</b>", "it is empty: {}"] } });
+    expect(all(".isn-proposal-words").map((words) => words.textContent!.includes("proposed by the language model"))).toEqual([false, true]);
+    expect([one(".isn-proposals details").hidden, one(".isn-proposals summary").textContent]).toEqual([false, "2 lines of the language model\u2019s answer not used"]);
+    expect(all(".isn-refused li").map((line) => line.textContent)).toEqual(["no JSON object: {<b>x</b>", "it is empty: {}"]);
+    expect(one(".isn-refused b")).toBeNull();
+    model.update({ proposals: { note: "n", items: worded, refused: ["it is empty: {}"] } });
+    expect(one(".isn-proposals summary").textContent).toContain("1 line of");
+    model.update({ proposals: { note: "n", items } }); // of a page that was saved before
+    expect(one(".isn-proposals details").hidden).toBe(true);
+  });
   it("are read, not tested, in a saved page", () => {
     const { all, one } = mount(panelModule, { ...state(), frozen: true, proposals: { note: "n", items } });
     expect(all(".isn-proposal button").every((button) => button.hidden)).toBe(true);
