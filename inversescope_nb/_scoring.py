@@ -344,7 +344,7 @@ def _notes(row: Mapping[str, Any], permutations: int, cautions: str, groups: flo
         notes.append(f"Chance is above {NEARLY_CONSTANT}: the feature hardly varies over these picks.")
     if 1 < row["n_groups"] < FEW_GROUPS:
         notes.append(f"Only {row['n_groups']} picks, or groups of picks, count: the interval is rough.")
-    elif row["n_groups"] > 1 and groups < FEW_GROUPS:
+    elif row["n_groups"] > 1 and round(groups, 1) < FEW_GROUPS:
         notes.append(f"{row['n_groups']} groups so uneven that they count as {groups:.1f}: the interval is rough.")
     if row["n_groups"] == 1 and row["n_targets"] > 1 + row["n_undefined"] + row["n_dropped"]:
         notes.append("All picks are one group: no interval and no chance level.")

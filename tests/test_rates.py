@@ -213,6 +213,13 @@ def test_one_group_that_outweighs_all_others_is_noted_and_widens_the_interval() 
     assert "so uneven that they count as" in row["notes"]
 
 
+def test_ten_even_picks_are_not_called_uneven() -> None:
+    several = [inversion(f"{a} {b}", [f"{a} ."]) for a in ("Ann", "Bob") for b in ("left", "stayed", "Ann", "Cid", "Bob")]
+    row = consistency_of(several, NAME).to_frame().iloc[0]
+    assert row["n_groups"] == 10
+    assert "uneven" not in row["notes"], "1 / (10 * 0.1**2) is a little less than 10"
+
+
 def test_sites_are_compared_on_the_same_picks_whatever_their_order() -> None:
     deep = Site(RESID[1], 1, "resid_post", None, 8)
     names = ["Ann", "Bob", "Cid"]
