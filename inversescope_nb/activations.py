@@ -202,6 +202,18 @@ def forward_inputs(
     return inputs
 
 
+def logits_behind(
+    lm: LanguageModel, inputs: Mapping[str, Any], positions: Int[Tensor, " n"]
+) -> Float[Tensor, "n vocab"]:
+    """Logits behind one token of each row of a forward pass; of the others as few as the model can be told to."""
+    kept, where = positions.unique(return_inverse=True)
+    keep = {"logits_to_keep": kept} if lm.takes_logits_to_keep else {}
+    logits = lm.model(**inputs, **keep).logits
+    if not keep or logits.shape[1] != len(kept):  # some take the argument and mean something else by it
+        where = positions
+    return logits[torch.arange(len(logits), device=logits.device), where.to(logits.device)]
+
+
 # --- patch and scale ----------------------------------------------------------------------------------
 
 

@@ -174,10 +174,10 @@ def guess_layouts(block: nn.Module) -> Iterator[Layout]:
             yield Layout(attn, f"{attn}.{out}", mlp, mid, attn_norm, mlp_norm)
 
 
-def takes_position_ids(model: nn.Module) -> bool:
-    """Whether the model's forward pass accepts explicit position ids."""
+def takes(model: nn.Module, argument: str) -> bool:
+    """Whether the model's forward pass accepts an argument of that name."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "position_ids" in inspect.signature(inner.forward).parameters
+    return argument in inspect.signature(inner.forward).parameters
 
 
 _OUT_PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "wo", "proj", "out")

@@ -18,8 +18,8 @@ import torch
 
 from . import encoding, fingerprints, sites
 from ._arguments import whole_number
-from .activations import BySite, activations_of_ids, forward_inputs
-from .architectures import Architecture, candidates, takes_position_ids, text_config
+from .activations import BySite, activations_of_ids, forward_inputs, logits_behind
+from .architectures import Architecture, candidates, takes, text_config
 from .checks import check_architecture
 from .encoding import EncodedPrompts, own_positions
 from .errors import Cancelled, InvalidArgument, UnsupportedModel
@@ -72,7 +72,8 @@ class LanguageModel:
         self.pad_id: int = next(i for i in ids if i is not None and i < self.vocab_size)
         with _LOCKS_TURN:  # one for each model, however often it is wrapped: hooks are its modules'
             self.lock = _LOCKS.setdefault(model, threading.RLock())
-        self.takes_position_ids = takes_position_ids(model)
+        self.takes_position_ids = takes(model, "position_ids")
+        self.takes_logits_to_keep = takes(model, "logits_to_keep")
         self._sites: dict[str, Site] = {}
         self._strings: dict[int, str] = {}
 
@@ -216,14 +217,15 @@ class LanguageModel:
     def logits(
         self, prompts: Prompts | EncodedPrompts, position: int | Sequence[int] | Int[Tensor, " n"] = -1
     ) -> Float[Tensor, "n vocab"]:
-        """Next-token logits after one token of each prompt, float32 on the CPU; patches apply."""
+        """Next-token logits after one token of each prompt, float32 on the CPU; patches apply.
+
+        Logits behind other tokens are not computed, if the model's ``forward`` takes ``logits_to_keep``.
+        """
         batch = self.encode(prompts)
         positions = own_positions(position, batch.lengths).to(self.device)
         ids, lengths = batch.token_ids.to(self.device), batch.lengths.to(self.device)
         with self.lock, evaluation_mode(self.model), torch.inference_mode():
-            output = self.model(**forward_inputs(self, ids, lengths))
-            rows = torch.arange(len(batch), device=output.logits.device)
-            found = output.logits[rows, positions.to(output.logits.device)]
+            found = logits_behind(self, forward_inputs(self, ids, lengths), positions)
         return torch.empty(found.shape).copy_(found)
 
 

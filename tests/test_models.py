@@ -464,6 +464,27 @@ def test_logits_are_the_models_own(lm):
         torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_logits_are_computed_where_they_are_asked_for(lm, monkeypatch):
+    prompts, seen = ["the cat", "a dog is in the park"], []
+    handle = lm.model.lm_head.register_forward_hook(lambda module, args, out: seen.append(out.shape[1]))
+    try:
+        wanted = lm.logits(prompts), lm.logits(prompts, [0, 2]), lm.logits(prompts[1:] * 3)
+        assert seen == [2, 2, 1]
+        monkeypatch.setattr(lm, "takes_logits_to_keep", False)
+        plain = lm.logits(prompts), lm.logits(prompts, [0, 2]), lm.logits(prompts[1:] * 3)
+    finally:
+        handle.remove()
+    assert min(seen[3:]) > 2
+    for a, b in zip(wanted, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_that_means_something_else_by_logits_to_keep_is_read_at_the_right_place(lm, monkeypatch):
+    wanted, own = lm.logits(["the cat", "a dog is in the park"]), lm.model.forward
+    monkeypatch.setattr(lm.model, "forward", lambda *args, logits_to_keep=0, **how: own(*args, **how))
+    torch.testing.assert_close(lm.logits(["the cat", "a dog is in the park"]), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_errors_are_value_errors_too(lm):
     with pytest.raises(ValueError, match="unknown site"):
         lm.site("nowhere")

@@ -214,7 +214,9 @@ def test_one_group_that_outweighs_all_others_is_noted_and_widens_the_interval() 
 
 
 def test_ten_even_picks_are_not_called_uneven() -> None:
-    several = [inversion(f"{a} {b}", [f"{a} ."]) for a in ("Ann", "Bob") for b in ("left", "stayed", "Ann", "Cid", "Bob")]
+    several = [
+        inversion(f"{a} {b}", [f"{a} ."]) for a in ("Ann", "Bob") for b in ("left", "stayed", "Ann", "Cid", "Bob")
+    ]
     row = consistency_of(several, NAME).to_frame().iloc[0]
     assert row["n_groups"] == 10
     assert "uneven" not in row["notes"], "1 / (10 * 0.1**2) is a little less than 10"

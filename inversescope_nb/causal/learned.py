@@ -18,7 +18,7 @@ import torch
 from .._arguments import check_model, seed_number, whole_number
 from .._picks import GroupBy, Targets
 from .._progress import Progress, reported
-from ..activations import forward_inputs, patch
+from ..activations import forward_inputs, logits_behind, patch
 from ..errors import Cancelled, InvalidArgument
 from ..hooks import evaluation_mode
 from .outputs import LOGITS, Answers, Original, divergence, log_probs_of
@@ -183,8 +183,7 @@ def _logits(
             site: (lambda value, by=factor: value * by.to(value)) for site, factor in zip(places, factors, strict=True)
         }
         stack.enter_context(patch(lm, changes, position=batch.positions))
-        logits = lm.model(**batch.inputs).logits
-        return logits[torch.arange(len(logits), device=logits.device), batch.ends.to(logits.device)].float()
+        return logits_behind(lm, batch.inputs, batch.ends).float()
 
 
 def _margin(

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 Wanted = str | int | Feature | Callable[[InputText], Hashable]
 Answers = tuple[Wanted, Wanted] | None
 LOGITS = 2**24
-"""Logits that one forward pass computes at most: every position has those of the whole vocabulary."""
+TOKENS = 2**13
+"""Tokens that it reads at most."""
+"""Logits that one forward pass computes at most."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Original:
 
     def _effects(self, lm: LanguageModel, n: int, changed: Callable[[slice], AbstractContextManager[None]]) -> Effects:
         """The outputs of n changes, some of them in one forward pass."""
-        at_once = max(1, LOGITS // (len(self.ids) * self.log_probs.numel()))
+        length = len(self.ids)
+        kept = 1 if lm.takes_logits_to_keep else length
+        at_once = max(1, min(LOGITS // (kept * self.log_probs.numel()), TOKENS // length))
         kl, difference, top = [], [], []
         for start in range(0, n, at_once):
             rows = slice(start, min(n, start + at_once))
