@@ -9,9 +9,9 @@ budget. The results, ``DIR/target/model`` and ``DIR/generator/generator``, go to
 and ``.../generator``. Without a target in DIR the packaged one is taken. The same on the same hardware and thread
 count; elsewhere up to rounding.
 
-``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a second, small generator of that target, for the heads
-and the residual stream alone, on the prompts of one task alone, read at their ends. It is what the study of indirect
-object identification looks at heads with; ``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``.
+``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a small generator of that target for one study of the
+notebooks: a few kinds of sites, the prompts of one task, read where the study reads them (`STUDIES`);
+``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``. Others are ``attributes`` and ``in_context``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -32,14 +32,15 @@ from .generator.quality import measure_quality
 from .loading import PACKAGED_TARGET
 from .models import load_model
 from .pretraining import PretrainingConfig, pretrain
-from .tasks import get_prompts, ioi
+from .prompts import PromptDistribution
+from .tasks import attributes, get_prompts, in_context, ioi
 
 if TYPE_CHECKING:
     from .models import LanguageModel
-    from .prompts import PromptDistribution
 
 log = logging.getLogger(__name__)
-BUDGET_HOURS = {"target": 3, "generator": 6, "ioi_heads": 2}
+BUDGET_HOURS = {"target": 3, "generator": 6}
+STUDY_HOURS = 2
 PACKAGED = (
     TrainingConfig(
         steps=2_500,
@@ -93,7 +94,7 @@ COMMON = (
     ),
 )
 """All sites turned into common coordinates, a larger site encoder, and a smaller backbone, from scratch."""
-IOI_HEADS = (
+SMALL = (
     TrainingConfig(
         steps=3_000,
         batch_size=256,
@@ -106,8 +107,32 @@ IOI_HEADS = (
         save_every=100,
     ),
 )
-"""Heads and residual stream on indirect object identification alone: an hour on one core."""
-IOI_SITES = ("blocks.*.attn.hook_z.*", "blocks.*.hook_resid_post")
+"""One study's sites and prompts alone: an hour on one core."""
+
+
+class Study(NamedTuple):
+    """What a generator for one study of the notebooks is trained for."""
+
+    sites: tuple[str, ...]
+    """Globs of the sites."""
+    prompts: Callable[[], PromptDistribution]
+    """P(X)."""
+
+
+def _cities() -> PromptDistribution:
+    """Sentences about cities, read at the city or at their end."""
+    parts = [attributes().split("all", cut=cut) for cut in ("slot:CITY", "end")]
+    return PromptDistribution.mixture(parts, name="attributes")
+
+
+STUDIES = {
+    "ioi_heads": Study(("blocks.*.attn.hook_z.*", "blocks.*.hook_resid_post"), lambda: ioi().split("all", cut="end")),
+    "attributes": Study(("blocks.0.hook_resid_pre", "blocks.*.hook_resid_post"), _cities),
+    "in_context": Study(
+        ("blocks.*.hook_attn_out", "blocks.0.hook_resid_post"), lambda: in_context().split("all", cut="end")
+    ),
+}
+"""The small generators that lie beside the notebooks."""
 RECIPES = {"packaged": PACKAGED, "gated": GATED, "common": COMMON}
 
 
@@ -162,7 +187,7 @@ def publish(lm: LanguageModel, trained: Path, out: Path, *, n_picks: int = 8) ->
 def main(argv: list[str] | None = None) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("all", "target", "generator", "ioi_heads"))
+    parser.add_argument("what", choices=("all", "target", "generator", *STUDIES))
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and results")
     parser.add_argument("--recipe", choices=RECIPES, default="packaged", help="of the generator")
     parser.add_argument("--threads", type=int, default=2)
@@ -176,13 +201,13 @@ def main(argv: list[str] | None = None) -> None:
         else:
             made = args.out / "target" / "model"
             target = made if made.exists() else PACKAGED_TARGET
-            if what == "ioi_heads":
-                prompts = ioi().split("all", cut="end")
-                train_packaged_generator(args.out / what, target, IOI_HEADS, sites=IOI_SITES, prompts=prompts)
+            if what in STUDIES:
+                study = STUDIES[what]
+                train_packaged_generator(args.out / what, target, SMALL, sites=study.sites, prompts=study.prompts())
             else:
                 train_packaged_generator(args.out / what, target, RECIPES[args.recipe])
         hours = (time.monotonic() - began) / 3600
-        log.info("%s: %.2f h of the budget of %d h on two cores", what, hours, BUDGET_HOURS[what])
+        log.info("%s: %.2f h of the budget of %d h on two cores", what, hours, BUDGET_HOURS.get(what, STUDY_HOURS))
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ from inversescope_nb.models import load_model
 from inversescope_nb.rebuild import COMMON, GATED, PACKAGED, train_packaged_generator
 
 HEADS = Path(__file__).resolve().parent.parent / "notebooks" / "generators" / "ioi_heads"
-SMALL = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
+FEW = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
 
 
 def test_the_recipe_runs_in_small(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(quality, "BANDWIDTHS", (0.1, 0.3))
     monkeypatch.setattr(training, "USUAL_PICKS", 1)
     stages = (
-        replace(PACKAGED[0], steps=3, first_steps=1, **SMALL),
-        *(replace(stage, steps=2, **SMALL) for stage in PACKAGED[1:]),
+        replace(PACKAGED[0], steps=3, first_steps=1, **FEW),
+        *(replace(stage, steps=2, **FEW) for stage in PACKAGED[1:]),
     )
     made = train_packaged_generator(tmp_path, PACKAGED_TARGET, stages, sites="blocks.0.hook_resid_*", n_picks=1)
     card = Generator.from_pretrained(tmp_path / "generator").run_card
@@ -53,23 +53,26 @@ def test_the_command_takes_the_recipe_and_the_target_that_is_there(
     assert asked == [(tmp_path / "generator", own if has_target else PACKAGED_TARGET, stages)]
 
 
-def test_the_second_generator_is_for_heads_and_the_stream_on_one_task_alone(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "prompts", "cut"),
+    [("ioi_heads", "ioi", "end"), ("attributes", "attributes", "slot:CITY | end"), ("in_context", "in_context", "end")],
+)
+def test_a_study_has_a_generator_of_its_own_on_one_task_alone(tmp_path, monkeypatch, name, prompts, cut) -> None:
     asked = []
     monkeypatch.setattr(rebuild, "train_packaged_generator", lambda *args, **more: asked.append((args, more)))
     monkeypatch.setattr(rebuild.torch, "set_num_threads", lambda n: None)
-    rebuild.main(["ioi_heads", "--out", str(tmp_path)])
+    rebuild.main([name, "--out", str(tmp_path)])
     ((args, more),) = asked
-    assert args == (tmp_path / "ioi_heads", PACKAGED_TARGET, rebuild.IOI_HEADS)
-    assert more["sites"] == rebuild.IOI_SITES
-    assert (more["prompts"].name, more["prompts"].cut) == ("ioi", "end")
+    assert args == (tmp_path / name, PACKAGED_TARGET, rebuild.SMALL)
+    assert more["sites"] == rebuild.STUDIES[name].sites
+    assert (more["prompts"].name, more["prompts"].cut) == (prompts, cut)
 
 
 def test_the_generator_beside_the_notebooks_fits_the_packaged_model_and_names_its_inputs() -> None:
     lm, gen = isn.load_model(), isn.load_generator(HEADS)
-    assert gen.run_card["config"] == {**rebuild.IOI_HEADS[0].to_dict(), "start_from": ""}
-    assert list(gen.sites) == [
-        site for site in lm.sites() if any(fnmatchcase(site, glob) for glob in rebuild.IOI_SITES)
-    ]
+    assert gen.run_card["config"] == {**rebuild.SMALL[0].to_dict(), "start_from": ""}
+    globs = rebuild.STUDIES["ioi_heads"].sites
+    assert list(gen.sites) == [site for site in lm.sites() if any(fnmatchcase(site, glob) for glob in globs)]
     prompt = isn.tasks.ioi().held_out.sample(1, seed=0)[0]
     inv = isn.invert(lm, gen, prompt, site="blocks.2.attn.hook_z.3", bandwidth=0.25, n=64, progress=False)
     subject = isn.tasks.ioi().features["subject"]
