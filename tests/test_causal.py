@@ -222,6 +222,20 @@ def test_a_feature_that_is_held_and_not_read_is_not_used(head) -> None:
     assert abs(found[f"blocks.0.attn.hook_z.{1 - head}", held[1 - head].name]) < 1e-6, "nobody reads that head"
 
 
+def test_what_is_written_against_the_answer_is_used_too() -> None:
+    lm, first = reading_target(-2.0, 0.0), label(0)  # the label makes its own word less likely
+    after = {"a": "b", "b": "c", "c": "a"}
+    answers = (lambda text: f"{text[0]}0"), (lambda text: f"{after[text[0]]}0")
+    how = {"answers": answers, "n_targets": 32, "n_pairs": 16, "n_sources": 256}
+    rows = causal.use(lm, SLOTS, "blocks.0.hook_attn_out", [first, label(2)], **how).to_frame()
+    rows = rows.set_index(["feature", "measure"])
+    assert rows.loc[(first.name, "kl"), "use"] > 0
+    assert rows.loc[(first.name, "shift"), "use"] < 0, "a flip gives the word back what the label took"
+    assert rows.loc[(first.name, "shift"), "high"] < 0
+    assert (rows.loc[first.name]["q_value"] < 0.01).all()
+    assert rows.loc[(label(2).name, "shift"), "p_value"] > 0.01
+
+
 def test_the_weaker_of_two_that_are_read_is_used_though_it_does_not_look_so_at_equal_distance() -> None:
     lm, held = reading_target(1.5, 1.0), [label(0), label(1)]
     report = causal.use(lm, SLOTS, "blocks.0.hook_attn_out", held, n_targets=64, n_pairs=48, n_sources=600)
@@ -374,6 +388,18 @@ def test_signs_are_flipped_in_whole_groups() -> None:
     assert sign_flip_test(np.ones(4), np.zeros(4, int), 1000, 0) == 1 / 2, "one group can be told from nothing"
     assert sign_flip_test(np.zeros(4), np.arange(4), 1000, 0) == 1
     assert sign_flip_test(-np.ones(4), np.arange(4), 1000, 0) == 1
+    assert sign_flip_test(-np.ones(4), np.arange(4), 1000, 0, two_sided=True) == 2 / 16
+    assert sign_flip_test(np.ones(4), np.arange(4), 1000, 0, two_sided=True) == 2 / 16
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_mean_below_zero_counts_where_movement_has_a_sign(signed, side) -> None:
+    rng = np.random.default_rng(0)
+    values = [np.column_stack([rng.normal(side, 0.1, 4), np.zeros((4, 5)), rng.integers(1000, size=(4, 2))])
+              for _ in range(12)]  # fmt: skip
+    row, _ = row_of(values, range(12), 1000, 0, signed=signed)
+    assert (row["p_value"] < 0.01) == (signed or side == 1)
 
 
 # -- scaled ----------------------------------------------------------------------------------------

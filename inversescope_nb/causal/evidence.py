@@ -29,9 +29,12 @@ NOISE = 1e-9
 
 
 def row_of(
-    values: Sequence[np.ndarray | None], groups: Sequence[int], permutations: int, seed: int
+    values: Sequence[np.ndarray | None], groups: Sequence[int], permutations: int, seed: int, *, signed: bool = False
 ) -> tuple[dict, list[dict]]:
-    """The mean over picks with its interval and test, and what each pick says."""
+    """The mean over picks with its interval and test, and what each pick says.
+
+    `signed`: whether movement has a direction, so that a mean below 0 says something too: the test is then two-sided.
+    """
     known = [i for i, pairs in enumerate(values) if pairs is not None and len(pairs)]
     per_pick = [
         {"pick": i, "group": int(groups[i]), "n_pairs": len(values[i]), **dict(zip(PER_PICK, mean, strict=True))}
@@ -58,13 +61,20 @@ def row_of(
         if permutations:
             by_pick = float(((difference - use) ** 2).sum()) / len(difference) ** 2
             spread = math.sqrt(by_source + by_pick)
-            p_value = sign_flip_test(difference, codes, permutations, seed)
-            p_value = max(p_value, NormalDist().cdf(-use / spread) if spread > NOISE else float(use <= 0))
+            p_value = sign_flip_test(difference, codes, permutations, seed, two_sided=signed)
+            p_value = max(p_value, _normal(use, spread, two_sided=signed))
     notes = ""
     if row["n_groups"] and fewest < FEW_SOURCES:
         notes = f"Only {fewest} different inputs are on one side of all pairs: interval and test are rough."
     found = {"n_sources": fewest, "use": use, "low": low, "high": high, "p_value": p_value, "q_value": float("nan")}
     return {**row, **found, "notes": notes}, per_pick
+
+
+def _normal(use: float, spread: float, *, two_sided: bool) -> float:
+    """p-value of a mean with that standard deviation."""
+    if spread <= NOISE:
+        return float(use == 0 if two_sided else use <= 0)
+    return 2 * NormalDist().cdf(-abs(use) / spread) if two_sided else NormalDist().cdf(-use / spread)
 
 
 def _source_variance(values: Sequence[np.ndarray], use: float) -> tuple[float, int]:
@@ -95,18 +105,28 @@ def _signs(n: int, permutations: int, seed: int) -> np.ndarray:
 
 
 def sign_flip_test(
-    difference: Float[np.ndarray, " m"], groups: Int[np.ndarray, " m"], permutations: int, seed: int
+    difference: Float[np.ndarray, " m"],
+    groups: Int[np.ndarray, " m"],
+    permutations: int,
+    seed: int,
+    *,
+    two_sided: bool = False,
 ) -> float:
-    """One-sided p-value of 'flipped and equal may be exchanged', whole groups at once.
+    """p-value of 'flipped and equal may be exchanged', whole groups at once; one-sided unless told.
 
     p = (1 + #{T* >= T}) / (B + 1); all sign flips are looked at where there are no more than `permutations`.
 
-    >>> sign_flip_test(np.ones(3), np.arange(3), 1000, 0)
-    0.125
+    >>> sign_flip_test(np.ones(3), np.arange(3), 1000, 0), sign_flip_test(-np.ones(3), np.arange(3), 1000, 0)
+    (0.125, 1.0)
+    >>> sign_flip_test(-np.ones(3), np.arange(3), 1000, 0, two_sided=True)
+    0.25
     """
     sums = np.bincount(groups, weights=difference)
     signs = _signs(len(sums), permutations, seed)
-    beyond = signs @ sums >= sums.sum() - 1e-12 * np.abs(sums).sum()
+    drawn, seen = signs @ sums, sums.sum()
+    if two_sided:
+        drawn, seen = np.abs(drawn), abs(seen)
+    beyond = drawn >= seen - 1e-12 * np.abs(sums).sum()
     if 2 ** len(sums) <= permutations:
         return float(beyond.mean())
     return float((1 + beyond.sum()) / (permutations + 1))

@@ -41,10 +41,11 @@ USE_COLUMNS = {
     "random": "mean movement by displacements of that length in directions drawn evenly",
     "d_flipped": "mean distance of patches with another label; two inputs lie about 1.4 apart",
     "d_equal": "mean distance of patches with the same label",
-    "use": "flipped - equal, averaged over picks: the figure to quote",
+    "use": "flipped - equal, averaged over picks: the figure to quote; of `shift` below 0 where flips help the answer",
     "low": "lower end of its 95 % interval",
     "high": "upper end of its 95 % interval",
-    "p_value": "one-sided: sign flips of groups of picks, or with sources as clusters, whichever is larger",
+    "p_value": "one-sided for kl, two-sided for shift: sign flips of groups of picks, or with sources as clusters, "
+    "whichever is larger",
     "q_value": "p_value after Benjamini and Hochberg over all rows",
     "notes": "what to beware of",
 }
@@ -136,7 +137,7 @@ class UseReport:
                 hint="measure the same features at the same sites; heads by their z in both",
             )
         is_held = (both["fcr_q"] <= SIGNIFICANT) & (both["fcr_star"] > 0)
-        is_used = (both["use_q"] <= SIGNIFICANT) & (both["use"] > 0)
+        is_used = both["use_q"] <= SIGNIFICANT
         tested = both["fcr_q"].notna() & both["use_q"].notna()
         both["found"] = [
             FOUND[bool(h), bool(u)] if t else NOT_TESTED for h, u, t in zip(is_held, is_used, tested, strict=True)
@@ -150,12 +151,15 @@ class UseReport:
     ) -> dict[str, RankCorrelation]:
         """For each feature, how far the ranks of sites by consistency and by use agree (Spearman).
 
+        By how large use is: of ``shift`` its sign does not count.
+
         Raises:
             InvalidArgument: see :meth:`beside`.
         """
         both = self.beside(consistency, bandwidth=bandwidth, measure=measure)
+        size = np.abs if measure == "shift" else np.asarray
         return {
-            feature: rank_correlation(part["fcr_star"].to_numpy(float), part["use"].to_numpy(float), seed=seed)
+            feature: rank_correlation(part["fcr_star"].to_numpy(float), size(part["use"].to_numpy(float)), seed=seed)
             for feature, part in both.groupby("feature", sort=False)
         }
 

@@ -24,7 +24,9 @@ say so.
 
 What goes with a feature goes with its flips: this does not tell f from a g that always changes with it. Two measures
 of movement: ``kl``, KL(original || patched) of the next-token distribution in nats, and, with `answers`, ``shift``: by
-how much the answer's logit falls against the other's. Only the patched token is changed: what the model reads at other
+how much the answer's logit falls against the other's. A shift has a sign: where flips make the answer likelier than
+patches that keep the feature, use is below 0. That is use too (there are heads that write against the answer), so its
+test has two sides. Only the patched token is changed: what the model reads at other
 positions is intact, so a site can hold a feature that matters and show no use here.
 
 Axis names: m (picks), p (pairs of a pick).
@@ -150,7 +152,7 @@ def use(
         for feature in found:
             for measure in measures:
                 values = [one.get((feature.name, measure)) for one in moved[site.name]]
-                row, kept = row_of(values, picks.groups, draws, seed)
+                row, kept = row_of(values, picks.groups, draws, seed, signed=measure == "shift")
                 place = {"site": site.name, "layer": site.layer, "kind": site.kind, "head": site.head}
                 rows.append({**place, "feature": feature.name, "measure": measure, "n_targets": len(originals), **row})
                 per_pick += [{"site": site.name, "feature": feature.name, "measure": measure, **pick} for pick in kept]
