@@ -10,10 +10,13 @@ from ._consistency_charts import BLUE, GREEN, GREY, LEGEND, ORANGE, PANEL, ROW_H
 
 _COLOURS = [BLUE, VERMILION, GREEN, ORANGE, GREY, SKY]
 _DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [4, 1]]
-_SHAPES = ["circle", "square", "cross"]
+_APART = 0.02  # of the largest dose
+_SHAPES = ["circle", "square", "cross", "diamond", "triangle-up", "triangle-down"]
 _PATCHES = ("flips it", "keeps it", "random, as far as a flip")
-MOST = len(_COLOURS)
-"""Sites that are drawn as lines, the first ones."""
+MOST = 2 * len(_COLOURS)
+"""Sites that are drawn as lines, the first ones: colours come twice, with other shapes and dashes."""
+_BANDS = 3  # lines that have a band each: more of them hide one another
+_UNITS = {"kl": "KL in nats", "shift": "shift in logits"}
 _FOUND_SHAPES = {
     "held and used": ("circle", BLUE),
     "held, no use found": ("square", ORANGE),
@@ -24,25 +27,38 @@ _FOUND_SHAPES = {
 
 
 def doses(frame: pd.DataFrame, words: dict[str, str], width: int | str) -> alt.LayerChart:
-    """Mean effect against dose, a line for each kind of patch, with the middle half of its draws."""
+    """Mean effect against dose, a line for each kind of patch, with the middle half of its samples as whiskers."""
     frame = frame.assign(patch=frame["kind"].map(words))
     groups = frame.groupby(["patch", "dose"], sort=False)["kl"]
     table = groups.agg(kl="mean", low=lambda v: v.quantile(0.25), high=lambda v: v.quantile(0.75), n="size")
     table = table.reset_index()
     names = [words[kind] for kind in words if words[kind] in set(table["patch"])]
+    apart = table["patch"].map(names.index) - (len(names) - 1) / 2  # side by side, for else their whiskers hide
+    table["at"] = table["dose"] + _APART * table["dose"].max() * apart
     colour = alt.Color("patch:N", scale=alt.Scale(domain=names, range=_COLOURS[: len(names)]), legend=_wide())
     base = alt.Chart(table).encode(
-        x=alt.X("dose:Q", title="displacement, as a multiple of the sample's own", scale=alt.Scale(zero=True)),
+        x=alt.X(
+            "at:Q",
+            title="displacement, as a multiple of the sample's own",
+            scale=alt.Scale(zero=True, nice=False),
+            axis=alt.Axis(values=sorted(table["dose"].unique()), format="~g"),
+        ),
         color=colour,
     )
     moved = "KL from the original output, nats"
     y = alt.Y("kl:Q", title=moved)
-    dash = alt.StrokeDash("patch:N", scale=alt.Scale(domain=names, range=_DASHES[: len(names)]), legend=_wide())
-    band = base.mark_area(opacity=0.12).encode(y=alt.Y("low:Q", title=moved), y2="high:Q")
+    dash = alt.StrokeDash("patch:N", scale=alt.Scale(domain=names, range=_DASHES[: len(names)]), legend=None)
+    whisker = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", title=moved), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    tips = ["patch:N", "dose:Q", alt.Tooltip("kl:Q", format=".3g", title="mean KL"), "n:Q"]
-    points = base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=tips)
-    return alt.layer(band, line, points).properties(width=width, height=220)
+    tips = [
+        "patch:N", "dose:Q", alt.Tooltip("kl:Q", format=".3g", title="mean KL"),
+        alt.Tooltip("low:Q", format=".3g", title="middle half from"), alt.Tooltip("high:Q", format=".3g", title="to"),
+        "n:Q",
+    ]  # fmt: skip
+    shape = alt.Shape("patch:N", scale=alt.Scale(domain=names, range=_SHAPES[: len(names)]), legend=_wide())
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape, tooltip=tips)
+    title = _note("Mean over samples; whiskers: the middle half")
+    return alt.layer(whisker, line, points).properties(width=width, height=220, title=title)
 
 
 def uses(frame: pd.DataFrame) -> alt.TopLevelMixin:
@@ -62,23 +78,25 @@ def uses(frame: pd.DataFrame) -> alt.TopLevelMixin:
         alt.Tooltip("q_value:Q", format=".2g", title="q-value"),
     ]  # fmt: skip
     scale = alt.Scale(domain=list(_PATCHES), range=[VERMILION, BLUE, GREY])
+    panels = [c for c in ("feature", "measure") if long[c].nunique() > 1]
+    measure = frame["measure"].iloc[0] if frame["measure"].nunique() == 1 else ""
+    moved = f"movement of the output: {_UNITS[measure]}" if measure and not panels else "movement of the output"
     base = alt.Chart(long).encode(y=y)
-    span = base.mark_rule(color=GREY, opacity=0.6).encode(x=alt.X("flipped:Q"), x2="equal:Q")
+    span = base.mark_rule(color=GREY, opacity=0.6).encode(x=alt.X("flipped:Q", title=moved), x2="equal:Q")
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
-        x=alt.X("moved:Q", title="movement of the output (KL in nats, or shift of logits)"),
+        x=alt.X("moved:Q", title=moved, axis=alt.Axis(tickCount=5)),
         color=alt.Color("patch:N", scale=scale, legend=LEGEND),
-        shape=alt.Shape(
-            "patch:N", scale=alt.Scale(domain=scale.domain, range=["circle", "square", "cross"]), legend=LEGEND
-        ),
+        shape=alt.Shape("patch:N", scale=alt.Scale(domain=scale.domain, range=_SHAPES[: len(_PATCHES)]), legend=LEGEND),
         tooltip=tips,
     )
     chart = alt.layer(span, points).properties(width=PANEL, height=ROW_HEIGHT * len(sites))
-    panels = [c for c in ("feature", "measure") if long[c].nunique() > 1]
     if not panels:
         return chart
-    long["panel"] = long[panels].agg(", ".join, axis=1)
+    long["panel"] = long["feature"] + ", " + long["measure"].map(_UNITS)
     faceted = alt.layer(span, points, data=long).properties(width=PANEL, height=ROW_HEIGHT * len(sites))
-    return faceted.facet(facet=alt.Facet("panel:N", title=None, sort=list(dict.fromkeys(long["panel"]))), columns=3)
+    facet = alt.Facet("panel:N", title=None, sort=list(dict.fromkeys(long["panel"])))
+    panelled = faceted.facet(facet=facet, columns=2 if len(panels) == 2 else 3).resolve_axis(x="independent")
+    return panelled if measure else panelled.resolve_scale(x="independent")  # nats and logits have no scale in common
 
 
 def besides(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
@@ -109,7 +127,7 @@ def besides(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
     used = base.mark_rule(opacity=0.5).encode(y="use_low:Q", y2="use_high:Q")
     chart = alt.layer(held, used, points).properties(width=width, height=240)
     note = "Faint: the rate is not to be relied on" if frame["doubtful"].any() else ""
-    title = alt.TitleParams(note, anchor="start", fontSize=11, fontWeight="normal") if note else alt.Undefined
+    title = _note(note) if note else alt.Undefined
     if frame["feature"].nunique() < 2:
         return chart.properties(title=title)
     chart = alt.layer(held, used, points, data=frame).properties(width=PANEL, height=200)
@@ -118,14 +136,22 @@ def besides(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
 
 
 def scalings(frame: pd.DataFrame, width: int | str) -> alt.LayerChart:
-    """Share of answers that change against the factor, a line with Wilson's band for each site."""
+    """Share of answers that change against the factor, a line for each site, of a few with Wilson's band."""
     frame = frame[np.isfinite(frame["factor"])]
-    sites = list(dict.fromkeys(frame["site"]))[:MOST]
+    every = list(dict.fromkeys(frame["site"]))
+    sites = every[:MOST]
     frame = frame[frame["site"].isin(sites)]
-    colour = alt.Color("site:N", scale=alt.Scale(domain=sites, range=_COLOURS[: len(sites)]), legend=_wide())
-    dash = alt.StrokeDash("site:N", scale=alt.Scale(domain=sites, range=_DASHES[: len(sites)]), legend=_wide())
+
+    def looks(values: list) -> alt.Scale:
+        return alt.Scale(domain=sites, range=[values[(i + i // len(values)) % len(values)] for i in range(len(sites))])
+
+    colours = alt.Scale(domain=sites, range=[_COLOURS[i % len(_COLOURS)] for i in range(len(sites))])
+    colour = alt.Color("site:N", scale=colours, legend=_wide())
+    dash = alt.StrokeDash("site:N", scale=looks(_DASHES), legend=None)
+    shape = alt.Shape("site:N", scale=looks(_SHAPES), legend=_wide())
     scale = alt.Scale(domain=[0, 1])
-    base = alt.Chart(frame).encode(x=alt.X("factor:Q", title="factor (1: as it is)"), color=colour)
+    ticks = alt.Axis(values=sorted(frame["factor"].unique()), format="~g")
+    base = alt.Chart(frame).encode(x=alt.X("factor:Q", title="factor (1: as it is)", axis=ticks), color=colour)
     share = "share of answers that change"
     y = alt.Y("flipped:Q", title=share, scale=scale, axis=alt.Axis(format="%"))
     band = base.mark_area(opacity=0.12).encode(y=alt.Y("flipped_low:Q", scale=scale, title=share), y2="flipped_high:Q")
@@ -134,9 +160,17 @@ def scalings(frame: pd.DataFrame, width: int | str) -> alt.LayerChart:
         alt.Tooltip("difference:Q", format=".3g"),
     ]  # fmt: skip
     line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    points = base.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=tips)
-    return alt.layer(band, line, points).properties(width=width, height=220)
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape, tooltip=tips)
+    layers = [band, line, points] if len(sites) <= _BANDS else [line, points]
+    chart = alt.layer(*layers).properties(width=width, height=220)
+    if len(every) <= MOST:
+        return chart
+    return chart.properties(title=_note(f"The first {MOST} of {len(every)} sites"))
+
+
+def _note(words: str) -> alt.TitleParams:
+    return alt.TitleParams(words, anchor="start", fontSize=11, fontWeight="normal")
 
 
 def _wide() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", labelLimit=260, columns=2, symbolOpacity=1)
+    return alt.Legend(title=None, orient="top", labelLimit=260, columns=2, symbolOpacity=1, symbolStrokeWidth=0)

@@ -124,7 +124,7 @@ def points(frame: pd.DataFrame, width: int | str) -> alt.TopLevelMixin:
         width=min(wanted, _room(frame["row"], columns)) if width in ("container", WIDTH) else wanted
     )
     facet = alt.Facet("feature:N", sort=features, title=None, header=alt.Header(labelFontWeight="bold"))
-    return panels.facet(facet, columns=columns).properties(title=heading)
+    return panels.facet(facet, columns=columns).properties(title=heading).resolve_axis(x="independent")
 
 
 def _room(rows: pd.Series, columns: int) -> int:

@@ -333,7 +333,7 @@ def beside_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLev
 
 
 def scaling_chart(frame: pd.DataFrame, *, width: int | str = WIDTH) -> alt.TopLevelMixin:
-    """Share of answers that change as an activation is multiplied, a line for each of the first six sites.
+    """Share of answers that change as an activation is multiplied, a line for each of the first twelve sites.
 
     Args:
         frame: as of `causal.ScalingReport.to_frame`.
