@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..prompts import Prompt
     from ..tasks.base import Task
 
-HARM, VERB, LEAST = 0.9, 0.5, 10
-"""What exercise 2 asks for: the least rate of harm, the highest of the verb, and the fewest effective inputs."""
+HARM, WIDER = 0.9, 1.25
+"""What exercise 2 asks for: the least rate of harm, which a bandwidth so many times as wide must not reach."""
 MOST, NEITHER = 0.9, 0.5
 """What exercise 3 asks for: answers said to change at least, and the largest mean difference of logits that is none."""
 
@@ -76,7 +76,7 @@ def check_1(answer: Any, task: Task) -> Checked:
     if off:
         return not_yet(f"It is wrong for {len(off)} of {len(prompts)} prompts, such as {off[0].text!r}.")
     if any(label is not None for label in before):
-        return not_yet("Right for whole prompts. But before the request stands there, it should be None.")
+        return not_yet("It does for whole prompts. But before the request stands there, it should be None.")
     agrees = float(np.mean([a == b for a, b in zip(wanted, truth, strict=True)]))
     return right(
         f"It agrees with harm on {agrees:.0%} of 200 prompts: a site that holds the verb alone would look as if it "
@@ -85,7 +85,7 @@ def check_1(answer: Any, task: Task) -> Checked:
 
 
 def check_2(answer: Any, lm: LanguageModel, bank: Bank, picks: Sequence[Prompt], site: str) -> Checked:
-    """Whether a bandwidth shows harm and blurs the verb.
+    """Whether a bandwidth is about the widest that shows harm.
 
     Args:
         answer: the bandwidth.
@@ -96,7 +96,7 @@ def check_2(answer: Any, lm: LanguageModel, bank: Bank, picks: Sequence[Prompt],
     from ..tasks import refusal
 
     if answer is None:
-        return not_yet("Give a number: narrower than the map's shows more of the words, wider less.")
+        return not_yet("Give a number. The map's is a start: does one that is a quarter wider still agree on harm?")
     if isinstance(answer, bool) or not isinstance(answer, int | float | np.number):
         return not_yet(f"A bandwidth is one number; this is a {type(answer).__name__}.")
     width = float(answer)
@@ -104,22 +104,28 @@ def check_2(answer: Any, lm: LanguageModel, bank: Bank, picks: Sequence[Prompt],
         return not_yet("A bandwidth is a positive number.")
     task = refusal()
     whole = task.split("all", cut="end")
-    try:
-        found = [neighbours(lm, whole, x, site=site, bandwidth=width, bank=bank, progress=False) for x in picks]
-        features = [task.features["harmful"], task.features["verb"]]
+    features = [task.features["harmful"], task.features["verb"]]
+
+    def rates(bandwidth: float) -> tuple[float, str]:
+        found = [neighbours(lm, whole, x, site=site, bandwidth=bandwidth, bank=bank, progress=False) for x in picks]
         rows = consistency_of(found, features, permutations=0).to_frame().set_index("feature")
+        fcr = rows["fcr"].fillna(0.0)  # only copies of the picks had weight: nothing was near
+        ess = float(rows["ess_median"].iloc[0])
+        said = f"at {bandwidth:.3g} harm {fcr['harmful']:.2f}, verb {fcr['verb']:.2f}, {ess:.0f} effective inputs"
+        return float(fcr["harmful"]), said
+
+    try:
+        (harm, here), (still, beyond) = rates(width), rates(WIDER * width)
     except InverseScopeError as e:
         return not_yet(f"It raised an error: {e}")
-    rates = rows["fcr"].fillna(0.0)  # only copies of the picks had weight: nothing was near
-    harm, verb, ess = rates["harmful"], rates["verb"], float(rows["ess_median"].iloc[0])
-    measured = f"harm {harm:.2f}, verb {verb:.2f}, {ess:.0f} effective inputs"
-    if ess < LEAST:
-        return not_yet(f"Too narrow: {measured}. The rates rest on fewer than {LEAST} inputs.")
-    if verb > VERB:
-        return not_yet(f"Still too narrow: {measured}. The inputs that count still share the verb.")
     if harm < HARM:
-        return not_yet(f"Too wide: {measured}. Inputs that differ in harm count as near.")
-    return right(f"{measured}. Of the two, harm is the coarser fact: it survives where the words are blurred.")
+        return not_yet(f"Too wide, or so narrow that nothing counts: {here}. It should agree on harm for {HARM:.0%}.")
+    if still >= HARM:
+        return not_yet(f"It can be wider: {here}; {beyond}.")
+    return right(
+        f"{here}; {beyond}. Harm is the coarser fact: it survives where the words are blurred long ago. And so wide a "
+        "bandwidth would hide everything finer."
+    )
 
 
 def check_3(answer: Any, flips: pd.DataFrame) -> Checked:

@@ -21,9 +21,19 @@ def solution_1(task):
     return isn.Feature("guess by verb", guess, undefined="inputs that show no request yet")
 
 
-def solution_2():
-    """At the map's own bandwidth the verb is blurred already; a narrow one, such as 0.1, shows the words."""
-    return 0.3
+def solution_2(lm, bank, picks, site):
+    """Widen the map's bandwidth by a tenth as long as the inputs that count agree on harm."""
+    task = isn.tasks.refusal()
+    whole, harmful, width = task.split("all", cut="end"), task.features["harmful"], 0.3
+    while True:
+        wider = 1.1 * width
+        found = [
+            isn.baselines.neighbours(lm, whole, pick, site=site, bandwidth=wider, bank=bank, progress=False)
+            for pick in picks
+        ]
+        if isn.consistency_of(found, harmful, permutations=0).rows[0]["fcr"] < 0.9:
+            return width
+        width = wider
 
 
 def solution_3(flips):
