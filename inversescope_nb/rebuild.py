@@ -11,7 +11,7 @@ count; elsewhere up to rounding.
 
 ``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a small generator of that target for one study of the
 notebooks: a few kinds of sites, the prompts of one task, read where the study reads them (`STUDIES`);
-``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``. Others are ``attributes`` and ``in_context``.
+``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``. The other study is ``attributes``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .loading import PACKAGED_TARGET
 from .models import load_model
 from .pretraining import PretrainingConfig, pretrain
 from .prompts import PromptDistribution
-from .tasks import attributes, get_prompts, in_context, ioi
+from .tasks import attributes, get_prompts, ioi
 
 if TYPE_CHECKING:
     from .models import LanguageModel
@@ -128,9 +128,6 @@ def _cities() -> PromptDistribution:
 STUDIES = {
     "ioi_heads": Study(("blocks.*.attn.hook_z.*", "blocks.*.hook_resid_post"), lambda: ioi().split("all", cut="end")),
     "attributes": Study(("blocks.0.hook_resid_pre", "blocks.*.hook_resid_post"), _cities),
-    "in_context": Study(
-        ("blocks.*.hook_attn_out", "blocks.0.hook_resid_post"), lambda: in_context().split("all", cut="end")
-    ),
 }
 """The small generators that lie beside the notebooks."""
 RECIPES = {"packaged": PACKAGED, "gated": GATED, "common": COMMON}

@@ -15,7 +15,7 @@ from inversescope_nb.loading import PACKAGED_TARGET
 from inversescope_nb.models import load_model
 from inversescope_nb.rebuild import COMMON, GATED, PACKAGED, train_packaged_generator
 
-HEADS = Path(__file__).resolve().parent.parent / "notebooks" / "generators" / "ioi_heads"
+BESIDE = Path(__file__).resolve().parent.parent / "notebooks" / "generators"
 FEW = {"batch_size": 16, "statistics_samples": 64, "held_out": 8, "eval_every": 2}
 
 
@@ -55,7 +55,7 @@ def test_the_command_takes_the_recipe_and_the_target_that_is_there(
 
 @pytest.mark.parametrize(
     ("name", "prompts", "cut"),
-    [("ioi_heads", "ioi", "end"), ("attributes", "attributes", "slot:CITY | end"), ("in_context", "in_context", "end")],
+    [("ioi_heads", "ioi", "end"), ("attributes", "attributes", "slot:CITY | end")],
 )
 def test_a_study_has_a_generator_of_its_own_on_one_task_alone(tmp_path, monkeypatch, name, prompts, cut) -> None:
     asked = []
@@ -68,15 +68,20 @@ def test_a_study_has_a_generator_of_its_own_on_one_task_alone(tmp_path, monkeypa
     assert (more["prompts"].name, more["prompts"].cut) == (prompts, cut)
 
 
-def test_the_generator_beside_the_notebooks_fits_the_packaged_model_and_names_its_inputs() -> None:
-    lm, gen = isn.load_model(), isn.load_generator(HEADS)
+@pytest.mark.parametrize(
+    ("name", "site", "feature"),
+    [("ioi_heads", "blocks.2.attn.hook_z.3", "subject"), ("attributes", "blocks.0.hook_resid_post", "country")],
+)
+def test_a_generator_beside_the_notebooks_fits_the_packaged_model_and_names_its_inputs(name, site, feature) -> None:
+    folder, task = BESIDE / name, isn.tasks.get_task(name.split("_")[0])
+    lm, gen = isn.load_model(), isn.load_generator(folder)
     assert gen.run_card["config"] == {**rebuild.SMALL[0].to_dict(), "start_from": ""}
-    globs = rebuild.STUDIES["ioi_heads"].sites
+    globs = rebuild.STUDIES[name].sites
     assert list(gen.sites) == [site for site in lm.sites() if any(fnmatchcase(site, glob) for glob in globs)]
-    prompt = isn.tasks.ioi().held_out.sample(1, seed=0)[0]
-    inv = isn.invert(lm, gen, prompt, site="blocks.2.attn.hook_z.3", bandwidth=0.25, n=64, progress=False)
-    subject = isn.tasks.ioi().features["subject"]
-    held = isn.consistency_of(inv, subject, permutations=0).rows[0]["fcr"]
-    assert held > 0.3, "a head that inhibits the subject holds it"
+    assert gen.prompts.fingerprint == rebuild.STUDIES[name].prompts().fingerprint
+    prompt = task.held_out.sample(1, seed=0)[0]
+    inv = isn.invert(lm, gen, prompt, site=site, bandwidth=0.25, n=64, progress=False)
+    held = isn.consistency_of(inv, task.features[feature], permutations=0).rows[0]["fcr"]
+    assert held > 0.3, "it is held there"
     assert inv.prior_is_exact
-    assert sum(path.stat().st_size for path in HEADS.rglob("*") if path.is_file()) < 3e6
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 3e6
