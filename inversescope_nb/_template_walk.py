@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .templates import Slot, Template
@@ -135,7 +135,14 @@ class Compiled:
         """Every way the templates can produce the sequence as their beginning."""
         total = sum(t.weight for t in self.templates)
         for t, template in enumerate(self.templates):
-            yield from self._walk(t, 0, 0, {}, template.weight / total, tokens)
+            if not tokens or self._beginnings[t] in (None, tokens[0]):
+                yield from self._walk(t, 0, 0, {}, template.weight / total, tokens)
+
+    @functools.cached_property
+    def _beginnings(self) -> list[Any]:
+        """Of each template the token that it begins with; None where that is a slot's."""
+        firsts = [steps[0] if steps else None for steps in self.steps]
+        return [step.tokens[0] if step and step.slot is None and step.tokens else None for step in firsts]
 
     def _walk(
         self, t: int, i: int, pos: int, assignment: dict[str, str], p: float, tokens: Tokens
@@ -171,10 +178,11 @@ class Compiled:
         """How many values are allowed, and those that agree with what is left, with their tokens."""
         slot = step.slot
         allowed = slot.allowed(assignment)
-        if not callable(slot.values) and not slot.distinct_from:
+        if not callable(slot.values):
             table, length = self._table(slot, step.bare)
             if length is not None and len(rest) >= length:
-                return len(allowed), [(v, rest[:length]) for v in table.get(rest[:length], ())]
+                found = table.get(rest[:length], ())
+                return len(allowed), [(v, rest[:length]) for v in found if not slot.distinct_from or v in allowed]
         head = rest[:1]
         pairs = ((v, t) for v in allowed if (t := self.words(v, step.bare))[:1] == head)
         return len(allowed), [(v, t) for v, t in pairs if t[: len(rest)] == rest[: len(t)]]
