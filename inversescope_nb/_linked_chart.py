@@ -7,7 +7,7 @@ import pandas as pd
 
 from ._bandwidth_charts import COLOURS
 from ._consistency_charts import BLUE, GREY, ORANGE, ROW_HEIGHT
-from .reports import SIGNIFICANT
+from .reports import SIGNIFICANT, is_doubtful
 
 _CELL, _BARS, _DETAIL = 58, 110, 420
 _AT = "datum.bandwidth === chosen_bandwidth"
@@ -17,6 +17,7 @@ def linked(frame: pd.DataFrame) -> alt.VConcatChart:
     """The chart of a frame with rates; see `charts.linked_chart`."""
     columns = "site feature bandwidth fcr fcr_low fcr_high fcr_star chance q_value bits bits_bound ess_ratio notes"
     frame = frame.reindex(columns=columns.split())
+    frame["doubtful"] = [is_doubtful(notes) for notes in frame["notes"].fillna("")]
     sites, names = (list(dict.fromkeys(frame[c])) for c in ("site", "feature"))
     widths = sorted({float(b) for b in frame["bandwidth"]})
     start = max(widths, key=lambda b: (frame["bandwidth"] == b).sum())
@@ -39,13 +40,19 @@ def linked(frame: pd.DataFrame) -> alt.VConcatChart:
     cells = base.mark_rect(strokeWidth=1.5, cursor="pointer").encode(x=x, y=y, color=shade, stroke=framed, tooltip=tips)
     told = base.transform_filter(f"datum.q_value !== null && datum.q_value <= {SIGNIFICANT}")
     dots = told.mark_point(filled=True, color="black", size=14, opacity=1).encode(x=x, y=y)
-    heat = alt.layer(cells.add_params(site), dots).properties(width=_CELL * len(names), height=height)
+    dashed = {"fillOpacity": 0, "stroke": GREY, "strokeDash": [2, 2], "strokeWidth": 1.5}
+    doubt = base.transform_filter("datum.doubtful").mark_rect(**dashed).encode(x=x, y=y, tooltip=tips)
+    layers = [cells.add_params(site), doubt, dots] if frame["doubtful"].any() else [cells.add_params(site), dots]
+    heat = alt.layer(*layers).properties(width=_CELL * len(names), height=height)
 
     one = base.transform_aggregate(
         bits="mean(bits)", bits_bound="mean(bits_bound)", ess_ratio="mean(ess_ratio)", groupby=["site"]
     )
     bits = one.mark_bar(color=BLUE, cursor="pointer").encode(
-        x=alt.X("bits:Q", title="bits"), y=bare, stroke=framed, tooltip=["site:N", alt.Tooltip("bits:Q", format=".1f")]
+        x=alt.X("bits:Q", title="bits, orange: at most"),
+        y=bare,
+        stroke=framed,
+        tooltip=["site:N", alt.Tooltip("bits:Q", format=".1f")],
     )
     bound = one.mark_tick(color=ORANGE, thickness=2).encode(
         x="bits_bound:Q", y=bare, tooltip=[alt.Tooltip("bits_bound:Q", format=".1f", title="bits at most, on average")]
@@ -58,7 +65,12 @@ def linked(frame: pd.DataFrame) -> alt.VConcatChart:
     right = [part.properties(width=_BARS, height=height) for part in parts]
     top = alt.hconcat(heat, *right).resolve_scale(color="independent")
     detail = _detail(frame, names, site, several=len(widths) > 1)
-    return alt.vconcat(top, detail).add_params(bandwidth).resolve_scale(color="independent", shape="independent")
+    words = f"Click a site. Dot: told from chance (q at most {SIGNIFICANT:g})."
+    if frame["doubtful"].any():
+        words += " Dashed or grey: not to be relied on."
+    title = alt.TitleParams(words, anchor="start", fontSize=11, fontWeight="normal")
+    both = alt.vconcat(top, detail).add_params(bandwidth).resolve_scale(color="independent", shape="independent")
+    return both.properties(title=title)
 
 
 def _detail(frame: pd.DataFrame, names: list[str], site: alt.Parameter, *, several: bool) -> alt.LayerChart:
@@ -72,18 +84,21 @@ def _detail(frame: pd.DataFrame, names: list[str], site: alt.Parameter, *, sever
         y = alt.Y("fcr:Q", scale=scale, title="FCR (dashed: chance)")
         palette = alt.Scale(domain=names, range=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
         colour = alt.Color("feature:N", scale=palette, legend=alt.Legend(title=None, symbolOpacity=1))
+        weak = alt.condition("datum.doubtful", alt.value(GREY), colour)
         layers = [
             base.mark_area(opacity=0.14).encode(x=x, y=alt.Y("fcr_low:Q", scale=scale), y2="fcr_high:Q", color=colour),
             base.mark_line(strokeDash=[4, 3]).encode(x=x, y=alt.Y("chance:Q", scale=scale), color=colour),
-            base.mark_line(point=True).encode(x=x, y=y, color=colour, tooltip=tips),
+            base.mark_line().encode(x=x, y=y, color=colour),
+            base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=weak, tooltip=tips),
         ]
     else:
         row = alt.Y("feature:N", sort=names, title=None)
+        sure = alt.condition("datum.doubtful", alt.value(GREY), alt.value(BLUE))
         layers = [
             base.mark_rule().encode(
                 x=alt.X("fcr_low:Q", scale=scale, title="FCR, orange: chance"), x2="fcr_high:Q", y=row
             ),
-            base.mark_point(filled=True, size=60, opacity=1, color=BLUE).encode(x="fcr:Q", y=row, tooltip=tips),
+            base.mark_point(filled=True, size=60, opacity=1).encode(x="fcr:Q", y=row, color=sure, tooltip=tips),
             base.mark_tick(color=ORANGE, thickness=2).encode(x="chance:Q", y=row, tooltip=[alt.Tooltip("chance:Q")]),
         ]
     name = base.transform_aggregate(groupby=["site"]).mark_text(align="left", fontWeight="bold", dy=-8)

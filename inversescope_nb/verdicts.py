@@ -127,6 +127,8 @@ def doubt_of(inv: Inversion) -> str:
 
 def doubt_of_rates(inv: Inversion) -> str:
     """Why rates of these samples are not to be relied on; empty where they are."""
+    if inv.verdict == Verdict.OUTSIDE_PROMPT_DISTRIBUTION:
+        return "the picked input lies outside P(X), and what lies nearest to it there need not be near"
     if why := doubt_of(inv):
         return why
     few = inv.verdict == Verdict.LOW_ESS
@@ -148,9 +150,9 @@ def remarks_on(inv: Inversion) -> list[str]:
     found = []
     if share := coarse_share(inv):
         found.append(
-            f"One direction holds {share:.0%} of this site's variance (a few giant activations), so the "
-            f"bandwidth is coarse for all others: on average at most {inv.bits_bound:.1f} bits pass. At a smaller one "
-            "more do; a generator trained with metric='whitened' weighs all directions alike."
+            f"One direction holds {share:.0%} of this site's variance (giant activations, or kinds of prompts that lie "
+            f"far apart), so the bandwidth is coarse for all others: on average at most {inv.bits_bound:.1f} bits "
+            "pass. At a smaller one more do; a generator trained with metric='whitened' weighs all directions alike."
         )
     if inv.bandwidth > inv.proposal_bandwidth:
         found.append(

@@ -86,6 +86,18 @@ def test_a_wider_bandwidth_is_named_where_what_is_shown_is_in_doubt(lm, untraine
     assert widget.wider is None, "there is none"
 
 
+def test_an_input_outside_the_prompts_has_grey_rates_no_bits_and_no_offer_that_cannot_help(lm, generator):
+    widget = isn.InverseScopeWidget(lm, generators=generator, prompt="the the the the", bandwidth=0.3, site=SITE, n=64)
+    widget.add_hypothesis(JOHN)
+    widget.invert().wait(20)
+    assert widget.inversion.verdict == "OUTSIDE_PROMPT_DISTRIBUTION"
+    assert "the picked input lies outside P(X)" in widget.panel.doubt
+    assert doubtful(widget.panel) == [True]
+    summary = widget.gallery.summary
+    assert (summary["bits"], summary["bits_stderr"]) == (None, None)
+    assert widget.wider is None
+
+
 def test_more_samples_are_offered_where_few_count(lm, generator):
     widget = isn.InverseScopeWidget(lm, generators=generator, prompt=PROMPT, site=SITE, bandwidth=1.0, n=4)
     widget.invert().wait(20)

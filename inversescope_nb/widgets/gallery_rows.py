@@ -204,7 +204,7 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
     verdict = str(getattr(inversion.verdict, "value", inversion.verdict))
     name = getattr(inversion.verdict, "name", verdict)
     # Mass that was not found is missing from the estimate of bits, and its standard error does not see that.
-    known = not doubt_of(inversion)
+    known = not doubt_of(inversion) and name != "OUTSIDE_PROMPT_DISTRIBUTION"
     info_max, info_clipped = _info_scale(rows)
     coarse = name == "RELIABLE" and isinstance(inversion, Inversion) and coarse_share(inversion) > 0
     return as_json(

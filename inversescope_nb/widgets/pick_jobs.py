@@ -208,7 +208,8 @@ class PickJobs(MessageWidget):
     def _wider(self, inversion: Inversion) -> float | None:
         """Twice the bandwidth at least, and no less than what is usual at the site: it asks less of the generator."""
         _, high = self._backend.bandwidths(str(inversion.site))
-        if inversion.bandwidth >= high or not doubt_of_rates(inversion):
+        outside = inversion.verdict == Verdict.OUTSIDE_PROMPT_DISTRIBUTION  # which no bandwidth can help
+        if inversion.bandwidth >= high or outside or not doubt_of_rates(inversion):
             return None
         return min(high, float(f"{max(2 * inversion.bandwidth, inversion.usual_bandwidth):.2g}"))
 
