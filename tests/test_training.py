@@ -274,6 +274,35 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, changes) -> None
     assert same_weights(again, weights_of(resumed)), "a finished run is only read"
 
 
+def test_an_interrupted_run_is_kept_and_ends_like_an_uninterrupted_one(lm, tmp_path, monkeypatch) -> None:
+    def interrupted(*_args, **_how):
+        raise KeyboardInterrupt
+
+    how = {"config": config(save_every=100), "run_dir": tmp_path / "run"}
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    whole = train_generator(lm, SITES, prompts(), config=config())
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", interrupted)
+        patched.setattr("inversescope_nb.generator.optimizers.Muon.step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_generator(lm, SITES, prompts(), **how)
+    assert not path.exists(), "weights that a step was changing are not kept"
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train_generator(lm, SITES, prompts(), **how, on_progress=lambda done, *_: interrupted() if done == 3 else None)
+    assert "3 steps are kept in" in stopped.value.__notes__[0]
+    assert _files.checkpoint_state(path)["step"] == 3
+    with monkeypatch.context() as patched:
+        patched.setattr("accelerate.Accelerator.backward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_generator(lm, SITES, prompts(), **how)
+    assert _files.checkpoint_state(path)["step"] == 3
+    assert same_weights(whole, weights_of(train_generator(lm, SITES, prompts(), **how)))
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(
+            lm, SITES, prompts(), config=config(), on_progress=lambda done, *_: interrupted() if done == 2 else None
+        )
+
+
 def test_a_checkpoint_keeps_the_sites_moments(lm, tmp_path) -> None:
     with pytest.raises(Cancelled):
         train_generator(lm, SITES, prompts(), config=config(), run_dir=tmp_path, **stop_after(2))

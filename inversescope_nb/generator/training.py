@@ -94,6 +94,7 @@ def train_generator(
     Raises:
         CheckpointMismatch: `run_dir` holds a run with another configuration, target or P(X).
         Cancelled: `cancel` was set; its `.checkpoint` says where the work so far is.
+        KeyboardInterrupt: it was interrupted; in `run_dir` is all but the step at work.
 
     Example:
         >>> import inversescope_nb as isn                                        # doctest: +SKIP
@@ -131,6 +132,7 @@ class _Run:
                 hint="give each at least one example",
             )
         self.step, self.seconds, self.mean_loss, self.history = 0, 0.0, 0.0, []
+        self.is_whole = True  # not so while a step changes the weights
         self.first_sites = [s for s in sites if any(fnmatchcase(s, glob) for glob in config.first_sites)]
         if config.first_steps and not self.first_sites:
             raise InvalidArgument(
@@ -193,9 +195,25 @@ class _Run:
     def train(
         self, on_progress: Progress | None, cancel: threading.Event | None, on_evaluate: Evaluation | None = None
     ) -> Generator:
-        """All remaining steps."""
-        config, began = self.config, time.monotonic() - self.seconds
-        total = config.prior_steps + config.steps
+        """All remaining steps; where the notebook's or the terminal's interrupt ends them, they are saved first."""
+        try:
+            return self._train(on_progress, cancel, on_evaluate)
+        except KeyboardInterrupt as interrupt:
+            if self.is_whole and self.step < self.total:
+                self.optimizer.zero_grad(set_to_none=True)
+                if (path := self.save()) is not None:
+                    interrupt.add_note(f"{self.step} steps are kept in {path}: the same call goes on from there.")
+            raise
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.config.prior_steps + self.config.steps
+
+    def _train(
+        self, on_progress: Progress | None, cancel: threading.Event | None, on_evaluate: Evaluation | None
+    ) -> Generator:
+        config, began, total = self.config, time.monotonic() - self.seconds, self.total
         while self.step < total:
             try:
                 loss = self.optimize(self.step, cancel)
@@ -203,6 +221,7 @@ class _Run:
                 raise Cancelled("training was stopped", checkpoint=self.save()) from stopped
             self.mean_loss = 0.98 * self.mean_loss + 0.02 * loss if self.mean_loss else loss
             self.step += 1
+            self.is_whole = True
             self.seconds = time.monotonic() - began
             if self.step % config.eval_every == 0 or self.step == total:
                 point = {"step": self.step, "seconds": round(self.seconds, 1), "loss": self.mean_loss}
@@ -262,7 +281,7 @@ class _Run:
         look(cancel, "training")
         config = self.config
         rate = min(1.0, (step + 1) / max(1, config.warmup))
-        rate *= 0.5 * (1 + math.cos(math.pi * step / (config.prior_steps + config.steps)))
+        rate *= 0.5 * (1 + math.cos(math.pi * step / self.total))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["peak"]
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -286,6 +305,7 @@ class _Run:
                 self.optimizer.zero_grad(set_to_none=True)
                 raise Cancelled("training was stopped")
         self.accelerator.clip_grad_norm_([p for _, p in self.trained], 1.0)
+        self.is_whole = False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
