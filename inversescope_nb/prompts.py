@@ -255,7 +255,11 @@ class PromptDistribution:
         return self.cut.removeprefix("slot:") if is_one else None
 
     def cut_at(self, cut: str) -> PromptDistribution:
-        """The same prompts cut elsewhere (see the head of this module).
+        """The same prompts cut elsewhere.
+
+        Args:
+            cut: ``"end"``, after the last token; ``"slot:NAME"``, after that slot; ``"slots"``, after a slot or at the
+                end; ``"random"``, after any token; ``"slots+random"``, half and half.
 
         Raises:
             InvalidArgument: no such cut, or a prompt without that slot.
@@ -283,7 +287,14 @@ class PromptDistribution:
 
     @classmethod
     def from_texts(cls, texts: Sequence[str | Prompt], *, name: str = "texts", cut: str = "random") -> TextPrompts:
-        """Every text as likely as any other (a text given twice is twice as likely)."""
+        """Every text as likely as any other (a text given twice is twice as likely).
+
+        Args:
+            texts: one or more.
+            name: of the distribution, wherever it is named.
+            cut: where inputs end: ``"random"``, after any token; ``"end"``, after the last; for texts with slots see
+                :meth:`cut_at`. An activation is read at an input's last token: picks should end where inputs may.
+        """
         from .text_prompts import TextPrompts
 
         return TextPrompts(texts, name=name, cut=cut)
@@ -325,6 +336,12 @@ class PromptDistribution:
         cut: str = "slots+random",
     ) -> PromptDistribution:
         """Templates with ``{NAME}`` slots, each filled uniformly.
+
+        Args:
+            templates: texts with slots.
+            slots: name -> the values that it may take.
+            name: of the distribution, wherever it is named.
+            cut: where inputs end; see :meth:`cut_at`.
 
         >>> P = PromptDistribution.from_templates(["{A} likes {B} ."], {"A": ["Ann", "Bo"], "B": ["tea"]})
         >>> sorted(p.text for p, _ in P.enumerate())
