@@ -316,6 +316,8 @@ def _doubtful(cell: Cell) -> str:
     counts = Counter(pick.verdict for pick in cell.picks if pick.verdict in DOUBTFUL)
     if counts.total() < MANY * len(cell.picks):
         return ""
+    if len(cell.picks) == 1:
+        return f"{UNRELIABLE}: an inversion {next(DOUBTFUL[name] for name in counts)}."
     named = ", ".join(f"{count} {DOUBTFUL[name]}" for name, count in counts.most_common())
     return f"{UNRELIABLE}: of {len(cell.picks)} inversions {named}."
 

@@ -86,7 +86,7 @@ UNRELIABLE = "Not to be relied on"
 def is_doubtful(notes: Any) -> bool:
     """Whether the notes of a row say that its inversions are not to be relied on; there may be none.
 
-    >>> is_doubtful("Not to be relied on: of 1 inversions 1 with few effective samples."), is_doubtful(None)
+    >>> is_doubtful("Not to be relied on: an inversion with few effective samples."), is_doubtful(None)
     (True, False)
     """
     return str(notes or "").startswith(UNRELIABLE)

@@ -96,7 +96,7 @@ def test_the_chart_draws_a_line_with_band_and_chance_and_hollow_points_where_it_
     rows = [
         {"site": "s", "feature": name, "bandwidth": eps, "fcr": 0.9, "fcr_low": 0.8, "fcr_high": 1.0, "chance": np.nan,
          "chance_prior": 0.1, "chance_defined": 0.3, "ess_median": 20.0, "verdict_counts": verdict,
-         "notes": "Not to be relied on: of 1 inversions 1 missed by the generator." if "FAILED" in verdict else ""}
+         "notes": "Not to be relied on: an inversion missed by the generator." if "FAILED" in verdict else ""}
         for name in ("a", "b")
         for eps, verdict in ((0.1, "INVERTER_FAILED: 1"), (0.3, "RELIABLE: 1"))
     ]  # fmt: skip

@@ -16,7 +16,7 @@ _SPEC = importlib.util.spec_from_file_location("solutions_in_context", _PATH)
 solutions = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(solutions)
 
-SITE, STREAM = "blocks.2.hook_attn_out", "blocks.3.hook_resid_post"
+SITE, STREAM = "blocks.3.hook_attn_out", "blocks.3.hook_resid_post"
 TASK = isn.tasks.in_context()
 
 
@@ -29,7 +29,7 @@ def lm():
 def studied(lm):
     """What exercise 2 takes behind the answer."""
     whole = TASK.split("all", cut="end")
-    return lm, draw_bank(lm, whole, 400, seed=0), whole.sample(6, seed=1), SITE
+    return lm, draw_bank(lm, whole, 400, seed=0), whole.sample(12, seed=1), SITE
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,9 @@ def test_a_feature_that_is_not_the_last_word_is_told_why(answer, words):
         (False, "one number"),
         (0, "positive"),
         (float("nan"), "positive"),
-        (0.02, "Too narrow"),
-        (2.0, "Too wide"),
+        (0.2, "Too narrow"),
+        (0.35, "Which way"),
+        (0.5, "Too wide"),
     ],
 )
 def test_a_bandwidth_that_will_not_do_is_told_why(studied, answer, words):

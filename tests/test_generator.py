@@ -742,3 +742,9 @@ def test_a_card_says_what_the_generator_is(lm, gen) -> None:
     assert text.startswith("---\nlibrary_name: inversescope_nb")
     for words in (gen.fingerprint, SITES[0], gen.prompts.name, "me/gen", "0.02 to 1", "scaled, gaussian"):
         assert words in text
+
+
+def test_a_generator_is_shown_in_one_line() -> None:
+    gen = isn.load_generator()
+    assert "\n" not in repr(gen)
+    assert repr(gen).startswith("<Generator for 36 sites of 'target': P(X) 'all tasks', cut at slots+random; ")

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ..prompts import Prompt
     from ..tasks.base import Task
 
-HELD, LEAST = 0.75, 20
+HELD, LEAST = 0.8, 20
 """What exercise 2 asks for: the least rate of the task, and the fewest effective inputs."""
+MAPPED = 0.35
+"""Bandwidth of the notebook's map, where exercise 2 begins."""
 
 
 def check_1(answer: Any, task: Task) -> Checked:
@@ -81,7 +83,10 @@ def check_2(answer: Any, lm: LanguageModel, bank: Bank, picks: Sequence[Prompt],
     from ..tasks import in_context
 
     if answer is None:
-        return not_yet("Give a number. Narrow: few inputs count. Wide: they need not show the same task.")
+        return not_yet(
+            f"Give a number. Begin with the map's {MAPPED:g}: is it the rate that fails there, or the number of inputs? "
+            "A narrow bandwidth leaves few inputs; among those of a wide one are other tasks."
+        )
     if isinstance(answer, bool) or not isinstance(answer, int | float | np.number):
         return not_yet(f"A bandwidth is one number; this is a {type(answer).__name__}.")
     width = float(answer)
@@ -96,11 +101,16 @@ def check_2(answer: Any, lm: LanguageModel, bank: Bank, picks: Sequence[Prompt],
         return not_yet(f"It raised an error: {e}")
     rate, ess = float(np.nan_to_num(row["fcr"])), float(row["ess_median"])
     measured = f"rate {rate:.2f}, chance {row['chance']:.2f}, {ess:.0f} effective inputs"
+    if math.isclose(width, MAPPED) and (ess < LEAST or rate < HELD):
+        return not_yet(f"This is the map's, and it will not do at this site: {measured}. Which way to go from there?")
     if ess < LEAST:
         return not_yet(f"Too narrow: {measured}. A rate of so few inputs is a matter of luck.")
     if rate < HELD:
         return not_yet(f"Too wide: {measured}. Inputs of other tasks count as near.")
-    return right(f"{measured}. Enough inputs, and they agree: that is the range in which a bandwidth says something.")
+    return right(
+        f"{measured}. Enough inputs, and they agree. Another site has another range: one bandwidth for a whole map is "
+        "too wide for some sites and too narrow for others."
+    )
 
 
 def check_3(answer: Any, used: UseReport, site: str) -> Checked:

@@ -334,6 +334,14 @@ class Generator(nn.Module):
         """
         return self.log_probs(inputs, self.no_condition(1))
 
+    def __repr__(self) -> str:
+        """One line, and not the tree of its modules."""
+        sites = self.sites[0] if len(self.sites) == 1 else f"{len(self.sites)} sites"
+        target = self.run_card.get("target", {}).get("name", "")
+        of = f" of {target!r}" if target else ""
+        size = sum(p.numel() for p in self.parameters())
+        return f"<Generator for {sites}{of}: P(X) {self.prompts.name!r}, cut at {self.prompts.cut}; {size:,} parameters>"
+
     # -- sampling -------------------------------------------------------------------------------
 
     def sample(
