@@ -745,6 +745,6 @@ def test_a_card_says_what_the_generator_is(lm, gen) -> None:
 
 
 def test_a_generator_is_shown_in_one_line() -> None:
-    gen = isn.load_generator()
+    gen = load_generator()
     assert "\n" not in repr(gen)
     assert repr(gen).startswith("<Generator for 36 sites of 'target': P(X) 'all tasks', cut at slots+random; ")

@@ -340,7 +340,8 @@ class Generator(nn.Module):
         target = self.run_card.get("target", {}).get("name", "")
         of = f" of {target!r}" if target else ""
         size = sum(p.numel() for p in self.parameters())
-        return f"<Generator for {sites}{of}: P(X) {self.prompts.name!r}, cut at {self.prompts.cut}; {size:,} parameters>"
+        where = f"P(X) {self.prompts.name!r}, cut at {self.prompts.cut}"
+        return f"<Generator for {sites}{of}: {where}; {size:,} parameters>"
 
     # -- sampling -------------------------------------------------------------------------------
 
