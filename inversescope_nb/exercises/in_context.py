@@ -84,8 +84,8 @@ def check_2(answer: Any, lm: LanguageModel, bank: Bank, picks: Sequence[Prompt],
 
     if answer is None:
         return not_yet(
-            f"Give a number. Begin with the map's {MAPPED:g}: is it the rate that fails there, or the number of inputs? "
-            "A narrow bandwidth leaves few inputs; among those of a wide one are other tasks."
+            f"Give a number. Begin with the map's {MAPPED:g}: is it the rate that fails there, or the number of "
+            "inputs? A narrow bandwidth leaves few inputs; among those of a wide one are other tasks."
         )
     if isinstance(answer, bool) or not isinstance(answer, int | float | np.number):
         return not_yet(f"A bandwidth is one number; this is a {type(answer).__name__}.")

@@ -20,7 +20,7 @@ HIGH = 0.7
 
 
 def check_1(answer: Any, table: ActivationTable, pick: int) -> Checked:
-    """Whether a bandwidth is neither so narrow that the pick is alone nor so wide that nothing is told.
+    """Whether a bandwidth is neither so narrow that the pick is alone nor so wide that nothing is narrowed down.
 
     Args:
         answer: a bandwidth.
@@ -42,10 +42,8 @@ def check_1(answer: Any, table: ActivationTable, pick: int) -> Checked:
             f"Too narrow: the pick itself has {own:.0%} of the posterior, so every feature looks consistent."
         )
     if found.bits < LEAST_BITS:
-        return not_yet(
-            f"Too wide: only {found.bits:.2f} bits are told, and the posterior is hardly narrower than P(X)."
-        )
-    return right(f"The pick has {own:.1%} of the posterior, and {found.bits:.1f} bits are told.")
+        return not_yet(f"Too wide: only {found.bits:.2f} bits, so the ball around the pick holds much of P(X).")
+    return right(f"The pick has {own:.1%} of the posterior, at {found.bits:.1f} resolution bits.")
 
 
 def _weights(log_prior: np.ndarray, log_q: np.ndarray, d: np.ndarray, eps: float) -> np.ndarray:
@@ -88,21 +86,30 @@ def check_2(answer: Any) -> Checked:
     zero, p = np.zeros(n), np.where(inside, log_prior, -math.inf)
     if math.isclose(value, rate(w * kept), rel_tol=1e-6):
         return right("Weights turn averages over what the generator proposed into averages over the posterior.")
+    everything = np.ones(n)
+    plain = "that is the plain mean, which is biased as the generator is. Weigh each by P(x) k(d) / q(x)."
+    counted = "Copies of the pick count in yours. They agree for certain: leave them out."
     for words, wrong in (
-        ("Copies of the pick count in yours. They agree for certain: leave them out.", w),
-        ("Every sample counts once in yours: that is the plain rate, which is biased as the generator is.", kept * 1.0),
-        ("Every sample inside P(X) counts once in yours: that is the plain rate. Weigh them.", kept * inside),
-        ("Divide by q: what the generator proposes too often must count for less.", _weights(p, zero, d, eps) * kept),
-        ("Only the kernel counts in yours: P(x) and q(x) are missing.", k * kept),
+        (f"Every sample counts once in yours: {plain}", everything),
+        (f"Every sample inside P(X) counts once in yours: {plain}", inside * 1.0),
         (
-            "P(x) is missing: samples outside P(X) weigh nothing, and likely inputs more.",
-            _weights(zero, log_q, d, eps) * kept,
+            "q(x) is missing: divide by it. What the generator proposes too often must count for less.",
+            _weights(p, zero, d, eps),
         ),
-        ("The kernel is missing: P(x) / q(x) alone gives the rate in P(X).", _weights(p, log_q, zero, eps) * kept),
-        ("Almost: the kernel is exp(-d² / 2ε²), with the 2.", squared * kept),
+        ("Only the kernel counts in yours: P(x) and q(x) are missing.", k),
+        ("P(x) is missing: samples outside P(X) weigh nothing, and likely inputs more.", _weights(zero, log_q, d, eps)),
+        ("The kernel is missing: P(x) / q(x) alone gives the rate in P(X).", _weights(p, log_q, zero, eps)),
+        ("Almost: the kernel is exp(-d² / 2ε²), with the 2.", squared),
+        ("You multiply by q(x): divide by it.", _weights(p, -log_q, d, eps)),
     ):
-        if math.isclose(value, rate(wrong), rel_tol=1e-6):
+        if math.isclose(value, rate(wrong * kept), rel_tol=1e-6):
             return not_yet(words)
+        if math.isclose(value, rate(wrong), rel_tol=1e-6):
+            return not_yet(f"{words} And copies of the pick count in yours: leave them out.")
+    if math.isclose(value, rate(w), rel_tol=1e-6):
+        return not_yet(counted)
+    if math.isclose(value, float((w * kept * agree).mean()), rel_tol=1e-6):
+        return not_yet("The mean of weight times agreement is no rate: divide by the sum of the weights.")
     if math.isclose(value, float((w * kept)[agree].sum()), rel_tol=1e-6) or not 0 <= value <= 1:
         return not_yet("Divide by the sum of the weights: a rate lies between 0 and 1.")
     if math.isnan(value):
@@ -128,7 +135,10 @@ def check_3(answer: Any, report: ConsistencyReport) -> Checked:
     if len(high) == 0:
         return not_yet(f"No rate of this report is {HIGH:g} or higher: run the cell above as it was.")
     if row["fcr"] < HIGH:
-        return not_yet(f"Its rate is {row['fcr']:.2f}, below {HIGH:g}: a low rate misleads nobody.")
+        return not_yet(
+            f"Its rate is {row['fcr']:.2f}, below {HIGH:g}. A low rate can mislead too, where the bandwidth is coarse; "
+            "but here a high one is looked for."
+        )
     if name != high["fcr_star"].idxmin():
         return not_yet(f"Its rate is {row['fcr']:.2f}, chance {row['chance']:.2f}: another is nearer to its chance.")
     return right(
