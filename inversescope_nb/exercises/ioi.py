@@ -50,9 +50,9 @@ def check_1(answer: Any, task: Task) -> Checked:
         return not_yet(f"It is wrong for {len(wrong)} of {len(prompts)} prompts, such as {wrong[0]!r}.")
     if any(label is not None for label in early):
         return not_yet(
-            f"Right for whole prompts. But {cut[0]!r} does not show yet who the subject is: return None there."
+            f"It does for whole prompts. But {cut[0]!r} does not show yet who the subject is: return None there."
         )
-    return right("Right for whole prompts, and undefined while the subject stands only once.")
+    return right("For whole prompts, and undefined while the subject stands only once.")
 
 
 def check_2(answer: Any, report: ConsistencyReport) -> Checked:

@@ -132,6 +132,6 @@ def check_3(answer: Any, lm: LanguageModel, prompts: PromptDistribution) -> Chec
         )
     if elsewhere is not None:
         return not_yet(
-            f"Right on P(X), but {'the cat sat'!r} is no input of it and gets {elsewhere!r}: return None there."
+            f"It is right on P(X), but {'the cat sat'!r} is no input of it and gets {elsewhere!r}: return None there."
         )
-    return right("Right for every input. The text says one thing, the model another: name which of the two you test.")
+    return right("For every input. The text says one thing, the model another: name which of the two you test.")
