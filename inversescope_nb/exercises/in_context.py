@@ -67,7 +67,7 @@ def check_1(answer: Any, task: Task) -> Checked:
     except InverseScopeError as e:
         return not_yet(f"It does for whole prompts, but where no demonstration is complete it raised an error: {e}")
     if any(label is not None for label in before):
-        return not_yet(f"It does for whole prompts. But {early[0]!r} shows no complete demonstration: return None there.")
+        return not_yet(f"It does for whole prompts. But {early[0]!r} shows no whole demonstration: return None there.")
     return right("Now measure it: isn.consistency_of(..., [your feature, FIRST]). Is a late word kept longer?")
 
 
