@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ..prompts import Prompt
     from ..tasks.base import Task
 
-SHARE, SAMPLES = 0.8, 3.0
-"""Of exercise 2: the share of the weight that must be right, and the median effective sample size that must be left."""
-LEAST, MOST = 0.2, 0.8
+SHARE, WIDER = 0.8, 1.25
+"""Of exercise 2: the share of the weight that must be right, at a bandwidth so many times as wide no longer."""
+LEAST, MOST = 0.1, 0.9
 """Of exercise 3: which share of the prompts may be held out."""
 
 
@@ -72,7 +72,7 @@ def check_1(answer: Any, task: Task) -> Checked:
 
 
 def check_2(answer: Any, neighbours: Sequence[Neighbours], feature: Feature) -> Checked:
-    """Whether a bandwidth is narrow enough for the feature and leaves enough effective samples.
+    """Whether a bandwidth is about the widest at which most of the weight has the right label.
 
     Args:
         answer: the bandwidth.
@@ -80,19 +80,17 @@ def check_2(answer: Any, neighbours: Sequence[Neighbours], feature: Feature) -> 
         feature: whose label most of the weight should share.
     """
     if answer is None:
-        return not_yet("Replace None by a number, such as 0.05.")
+        return not_yet("Replace None by a number. At which distances do the neighbours lie: found.d, for one of them?")
     if isinstance(answer, bool) or not isinstance(answer, int | float | np.number):
         return not_yet(f"This is a {type(answer).__name__}; a bandwidth is one number.")
     if not np.isfinite(answer) or answer <= 0:
         return not_yet(f"A bandwidth is a width: more than 0, not {answer!r}.")
     share, samples = share_and_samples(neighbours, feature, float(answer))
     told = f"At {answer:g} the mean share is {share:.2f} and the median effective sample size {samples:.1f}"
-    if share < SHARE and samples < SAMPLES:
-        return not_yet(f"{told}: neither is enough. The two pull apart, so try several.")
     if share < SHARE:
         return not_yet(f"{told}: the kernel is too wide, inputs of other labels weigh too much. Go narrower.")
-    if samples < SAMPLES:
-        return not_yet(f"{told}: so narrow that hardly any neighbour counts. Go wider.")
+    if (wider := share_and_samples(neighbours, feature, WIDER * float(answer))[0]) >= SHARE:
+        return not_yet(f"{told}. At {WIDER * answer:.3g} the share is still {wider:.2f}. Go wider.")
     return right(f"{told}. Narrower, the share rises and fewer inputs carry it; wider, other labels come in.")
 
 
