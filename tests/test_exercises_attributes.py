@@ -115,6 +115,13 @@ def test_a_wrong_bandwidth_is_told_which_way_to_go(neighbours, task, answer, wor
     assert word in checked.words
 
 
+def test_a_bandwidth_that_could_be_much_wider_is_not_enough(neighbours, task):
+    continent = task.features["continent"]
+    widest = solutions.solution_2(neighbours, continent)
+    assert "Go wider" in exercises.check_2(widest / 2, neighbours, continent).words
+    assert "Go narrower" in exercises.check_2(widest * 2, neighbours, continent).words
+
+
 def test_share_and_samples_are_those_of_the_neighbours_own_weights(neighbours, task):
     found, country = neighbours[0], task.features["country"]
     share, samples = exercises.share_and_samples([found], country, found.bandwidth)
@@ -134,6 +141,14 @@ def test_the_solution_of_the_third_exercise_passes_and_names_both_accuracies(lm,
     fair = exercises.probe_accuracy(lm, inputs, even, EMBEDDING, np.array(held_out)).value
     assert f"right for {fair:.0%}" in checked.words
     assert fair < 0.75 < exercises.probe_accuracy(lm, inputs, even, EMBEDDING, np.arange(len(prompts)) % 4 == 0).value
+
+
+def test_few_cities_may_be_held_out_as_in_the_notebooks_own_split(lm, prompts, even):
+    chosen = set(sorted({p.labels["city"] for p in prompts})[::7])
+    held_out = [p.labels["city"] in chosen for p in prompts]
+    assert 0.1 < np.mean(held_out) < 0.2
+    checked = exercises.check_3(held_out, lm, prompts, even, EMBEDDING)
+    assert checked, checked
 
 
 @pytest.mark.parametrize(
