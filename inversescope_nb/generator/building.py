@@ -20,8 +20,11 @@ from .common import covariances, n_coordinates
 from .config import GeneratorConfig, TrainingConfig
 from .data import last_activations
 from .generator import Generator
+from .processes import gathered, share
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from ..models import LanguageModel
     from ..prompts import PromptDistribution
 
@@ -45,14 +48,18 @@ def build_generator(
     config: TrainingConfig,
     cancel: threading.Event | None = None,
     generator_class: type[Generator] = Generator,
+    accelerator: Accelerator | None = None,
 ) -> Generator:
-    """An untrained generator: its backbone, and gates at zero; or the one that `config.start_from` names."""
+    """An untrained generator: its backbone, and gates at zero; or the one that `config.start_from` names.
+
+    The processes of an `accelerator` measure the sites together.
+    """
     sites = resolve_sites(lm, sites)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         if config.start_from:
             return _continued(lm, sites, prompts, config)
-        return _fresh(lm, sites, prompts, config, cancel, generator_class)
+        return _fresh(lm, sites, prompts, config, cancel, generator_class, accelerator)
 
 
 def _continued(lm: LanguageModel, sites: list[str], prompts: PromptDistribution, config: TrainingConfig) -> Generator:
@@ -96,6 +103,7 @@ def _fresh(
     config: TrainingConfig,
     cancel: threading.Event | None,
     generator_class: type[Generator],
+    accelerator: Accelerator | None,
 ) -> Generator:
     special = [token for token in (lm.eos_id, lm.bos_id) if token is not None]
     if not special and config.backbone != "small":
@@ -105,7 +113,10 @@ def _fresh(
         )
     kernel = Kernel(config.metric, config.shape)
     inputs = prompts.draw(config.statistics_samples, lm, seed=config.seed + 1, cancel=cancel)
-    activations = last_activations(lm, inputs, sites, batch_size=512, cancel=cancel)
+    own = slice(None) if accelerator is None else share(accelerator)
+    activations = last_activations(lm, inputs[own], sites, batch_size=512, cancel=cancel)
+    if accelerator is not None:
+        activations = gathered(accelerator, activations, len(inputs))
     statistics = {name: site_statistics(z, kernel=kernel) for name, z in activations.items()}
     n_common = n_coordinates(config.n_common, statistics)
     longest = prompts.longest(lm)

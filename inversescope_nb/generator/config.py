@@ -130,6 +130,12 @@ class TrainingConfig:
     """Steps between checkpoints, where there is a `run_dir`."""
     mixed_precision: str = "no"
     """accelerate's: ``"no"``, ``"bf16"`` or ``"fp16"``."""
+    micro_batch: int | None = None
+    """Most rows that a process passes through the generator at once: the rows of a step are taken in as many passes as
+    that needs, and gradients add up. None: at least three passes, and more where a large vocabulary needs them."""
+    gradient_checkpointing: bool = False
+    """Whether backward passes compute every block again instead of keeping what is inside: less memory, a third more
+    time, the same gradients."""
     seed: int = 0
     """Of weights, data and noise."""
 
@@ -139,10 +145,14 @@ class TrainingConfig:
         at_least |= dict.fromkeys(("steps", "batch_size", "width", "n_tokens", "units", "n_heads", "held_out"), 1)
         at_least |= dict.fromkeys(("eval_every", "save_every", "small_layers"), 1)
         at_least["small_width"] = HEAD
+        if self.micro_batch is not None:
+            at_least["micro_batch"] = 1
         for name, least in at_least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InvalidArgument(f"{name}={value!r} must be a whole number of at least {least}")
+        if not isinstance(self.gradient_checkpointing, bool):
+            raise InvalidArgument(f"gradient_checkpointing={self.gradient_checkpointing!r} must be True or False")
         if len(self.bandwidths) != 2 or not 0 < self.bandwidths[0] <= self.bandwidths[1] < math.inf:
             raise InvalidArgument(f"bandwidths={self.bandwidths} must be (low, high) with 0 < low <= high")
         Kernel(self.metric, self.shape)

@@ -31,6 +31,7 @@ from . import probe
 from .conditioning import SiteEncoder
 from .config import GeneratorConfig
 from .control import Condition, make_control
+from .recomputing import recomputed
 from .stopping import step_rows, stoppable
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Generator(nn.Module):
 
     has_prior = True
     """Whether it learns q(x | nothing) as well."""
+    recomputes = False
+    """Whether backward passes compute its blocks again instead of keeping what is inside."""
 
     def __init__(
         self,
@@ -240,8 +243,10 @@ class Generator(nn.Module):
                     hidden = (entry[0].to(out.device) + out).to(control.gate)
                     return out + control(hidden, *parts, keep=condition.keep).to(out)
 
+                part = block.get_submodule(path)
                 stack.enter_context(hooked(block, "in", remember))
-                stack.enter_context(hooked(block.get_submodule(path), side, add))
+                again = self.recomputes and torch.is_grad_enabled()
+                stack.enter_context(recomputed(block, part, side, add) if again else hooked(part, side, add))
             yield
 
     # -- training and scoring -------------------------------------------------------------------

@@ -8,7 +8,7 @@ One step, for a batch of inputs x ~ P(X):
 
 The optimum of 4. is exactly P(x; u_hat, eps), the posterior under the kernel (method of InverseScope,
 arXiv 2506.07406, with the noise it leaves open). Step k's inputs depend on (seed, k) only, so a resumed
-run continues as if it had not stopped. Runs through accelerate: every process takes its share of a batch.
+run continues as if it had not stopped. Runs through accelerate (:mod:`~inversescope_nb.generator.processes`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -40,12 +41,11 @@ from .data import by_length, collate, last_activations
 from .gaps import GapProbe
 from .generator import LOGITS_PER_BATCH, Generator
 from .optimizers import make_optimizer
+from .processes import make_accelerator, same_buffers, share, summed
 from .quality import usual_bandwidths
 from .stopping import look
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from ..models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ _CHECKPOINT = "checkpoint.safetensors"
 USUAL_PICKS = 8
 """Held-out inputs behind the usual bandwidths."""
 # settings that may change between a run and its resumption
-_FREE = ("eval_every", "save_every", "gap_inputs")
+_FREE = ("eval_every", "save_every", "gap_inputs", "micro_batch", "gradient_checkpointing")
 # what is kept of the run card of a generator that training goes on from
 _KEPT = ("config", "examples_seen", "seconds", "device", "versions", "history", "went_on_from")
 
@@ -125,20 +125,19 @@ class _Run:
     ) -> None:
         self.lm, self.sites, self.prompts, self.config = lm, sites, prompts, config
         self.run_dir = Path(run_dir) if run_dir is not None else None
-        self.accelerator = _accelerator(lm, config)
-        if config.batch_size < self.accelerator.num_processes:  # one without examples would leave the others waiting
-            raise InvalidArgument(
-                f"batch_size={config.batch_size} leaves some of {self.accelerator.num_processes} processes nothing",
-                hint="give each at least one example",
-            )
+        self.accelerator = make_accelerator(lm, config)
         self.step, self.seconds, self.mean_loss, self.history = 0, 0.0, 0.0, []
         self.is_whole = True  # not so while a step changes the weights
+        self.is_stopped = False  # of several processes: whether one was asked to
         self.first_sites = [s for s in sites if any(fnmatchcase(s, glob) for glob in config.first_sites)]
         if config.first_steps and not self.first_sites:
             raise InvalidArgument(
                 f"first_sites={config.first_sites} match none of the sites", hint=f"sites: {', '.join(sites[:6])} ..."
             )
-        self.generator = build_generator(lm, sites, prompts, config, cancel, generator_class)
+        self.generator = build_generator(lm, sites, prompts, config, cancel, generator_class, self.accelerator)
+        if config.gradient_checkpointing and generator_class.controlled is not Generator.controlled:
+            raise InvalidArgument(f"a {generator_class.__name__} knows no gradient_checkpointing")
+        self.generator.recomputes = config.gradient_checkpointing
         shared = self.generator.shares_target  # then the adapters go where the target is
         self.generator.to(lm.device if shared else self.accelerator.device)
         self.trained = [(name, p) for name, p in self.generator.named_parameters() if p.requires_grad]
@@ -146,11 +145,13 @@ class _Run:
         if self.run_dir is not None:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self._resume(resume)
+        same_buffers(self.accelerator, self.generator)
         # on the CPU, where activations arrive
         self.statistics = {site: self.generator.statistics(site).cpu() for site in sites}
         self.model, self.optimizer = self.accelerator.prepare(
             self.generator, self.optimizer, device_placement=[not shared, not shared]
         )
+        self.seen: list[dict[str, Any]] | None = None
         self.held_out = prompts.draw(config.held_out, lm, seed=config.seed + 3, cancel=cancel)
         self.gaps = GapProbe(lm, self.generator, prompts, limit=config.gap_inputs, seed=config.seed + 5, cancel=cancel)
 
@@ -216,6 +217,8 @@ class _Run:
         config, began, total = self.config, time.monotonic() - self.seconds, self.total
         while self.step < total:
             try:
+                if self.is_stopped:
+                    raise Cancelled("training was stopped")
                 loss = self.optimize(self.step, cancel)
             except Cancelled as stopped:
                 raise Cancelled("training was stopped", checkpoint=self.save()) from stopped
@@ -286,20 +289,22 @@ class _Run:
             group["lr"] = rate * group["peak"]
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         seed = int(torch.randint(2**31, (1,), generator=rng))
+        world = self.accelerator.num_processes
+        if world > 1:
+            asked, cancel = cancel, None  # they stop together, between two steps
         inputs = self.prompts.draw(config.batch_size, self.lm, seed=seed, cancel=cancel)
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
         drop = 1.0 if step < config.prior_steps else config.drop_condition
         names = self.first_sites if step < config.first_steps else self.sites
         examples = self.examples(inputs, rng, drop, names)
-        n_batches = self._n_batches(examples, 3, world)  # of all examples: every process takes as many steps
-        examples = examples[rank::world]
-        n_tokens = sum(len(e["ids"]) + 1 - int(self.generator.config.has_bos) for e in examples)
+        n_tokens = sum(len(x) + 1 - int(self.generator.config.has_bos) for x in inputs) / world  # gradients' mean
         self.model.train()
         total = 0.0
-        for batch in by_length(examples, n_batches):
-            log_q = self.model(**collate(batch, self.generator))
-            loss = -log_q.sum() / n_tokens
-            self.accelerator.backward(loss)
+        batches = by_length(examples, self._n_batches(inputs, 3, world))
+        for last, batch in enumerate(batches, start=1 - len(batches)):
+            with self.accelerator.no_sync(self.model) if last else nullcontext():
+                log_q = self.model(**collate(batch, self.generator))
+                loss = -log_q.sum() / n_tokens
+                self.accelerator.backward(loss)
             total += loss.item()
             if cancel is not None and cancel.is_set():
                 self.optimizer.zero_grad(set_to_none=True)
@@ -308,35 +313,46 @@ class _Run:
         self.is_whole = False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if world > 1:
+            total, stopped = summed(self.accelerator, [total / world, asked is not None and asked.is_set()])
+            self.is_stopped = stopped > 0
         return total
 
     def examples(
         self, inputs: list[list[int]], rng: torch.Generator, drop: float, names: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Inputs with one of the sites, a bandwidth, a noised activation and whether they see it."""
-        n = len(inputs)
-        z = last_activations(self.lm, inputs, names)
+        """This process's share of inputs: each with one of the sites, a bandwidth, a noised activation and whether it
+        sees it. Random numbers are drawn for all of them, so that they do not depend on how many processes there are.
+        """
+        n, own, kernel = len(inputs), share(self.accelerator), self.generator.kernel
+        z = last_activations(self.lm, inputs[own], names)
         sites = torch.randint(len(names), (n,), generator=rng).tolist()
         low, high = self.config.bandwidths
         eps = torch.exp(torch.empty(n).uniform_(math.log(low), math.log(high), generator=rng))
         keep = (torch.rand(n, generator=rng) >= drop).tolist()
         units = {name: self.statistics[name].standardise(z[name]) for name in {names[i] for i in sites}}
+        rows = {i: row for row, i in enumerate(range(n)[own])}
         out = []
         for i, x in enumerate(inputs):
             name = names[sites[i]]
-            v = self.generator.kernel.noise(units[name][i : i + 1], eps[i].view(1, 1), rng)[0]
-            index = self.generator.encoder.index[name]
-            out.append({"ids": x, "site": index, "u": v, "eps": float(eps[i]), "keep": keep[i]})
+            u = units[name][rows[i], None] if i in rows else torch.ones(1, self.statistics[name].width)
+            v = kernel.noise(u, eps[i].view(1, 1), rng)[0]
+            if i in rows:
+                index = self.generator.encoder.index[name]
+                out.append({"ids": x, "site": index, "u": v, "eps": float(eps[i]), "keep": keep[i]})
         return out
 
-    def _n_batches(self, examples: list[dict[str, Any]], least: int, world: int = 1) -> int:
+    def _n_batches(self, inputs: list[list[int]], least: int, world: int = 1) -> int:
         """Batches of like length that a step is split into; more where a large vocabulary would fill the memory.
 
-        The same for all `world` processes that share the examples: they average their gradients batch by batch.
+        The same for all `world` processes that share the inputs: they wait for each other at the last one.
         """
-        logits = sum(len(e["ids"]) + 1 for e in examples) * self.generator.vocab_size / world
-        wanted = max(least, math.ceil(logits / (LOGITS_PER_BATCH // 4)))  # gradients and their sources stay too
-        return max(1, min(wanted, len(examples) // world))
+        if self.config.micro_batch is not None:
+            wanted = math.ceil(math.ceil(len(inputs) / world) / self.config.micro_batch)
+        else:
+            logits = sum(len(x) + 1 for x in inputs) * self.generator.vocab_size / world
+            wanted = max(least, math.ceil(logits / (LOGITS_PER_BATCH // 4)))  # gradients and their sources stay too
+        return max(1, min(wanted, len(inputs) // world))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -345,33 +361,18 @@ class _Run:
         And the gap to the exact posterior, where P(X) is small enough to list.
         """
         self.model.eval()
-        rng = torch.Generator().manual_seed(self.config.seed + 4)
+        if self.seen is None:  # the same every time
+            rng = torch.Generator().manual_seed(self.config.seed + 4)
+            self.seen = self.examples(self.held_out, rng, 0.0, self.sites)
         given, prior = 0.0, 0.0
-        examples = self.examples(self.held_out, rng, 0.0, self.sites)
-        for batch in by_length(examples, self._n_batches(examples, 4)):
+        for batch in by_length(self.seen, self._n_batches(self.held_out, 4, self.accelerator.num_processes)):
             given -= float(self.generator(**collate(batch, self.generator)).sum())
             if self.generator.has_prior:
-                for e in batch:
-                    e["keep"] = False
-                prior -= float(self.generator(**collate(batch, self.generator)).sum())
-        n = len(examples)
+                unseen = [e | {"keep": False} for e in batch]
+                prior -= float(self.generator(**collate(unseen, self.generator)).sum())
+        n = len(self.held_out)
+        given, prior = summed(self.accelerator, [given, prior])
         found = {"nll": given / n}
         if self.generator.has_prior:
             found |= {"nll_prior": prior / n, "bits": (prior - given) / n / math.log(2)}
         return found | self.gaps.measure(self.generator)
-
-
-def _accelerator(lm: LanguageModel, config: TrainingConfig) -> Accelerator:
-    """accelerate's own, with Apple's MPS only where the target is there; a precision is fixed for a process."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
-    avoid_mps = torch.backends.mps.is_available() and lm.device.type == "cpu"
-    # a batch may hold no example of some site, whose map then gets no gradient
-    options = DistributedDataParallelKwargs(find_unused_parameters=True)
-    try:
-        return Accelerator(mixed_precision=config.mixed_precision, cpu=avoid_mps, kwargs_handlers=[options])
-    except ValueError as e:
-        raise InvalidArgument(
-            f"mixed_precision={config.mixed_precision!r} cannot be had: {str(e).partition(chr(10))[0]}",
-            hint="accelerate fixes the precision once for a process: restart the kernel to change it",
-        ) from e

@@ -1,0 +1,57 @@
+"""One process of a training, started by test_distributed.py: ``python worker.py ARGUMENTS.json``.
+
+The arguments: ``config`` (fields of TrainingConfig), ``out`` (a folder), ``run_dir``, and ``dies`` ({"rank", "step"}:
+which process is killed behind which step). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`; each
+one leaves ``rank_R.json``: how many inputs it ran the target on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from conftest import tiny_model, word_tokenizer
+
+from inversescope_nb import _files
+from inversescope_nb.generator import TrainingConfig, train_generator, training
+from inversescope_nb.models import load_model
+from inversescope_nb.prompts import PromptDistribution
+
+SITES = ["blocks.0.hook_resid_post", "blocks.1.attn.hook_z.2"]
+TEXTS = ["the cat is in the park", "John gave the book to Mary", "the dog", "a dog is in the park .", "he is in Paris"]
+
+
+def main() -> None:
+    """Trains, and writes what came of it."""
+    logging.basicConfig(level=logging.INFO)
+    arguments = json.loads(Path(sys.argv[1]).read_text())
+    out, dies = Path(arguments["out"]), arguments.get("dies")
+    rank = int(os.environ.get("RANK", "0"))
+    captured, read = [], training.last_activations
+
+    def counted(lm, inputs, *others, **how):
+        captured.append(len(inputs))
+        return read(lm, inputs, *others, **how)
+
+    def after(done: int, total: int, message: str) -> None:
+        if dies and rank == dies["rank"] and done == dies["step"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    training.last_activations = counted
+    lm = load_model((tiny_model("llama"), word_tokenizer()))
+    prompts = PromptDistribution.from_texts(TEXTS, cut="random")
+    config = TrainingConfig(**arguments["config"])
+    gen = train_generator(lm, SITES, prompts, config=config, run_dir=arguments.get("run_dir"), on_progress=after)
+    out.mkdir(parents=True, exist_ok=True)
+    _files.write_json(out / f"rank_{rank}.json", {"captured": captured, "processes": gen.run_card["processes"]})
+    if rank == 0:
+        _files.write_tensors(out / "weights.safetensors", gen.state_dict())
+        _files.write_json(out / "history.json", gen.run_card["history"])
+
+
+if __name__ == "__main__":
+    main()
