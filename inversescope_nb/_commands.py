@@ -119,6 +119,8 @@ def train(args: Namespace, progress: Any) -> Iterator[str]:
     from accelerate import PartialState
 
     from .generator import TrainingConfig, train_generator
+    from .generator.building import resolve_sites
+    from .generator.memory import foresee
 
     out = Path(args.out)
     if out.is_file():
@@ -131,6 +133,10 @@ def train(args: Namespace, progress: Any) -> Iterator[str]:
     speaks = os.environ.get("RANK", "0") == "0"  # set by the launcher; accelerate's state is training's to make
     if speaks:
         yield f"{_about_model(lm, args)}\nP(X): {prompts.name}, cut at {prompts.cut}; checkpoints in {run_dir}"
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        needs = foresee(lm, resolve_sites(lm, args.site), config, prompts.longest(lm), processes=processes)
+        if needs is not None:
+            yield f"memory of each process: {needs}"
     with _interruptible() as cancel:
         gen = train_generator(
             lm, args.site, prompts, config=config, run_dir=run_dir, resume=not args.no_resume,
@@ -142,7 +148,8 @@ def train(args: Namespace, progress: Any) -> Iterator[str]:
         last = gen.run_card["history"][-1]
         yield (
             f"wrote {args.out}: {len(gen.sites)} sites; held out and noised, {last['nll']:.2f} nats an input with its "
-            f"activation, {last['nll_prior']:.2f} without ({last['bits']:.1f} bits saved)"
+            f"activation, {last['nll_prior']:.2f} without ({last['bits']:.1f} bits saved); "
+            f"memory at most {gen.run_card['peak_memory_gb']} GB ({gen.run_card['peak_memory_of']})"
         )
     state.wait_for_everyone()
 

@@ -55,6 +55,17 @@ def test_train_writes_a_generator_and_its_checkpoints(folder):
     assert (folder / "generator.run" / "checkpoint.safetensors").is_file()
 
 
+def test_train_says_what_memory_it_needs_and_takes_less_where_asked(folder, capsys):
+    less = ["--micro-batch", "4", "--gradient-checkpointing", "--optimizer", "adamw"]
+    assert main(_train(folder, "less", *less)) == 0
+    said = capsys.readouterr().out
+    assert "memory of each process: about " in said
+    card = json.loads((folder / "less" / "run_card.json").read_text())
+    assert f"memory at most {card['peak_memory_gb']} GB" in said
+    asked = {"micro_batch": 4, "gradient_checkpointing": True, "optimizer": "adamw"}
+    assert {name: card["config"][name] for name in asked} == asked
+
+
 def test_train_refuses_a_checkpoint_of_another_run(folder, capsys):
     said = _fails(capsys, _train(folder, "generator", "--lr", "0.5"))
     assert said.startswith("CheckpointMismatch")

@@ -56,7 +56,8 @@ class TrainingConfig:
     Changed most: `steps` and `batch_size`; `bandwidths`, the range that the generator is for; `backbone` (``"target"``,
     a copy of the target; ``"small"``, a GPT-2 from scratch; or a folder or Hub name); `trainable` (``"full"``,
     ``"lora"``, ``"frozen"``); `lr`; `metric` (``"scaled"``, ``"per_coordinate"``, ``"whitened"``, ``"cosine"``);
-    `mixed_precision` (``"no"``, ``"bf16"``, ``"fp16"``); `eval_every` and `save_every`. ``isn.TrainingConfig??`` shows
+    `mixed_precision` (``"no"``, ``"bf16"``, ``"fp16"``); `micro_batch` and `gradient_checkpointing`, where memory is
+    short; `eval_every` and `save_every`. ``isn.TrainingConfig??`` shows
     what each field means.
     """
 

@@ -39,7 +39,8 @@ from .building import build_generator, resolve_sites
 from .config import TrainingConfig
 from .data import by_length, collate, last_activations
 from .gaps import GapProbe
-from .generator import LOGITS_PER_BATCH, Generator
+from .generator import Generator
+from .memory import GB, foresee, n_batches, peak_memory, say
 from .optimizers import make_optimizer
 from .processes import make_accelerator, same_buffers, share, summed
 from .quality import usual_bandwidths
@@ -134,6 +135,12 @@ class _Run:
             raise InvalidArgument(
                 f"first_sites={config.first_sites} match none of the sites", hint=f"sites: {', '.join(sites[:6])} ..."
             )
+        self.estimate = None
+        if generator_class is Generator:
+            processes = self.accelerator.num_processes
+            self.estimate = foresee(lm, sites, config, prompts.longest(lm), processes=processes)
+        if self.estimate is not None:
+            say(self.estimate, self.accelerator.device)
         self.generator = build_generator(lm, sites, prompts, config, cancel, generator_class, self.accelerator)
         if config.gradient_checkpointing and generator_class.controlled is not Generator.controlled:
             raise InvalidArgument(f"a {generator_class.__name__} knows no gradient_checkpointing")
@@ -255,6 +262,7 @@ class _Run:
         self.generator.bank_inputs = self.held_out[: banks.SIZE]
         earlier = self.generator.run_card  # of the generator that this one goes on from
         config = self.config.to_dict() | {"start_from": Path(self.config.start_from).name}
+        peak, of = peak_memory(self.accelerator.device)
         self.generator.run_card = {
             "target": {"name": self.lm.name, "fingerprint": self.lm.fingerprint, "tokenizer": self.lm.tokenizer_hash},
             "sites": list(self.sites),
@@ -268,6 +276,9 @@ class _Run:
             "seconds": round(self.seconds, 1),
             "device": str(self.accelerator.device),
             "processes": self.accelerator.num_processes,
+            "peak_memory_gb": None if peak is None else round(peak, 3),
+            "peak_memory_of": of,
+            "estimated_memory_gb": None if self.estimate is None else round(self.estimate.total / GB, 3),
             "versions": {
                 "inversescope_nb": __version__,
                 "python": platform.python_version(),
@@ -343,16 +354,9 @@ class _Run:
         return out
 
     def _n_batches(self, inputs: list[list[int]], least: int, world: int = 1) -> int:
-        """Batches of like length that a step is split into; more where a large vocabulary would fill the memory.
-
-        The same for all `world` processes that share the inputs: they wait for each other at the last one.
-        """
-        if self.config.micro_batch is not None:
-            wanted = math.ceil(math.ceil(len(inputs) / world) / self.config.micro_batch)
-        else:
-            logits = sum(len(x) + 1 for x in inputs) * self.generator.vocab_size / world
-            wanted = max(least, math.ceil(logits / (LOGITS_PER_BATCH // 4)))  # gradients and their sources stay too
-        return max(1, min(wanted, len(inputs) // world))
+        """Batches of like length that a step's inputs are split into; see :func:`.memory.n_batches`."""
+        lengths = list(map(len, inputs))
+        return n_batches(lengths, self.generator.vocab_size, self.config.micro_batch, least=least, world=world)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
