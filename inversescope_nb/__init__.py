@@ -44,7 +44,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = (
     "activations", "baselines", "causal", "charts", "errors", "exercises", "export", "features", "kernels", "prompts",
-    "tasks",
+    "stores", "tasks",
 )  # fmt: skip
 
 __all__ = ["__version__", *sorted(_HOME_OF), *_MODULES]

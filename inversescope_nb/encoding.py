@@ -51,12 +51,8 @@ def encode(lm: LanguageModel, prompts: Prompts | EncodedPrompts) -> EncodedPromp
     """Token ids of prompts; see :meth:`LanguageModel.encode`."""
     if isinstance(prompts, EncodedPrompts):
         return prompts
-    items = _as_items(prompts)
-    texts = {i: _text(item, _which(i, len(items))) for i, item in enumerate(items) if _is_text(item)}
-    encoded = dict(zip(texts, _tokenize(lm, list(texts.values())), strict=True)) if texts else {}
-    rows = [encoded[i][0] if i in encoded else _ids(item) for i, item in enumerate(items)]
-    for i, row in enumerate(rows):
-        check_ids(lm, row, what=_which(i, len(rows)))
+    items = as_items(prompts)
+    rows, encoded = checked_rows(lm, items)
     lengths = torch.tensor([len(row) for row in rows])
     token_ids = torch.full((len(rows), int(lengths.max())), lm.pad_id)
     for i, row in enumerate(rows):
@@ -69,6 +65,25 @@ def encode(lm: LanguageModel, prompts: Prompts | EncodedPrompts) -> EncodedPromp
         for name in dict.fromkeys(name for spans in slots.values() for name in spans)
     }
     return EncodedPrompts(token_ids, lengths, positions)
+
+
+def checked_rows(
+    lm: LanguageModel, items: Sequence[Any], first: int = 0, total: int | None = None
+) -> tuple[list[list[int]], dict[int, tuple[list[int], list[tuple[int, int]]]]]:
+    """Token ids of each item, and for those that are texts what the tokenizer says of them.
+
+    Args:
+        lm: the model.
+        items: prompts, one each.
+        first, total: which of how many prompts the first one is, for what an error calls it.
+    """
+    total = len(items) if total is None else total
+    texts = {i: _text(item, _which(first + i, total)) for i, item in enumerate(items) if _is_text(item)}
+    encoded = dict(zip(texts, _tokenize(lm, list(texts.values())), strict=True)) if texts else {}
+    rows = [encoded[i][0] if i in encoded else _ids(item) for i, item in enumerate(items)]
+    for i, row in enumerate(rows):
+        check_ids(lm, row, what=_which(first + i, total))
+    return rows, encoded
 
 
 def check_ids(lm: LanguageModel, row: Sequence[int], *, what: str) -> None:
@@ -84,6 +99,8 @@ def check_ids(lm: LanguageModel, row: Sequence[int], *, what: str) -> None:
 
 def check_tokens_exist(lm: LanguageModel, row: Sequence[int], *, what: str) -> None:
     """Raise :class:`BadPrompt` if a token id is outside the model's vocabulary."""
+    if not row or (min(row) >= 0 and max(row) < lm.vocab_size):
+        return
     bad = next((token for token in row if not 0 <= token < lm.vocab_size), None)
     if bad is not None:
         raise BadPrompt(
@@ -169,7 +186,7 @@ def _which(i: int, n: int) -> str:
     return f"prompt {i}" if n > 1 else "the prompt"
 
 
-def _as_items(prompts: Any) -> list[Any]:
+def as_items(prompts: Any) -> list[Any]:
     """The prompts as a list, one of which may have been given bare."""
     if _is_text(prompts):
         return [prompts]
@@ -186,6 +203,8 @@ def _as_items(prompts: Any) -> list[Any]:
 def _ids(item: Any) -> list[int]:
     """Token ids as plain integers."""
     values = item.tolist() if hasattr(item, "tolist") else item
+    if type(values) is list and set(map(type, values)) == {int}:
+        return values
     if not isinstance(values, (list, tuple)) or not all(
         isinstance(value, numbers.Integral) and not isinstance(value, bool) for value in values
     ):

@@ -61,6 +61,18 @@ class CheckpointMismatch(InverseScopeError):
     """A checkpoint of a run with another configuration, target model or prompt distribution."""
 
 
+class OutOfMemory(InverseScopeError, MemoryError):
+    """Work that does not fit in memory, not even one prompt at a time."""
+
+
+class NotFinite(InverseScopeError, ArithmeticError):
+    """Activations that are NaN or infinite."""
+
+
+class StoreError(InverseScopeError, OSError):
+    """Activations that cannot be stored, or a store that is not whole or holds something else."""
+
+
 class NotEnumerable(InverseScopeError):
     """A prompt distribution whose inputs cannot be listed."""
 

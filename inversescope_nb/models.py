@@ -9,33 +9,34 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import encoding, fingerprints, sites
-from ._arguments import whole_number
-from .activations import BySite, activations_of_ids, forward_inputs, logits_behind
+from . import encoding, fingerprints, reading, sites, stores
+from ._arguments import folder_path, whole_number
+from .activations import BySite, forward_inputs, logits_behind, pieces_of
 from .architectures import Architecture, candidates, takes, text_config
 from .checks import check_architecture
 from .encoding import EncodedPrompts, own_positions
-from .errors import Cancelled, InvalidArgument, UnsupportedModel
+from .errors import InvalidArgument, UnsupportedModel
 from .hooks import evaluation_mode
 from .loading import Placement, fetch
 from .sites import Site
+from .token_rows import TOKENS_PER_BATCH, token_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor, nn
 
+    from .activations import Piece
     from .encoding import Prompts
 
 __all__ = ["EncodedPrompts", "LanguageModel", "Site", "load_model"]
 
-_TOKENS_PER_BATCH = 8192
 _LOCKS: weakref.WeakKeyDictionary[torch.nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 _LOCKS_TURN = threading.Lock()
 
@@ -169,6 +170,8 @@ class LanguageModel:
         position: int | Sequence[int] | Int[Tensor, " n"] = -1,
         *,
         batch_size: int | None = None,
+        store: str | Path | None = None,
+        budget: int | None = None,
         on_progress: Callable[[int, int, str], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> dict[str, Float[Tensor, "n d"]]:
@@ -178,7 +181,13 @@ class LanguageModel:
             prompts: whatever :meth:`encode` takes.
             sites: one site or several, in any spelling.
             position: which of each prompt's own tokens, negative from its end; one for all or one each.
-            batch_size: prompts per forward pass; None chooses by length.
+            batch_size: prompts per forward pass; None chooses by length. Prompts run in the order of their lengths,
+                unless all fit in one batch; batches that do not fit in memory are halved.
+            store: a folder to keep them in, from which they are read as they are used; `stores.open_store` opens it
+                again. Where it holds these activations already, the model does not run: it is known by its weights,
+                the sites and the prompts, not by patches that hold.
+            budget: bytes that they may take in memory; where they take more they lie in a temporary file, which goes
+                with the tensors. None: half of the memory that is free.
             on_progress: called with (done, total, message) after each batch.
             cancel: checked between batches.
 
@@ -189,30 +198,39 @@ class LanguageModel:
         Raises:
             UnknownSite, BadPrompt: see :meth:`site` and :meth:`encode`.
             InvalidArgument: a position outside a prompt, or a batch size below 1.
+            NotFinite: NaN or infinite activations.
+            OutOfMemory: one prompt by itself does not fit in memory.
+            StoreError: a full disk, or a store that holds something else.
             Cancelled: `cancel` was set.
         """
         several = isinstance(sites, Iterable) and not isinstance(sites, str)
         wanted = [self.site(s) for s in (sites if several else [sites])]
-        batch = self.encode(prompts)
-        positions = own_positions(position, batch.lengths)
-        out = BySite(self, {site.name: torch.empty(len(batch), site.d) for site in wanted})
-        if batch_size is None:
-            batch_size = max(1, _TOKENS_PER_BATCH // batch.token_ids.shape[1])
-        batch_size = whole_number("batch_size", batch_size, least=1, hint="None chooses by length")
-        one_batch = len(batch) <= batch_size
-        order = torch.arange(len(batch)) if one_batch else torch.argsort(batch.lengths, stable=True)
-        for start in range(0, len(order), batch_size):
-            if cancel is not None and cancel.is_set():
-                raise Cancelled
-            rows = order[start : start + batch_size]
-            lengths = batch.lengths[rows]
-            ids = batch.token_ids[rows, : int(lengths.max())]
-            read = activations_of_ids(self, ids, lengths, wanted, positions=positions[rows])
-            for name in out:
-                out[name][rows] = read[name].cpu()
-            if on_progress is not None:
-                on_progress(start + len(rows), len(order), "running the model")
-        return out
+        rows = token_rows(self, prompts)
+        positions = own_positions(position, rows.lengths)
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size, least=1, hint="None chooses by length")
+        one_batch = len(rows) <= (batch_size or max(1, TOKENS_PER_BATCH // int(rows.lengths.max())))
+        batches = [torch.arange(len(rows))] if one_batch else rows.batches(batch_size)
+        pieces = pieces_of(self, wanted)
+        if not pieces:
+            return BySite(self)
+        fits = stores.fits(stores.need(pieces, len(rows)), budget)
+
+        def fill(places: Mapping[Piece, Tensor]) -> None:
+            reading.read(self, rows, positions, batches, places, on_progress=on_progress, cancel=cancel)
+
+        if store is not None:
+            path, prompts_hash = folder_path(store, "store"), rows.digest(positions)
+            found = stores.kept(path, self, wanted, prompts_hash)
+            if found is None:
+                about = {"model": self.fingerprint, "name": self.name, "prompts": prompts_hash}
+                with stores.writing(path, pieces, len(rows), about) as places:
+                    fill(places)
+                found = stores.open_store(path, self, wanted)
+            return found
+        places = (reading.in_memory if fits else stores.temporary)(pieces, len(rows))
+        fill(places)
+        return reading.by_site(self, wanted, places)
 
     def logits(
         self, prompts: Prompts | EncodedPrompts, position: int | Sequence[int] | Int[Tensor, " n"] = -1

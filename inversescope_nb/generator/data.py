@@ -1,4 +1,4 @@
-"""From inputs to what a generator learns from: activations at the last token, their moments, padded batches.
+"""From inputs to what a generator learns from: activations at the last token, batches of examples.
 
 Axis names: n (inputs), pos (tokens), d (site width), k (inputs of one site in a batch).
 """
@@ -13,22 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..activations import activations_of_ids
-from ..errors import Cancelled
+from ..activations import pieces_of
+from ..reading import by_site, in_memory, read
+from ..token_rows import TokenRows
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from ..models import LanguageModel
     from .generator import Generator
-
-
-def pad(inputs: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "n pos"], Int[Tensor, " n"]]:
-    """Right-padded ids and lengths."""
-    width = max(map(len, inputs))
-    ids = torch.tensor([[*x, *[pad_id] * (width - len(x))] for x in inputs])
-    return ids, torch.tensor([len(x) for x in inputs])
 
 
 def last_activations(
@@ -39,21 +33,14 @@ def last_activations(
     batch_size: int = 128,
     cancel: threading.Event | None = None,
 ) -> dict[str, Float[Tensor, "n d"]]:
-    """Activations at the last token of every input, on the CPU; run in batches of like length.
+    """Activations at the last token of every input, float32 on the CPU; run in batches of like length.
 
     Raises `Cancelled` between batches once `cancel` is set.
     """
-    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i]))
-    parts: dict[str, list[Tensor]] = {s: [] for s in sites}
-    for at in range(0, len(order), batch_size):
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("reading activations was stopped")
-        batch = [inputs[i] for i in order[at : at + batch_size]]
-        for name, z in activations_of_ids(lm, *pad(batch, lm.pad_id), sites).items():
-            parts[name].append(z.cpu())
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order)] = torch.arange(len(order))
-    return {name: torch.cat(found)[back] for name, found in parts.items()}
+    rows = TokenRows.of_ids(inputs)
+    places = in_memory(pieces_of(lm, sites), len(rows))
+    read(lm, rows, rows.lengths - 1, rows.batches(batch_size), places, cancel=cancel)
+    return dict(by_site(lm, map(lm.site, sites), places))
 
 
 def by_length(examples: list[dict[str, Any]], n_batches: int) -> list[list[dict[str, Any]]]:

@@ -1,0 +1,183 @@
+"""Activations of many prompts: in batches by length, straight to where they are kept, smaller when memory runs out.
+
+Beside the activations that were asked for no more than one batch is held. Axes: ``n`` prompts, ``d`` width of a site.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from .activations import BatchReader, BySite, Piece
+from .errors import Cancelled, NotFinite, OutOfMemory
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from .models import LanguageModel
+    from .sites import Site
+    from .token_rows import TokenRows
+
+    Progress = Callable[[int, int, str], None]
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.1
+"""Seconds after which other threads get a turn at the model, when the batch at hand is through."""
+
+
+def read(
+    lm: LanguageModel,
+    rows: TokenRows,
+    positions: Int[Tensor, " n"],
+    batches: Sequence[Int[Tensor, " k"]],
+    places: Mapping[Piece, Float[Tensor, "sites n d"]],
+    *,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> None:
+    """Runs the model on every batch and writes the activations where they belong.
+
+    A batch that does not fit in memory is halved, and so are those after it; what was read before stays.
+
+    Args:
+        lm: the model.
+        rows: token ids of all prompts.
+        positions: which of each prompt's tokens to read.
+        batches: row numbers, each batch one forward pass.
+        places: pieces and the memory for their activations, float32 on the CPU.
+        on_progress: called with (done, total, message) after each batch.
+        cancel: checked between batches.
+
+    Raises:
+        NotFinite: an activation that is NaN or infinite.
+        OutOfMemory: a single prompt does not fit.
+        Cancelled: `cancel` was set.
+    """
+    reader = BatchReader(lm, [site for piece in places for site in piece.sites])
+    waiting, done, most = deque(batches), 0, None
+    while waiting:
+        with reader.ready():
+            began = time.monotonic()
+            while waiting and time.monotonic() - began < TURN_S:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("reading activations was stopped")
+                batch = waiting.popleft()
+                width = int(rows.lengths[batch].max())
+                if most is not None and len(batch) > 1 and len(batch) * width > most:
+                    waiting.extendleft(reversed(batch.split(max(1, most // width))))
+                    continue
+                try:
+                    ids = rows.padded(batch, lm.pad_id)
+                    _keep(lm, batch, reader.run(ids, rows.lengths[batch], positions[batch]), places)
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    if len(batch) == 1:
+                        raise _too_long(int(batch), width) from error
+                else:
+                    done += len(batch)
+                    if on_progress is not None:
+                        on_progress(done, len(rows), "running the model")
+                    continue
+                if most is None:
+                    log.warning("%d prompts of %d tokens do not fit in memory: smaller batches", len(batch), width)
+                most = len(batch) // 2 * width
+                waiting.appendleft(batch)
+                _free()
+
+
+def in_memory(pieces: Iterable[Piece], n: int) -> dict[Piece, Float[Tensor, "sites n d"]]:
+    """Memory for the activations of `n` prompts.
+
+    Raises:
+        OutOfMemory: there is not that much.
+    """
+    try:
+        return {piece: torch.empty(len(piece.sites), n, piece.d) for piece in pieces}
+    except (RuntimeError, MemoryError) as error:
+        raise OutOfMemory(
+            f"there is no memory for the activations of {n:,} prompts",
+            hint="store='folder' keeps them on disk; or ask for fewer sites or prompts at a time",
+        ) from error
+
+
+def by_site(
+    lm: LanguageModel, sites: Iterable[Site], places: Mapping[Piece, Float[Tensor, "sites n d"]]
+) -> dict[str, Float[Tensor, "n d"]]:
+    """The activations under their sites' names, in the order of `sites`."""
+    found = {site.name: values for piece in places for site, values in zip(piece.sites, places[piece], strict=True)}
+    return BySite(lm, {site.name: found[site.name] for site in sites})
+
+
+def _keep(
+    lm: LanguageModel,
+    batch: Int[Tensor, " k"],
+    found: Mapping[Piece, Float[Tensor, "sites k d"]],
+    places: Mapping[Piece, Float[Tensor, "sites n d"]],
+) -> None:
+    """Copies a batch's activations to their places, once it is known that they are numbers."""
+    with torch.inference_mode():
+        kept = dict(zip(found, on_cpu(list(found.values())), strict=True))
+        if not bool(torch.isfinite(torch.stack([values.sum() for values in kept.values()])).all()):
+            _refuse_what_is_not_finite(lm, batch, kept)
+        for piece, values in kept.items():
+            places[piece].index_copy_(1, batch, values)
+
+
+def on_cpu(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tensor, "sites k d"]]:
+    """The tensors as float32 on the CPU; those of another device in one transfer for each dtype."""
+    found = [value.float() if value.device.type == "cpu" else None for value in values]
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, value in enumerate(values):
+        if found[i] is None:
+            groups.setdefault((value.device, value.dtype), []).append(i)
+    for members in groups.values():
+        together = torch.cat([values[i].reshape(-1) for i in members]).cpu().float()
+        for i, part in zip(members, together.split([values[i].numel() for i in members]), strict=True):
+            found[i] = part.view(values[i].shape)
+    return found
+
+
+def _refuse_what_is_not_finite(
+    lm: LanguageModel, batch: Int[Tensor, " k"], kept: Mapping[Piece, Float[Tensor, "sites k d"]]
+) -> None:
+    """Raises where a value is NaN or infinite (a sum of finite ones can be infinite too)."""
+    for piece, values in kept.items():
+        bad = (~torch.isfinite(values).all(-1)).nonzero()
+        if not len(bad):
+            continue
+        at, row = bad[0].tolist()
+        what = "NaN" if bool(values[at, row].isnan().any()) else "infinite"
+        fix = "dtype='bfloat16' or 'float32' reaches further" if lm.dtype == torch.float16 else "are its weights whole?"
+        raise NotFinite(
+            f"{lm.name} computes {what} values at {piece.sites[at]} for prompt {int(batch[row])}",
+            hint=f"nothing can be said about such activations; the model is {lm.dtype}: {fix}",
+        )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)
+
+
+def _free() -> None:
+    """Gives memory back that a failed batch held."""
+    from accelerate.utils.memory import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)
+
+
+def _too_long(row: int, width: int) -> OutOfMemory:
+    return OutOfMemory(
+        f"prompt {row} of {width} tokens does not fit in memory, by itself",
+        hint="shorten it, load the model in dtype='bfloat16', or free memory (device_map= moves parts elsewhere)",
+    )
