@@ -663,3 +663,25 @@ def test_prompts_that_are_no_distribution_are_refused(lm) -> None:
         train_generator(lm, SITES, TEXTS, config=config())
     with pytest.raises(InvalidArgument, match="str"):
         train_generator("gpt2", SITES, prompts(), config=config())
+
+
+def test_an_input_is_read_at_its_own_site_and_no_deeper(lm, monkeypatch) -> None:
+    """In groups by depth; what comes out is what reading every site of every input gives."""
+    one, calls = run(lm), []
+
+    def read(lm, inputs, names, **how):
+        calls.append((len(inputs), {lm.site(name).layer for name in names}))
+        return last_activations(lm, inputs, names, **how)
+
+    monkeypatch.setattr(training, "last_activations", read)
+    monkeypatch.setattr(training, "GROUP", 16)
+    inputs = one.prompts.draw(64, lm, seed=3)
+    found = one.examples(inputs, torch.Generator().manual_seed(1), 0.0, one.sites)
+    assert sum(n for n, _ in calls) == 64
+    assert {0} in [layers for _, layers in calls], "the shallow ones end early"
+    monkeypatch.setattr(training, "GROUP", 1000)
+    whole = one.examples(inputs, torch.Generator().manual_seed(1), 0.0, one.sites)
+    for a, b, x in zip(found, whole, inputs, strict=True):
+        assert a["ids"] == x
+        assert (a["site"], a["eps"], a["keep"]) == (b["site"], b["eps"], b["keep"])
+        torch.testing.assert_close(a["u"], b["u"], atol=1e-5, rtol=1e-4)
