@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ._arguments import check_model, draw_count, whole_number
+from ._draws import draw_tokens
 from .activations import forward_inputs
 from .errors import Cancelled, InvalidArgument, NotEnumerable
 from .hooks import evaluation_mode
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOGITS_PER_BATCH = 1 << 26  # 256 MB of float32
 _ROWS_AT_ONCE = 256  # each keeps a cache of keys and values
+_GOING = 0.75  # of a batch: where no more rows than that are still being written, the others are taken out of it
 
 
 class ModelPrompts(PromptDistribution):
@@ -56,24 +58,36 @@ class ModelPrompts(PromptDistribution):
         n = draw_count(n)
         rng = torch.Generator().manual_seed(seed)
         lengths = torch.randint(1, self.max_tokens + 1, (n,), generator=rng)
-        return [row for part in lengths.split(_ROWS_AT_ONCE) for row in self._write(lm, part, rng, cancel)]
+        longest_first = lengths.argsort(descending=True, stable=True)  # those of one batch end at about the same time
+        out: list[list[int]] = [[]] * n
+        for part in longest_first.split(_ROWS_AT_ONCE):
+            for i, row in zip(part.tolist(), self._write(lm, lengths[part].tolist(), rng, cancel), strict=True):
+                out[i] = row
+        return out
 
     def _write(
-        self, lm: LanguageModel, lengths: Int[Tensor, " n"], rng: torch.Generator, cancel: threading.Event | None
+        self, lm: LanguageModel, lengths: list[int], rng: torch.Generator, cancel: threading.Event | None
     ) -> list[list[int]]:
-        """One input of each length."""
+        """One input of each length, the longest first; rows that are done are left out, a quarter of them at a time."""
         ids = torch.full((len(lengths), 1), self.start_id)
         cache = None
+        written: list[list[int]] = []  # from the shortest on
         with lm.lock, evaluation_mode(lm.model), torch.inference_mode():
-            for _ in range(max(lengths.tolist(), default=0)):
+            for step in range(lengths[0] if lengths else 0):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("writing inputs was stopped")
+                going = sum(k > step for k in lengths[: len(ids)])
+                if going <= _GOING * len(ids) and hasattr(cache, "reorder_cache"):
+                    written += reversed(ids[going:].tolist())
+                    ids = ids[:going]
+                    cache.reorder_cache(torch.arange(going))
                 new = ids if cache is None else ids[:, -1:]
                 output = lm.model(input_ids=new.to(lm.device), past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
-                probabilities = self._log_softmax(output.logits[:, -1].float().cpu()).exp()
-                ids = torch.cat([ids, torch.multinomial(probabilities, 1, generator=rng)], 1)
-        return [row[self._hidden : k + 1] for row, k in zip(ids.tolist(), lengths.tolist(), strict=True)]
+                probabilities = self._log_softmax(output.logits[:, -1].float()).exp()
+                ids = torch.cat([ids, draw_tokens(probabilities, rng).cpu()], 1)
+        written += reversed(ids.tolist())
+        return [row[self._hidden : k + 1] for row, k in zip(reversed(written), lengths, strict=True)]
 
     def longest(self, lm: LanguageModel) -> int:
         return self.max_tokens + n_bos(lm)

@@ -22,7 +22,9 @@ from small import (
     word_tokenizer,
 )
 
+from inversescope_nb._draws import draw_tokens
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, ModelLoadError, NotEnumerable
+from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PIECE, Prompt, PromptDistribution, agreed, check_cut, cut_weights
 from inversescope_nb.templates import Slot, Template
 
@@ -409,6 +411,24 @@ def test_data_sets_are_streamed_and_their_empty_texts_skipped(tmp_path, monkeypa
 # -- samples of the model itself -------------------------------------------------------------------
 
 
+def own_words(architecture):
+    """A tiny model with BOS; "hybrid": of a layer with a state of its own and one of attention."""
+    if architecture != "hybrid":
+        return model_for(word_tokenizer(bos=True), architecture)
+    import transformers as tf
+
+    tokenizer = word_tokenizer(bos=True)
+    model = tf.Qwen3NextForCausalLM(
+        tf.Qwen3NextConfig(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=8, linear_num_value_heads=2, linear_num_key_heads=2, linear_key_head_dim=8,
+            linear_value_head_dim=8, num_experts=0, layer_types=["linear_attention", "full_attention"],
+            max_position_embeddings=64, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
+    return load_model((model.eval(), tokenizer), check=False)
+
+
 def all_sequences(lm, k):
     """Every input of k ordinary tokens."""
     front = [lm.text_bos_id] if lm.text_bos_id is not None else []
@@ -445,6 +465,38 @@ def test_many_of_a_models_own_texts_are_written_in_parts(lm, monkeypatch) -> Non
     inputs = all_sequences(lm, 1)
     check_draws(drawn, dict(zip(map(tuple, inputs), map(math.exp, P.log_probs(inputs, lm)), strict=True)))
     assert P.draw(0, lm, seed=0) == []
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "mistral", "gemma2", "hybrid"])
+def test_texts_go_on_as_they_began_when_others_end(architecture, monkeypatch) -> None:
+    """Rows that are done are taken out of the model's cache: the others' probabilities are those of whole texts."""
+    lm, n = own_words(architecture), 40
+    steps = []
+
+    def draw(probabilities, rng):
+        tokens = draw_tokens(probabilities, rng)
+        steps.append(probabilities.gather(1, tokens)[:, 0].log().tolist())
+        return tokens
+
+    monkeypatch.setattr("inversescope_nb.model_prompts.draw_tokens", draw)
+    P = PromptDistribution.from_model(lm, max_tokens=9)
+    drawn = P.draw(n, lm, seed=3)
+    longest_first = sorted(drawn, key=len, reverse=True)
+    written = [sum(steps[t][i] for t in range(len(x) - 1)) for i, x in enumerate(longest_first)]
+    assert written == pytest.approx([p + math.log(9) for p in P.log_probs(longest_first, lm)], abs=1e-3)
+    rows = [len(step) for step in steps]
+    going = [sum(len(x) - 1 > t for x in drawn) for t in range(9)]
+    assert rows[0] == n > rows[-1], "some are taken out"
+    assert all(k <= m and k > 0.75 * m for k, m in zip(going, rows, strict=True))
+
+
+def test_a_cache_that_cannot_lose_rows_keeps_them(lm, monkeypatch) -> None:
+    P = PromptDistribution.from_model(lm, max_tokens=2)
+    monkeypatch.delattr("transformers.Cache.reorder_cache")
+    listed = dict(
+        zip(map(tuple, every := all_sequences(lm, 1) + all_sequences(lm, 2)), P.log_probs(every, lm), strict=True)
+    )
+    check_draws(P.draw(2000, lm, seed=1), {x: math.exp(p) for x, p in listed.items()})
 
 
 def test_a_models_own_texts_leave_the_model_as_it_was(lm) -> None:

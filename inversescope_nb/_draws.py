@@ -1,0 +1,38 @@
+"""Draws of one token a row, with a random state of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from .errors import NotFinite
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+
+def draw_tokens(probabilities: Float[Tensor, "n vocab"], rng: torch.Generator) -> Int[Tensor, "n 1"]:
+    """One token a row, each as likely as its probability; those of probability 0 never.
+
+    One random number a row is looked up in the cumulated probabilities: ``torch.multinomial`` draws one a token, which
+    takes longer than a small model's forward pass.
+
+    Args:
+        probabilities: rows that sum to about 1.
+        rng: random state, of any device.
+
+    Raises:
+        NotFinite: a row holds NaN.
+
+    >>> draw_tokens(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), torch.Generator().manual_seed(0)).tolist()
+    [[1], [0]]
+    """
+    exact = torch.float32 if probabilities.device.type == "mps" else torch.float64  # of 50,000 summands
+    reached = probabilities.cumsum(-1, dtype=exact)
+    total = reached[:, -1:]
+    if not bool(total.isfinite().all()):
+        raise NotFinite("a model's probabilities are NaN", hint="look at its weights, or load it in float32")
+    shares = torch.rand(len(reached), 1, generator=rng, dtype=exact, device=rng.device)
+    return torch.searchsorted(reached, shares.to(reached.device) * total, right=True)
