@@ -100,7 +100,6 @@ class Reader:
         stop: bool = False,
     ) -> None:
         self.lm, self.sink, self.stop = lm, sink, stop
-        self.ended = StopForward()
         self.taps: dict[tuple[int, str, str], list[Piece]] = {}
         for piece in pieces:
             self.taps.setdefault((piece.layer, *lm.architecture.layout.tap(piece.kind)), []).append(piece)
@@ -111,6 +110,7 @@ class Reader:
         """Before a forward pass: which column of each row to keep."""
         self.columns = None if columns is None else columns.cpu()
         self.waiting = set(self.taps)
+        self.ended = StopForward()  # a new one: what is raised twice holds on to the tensors of both passes
         self._where: dict[tuple[torch.device, int], Tensor] = {}
 
     @contextmanager

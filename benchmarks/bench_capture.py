@@ -1,0 +1,351 @@
+"""What reading activations costs beside the bare forward pass, and beside nnsight and TransformerLens.
+
+    python benchmarks/bench_capture.py
+
+Bare is the model's own forward pass on the same batches, ended by an exception behind the deepest block that is read:
+no hook but that one, no vocabulary logits, nothing kept. It and `lm.activations` take turns; a time is the median of
+the rounds. Beside the wall time stands the processor time, which says the same where nobody else uses the machine, and
+more where somebody does. Memory is that of a process of its own: how far its peak rises above what it was after bare
+passes over the same batches, beside the size of the activations asked for.
+
+The other libraries come from the package registry, into an environment of their own; without them their rows are
+SKIPPED. In the clone:
+
+    python -m venv peers
+    peers/bin/pip install -e . nnsight transformer-lens && peers/bin/python benchmarks/bench_capture.py
+
+All read the output of the block in the middle, at the last token, of the same prompts given as one tensor of token ids.
+nnsight and this package run the same model object. TransformerLens runs the same weights: its `HookedTransformer` has
+a network of its own, into which they are converted without folding anything; its `TransformerBridge` replaces the
+blocks of the model that it is given, and so is given a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import importlib.metadata
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+import torch
+from _results import name_argument, write
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+import inversescope_nb as isn
+from inversescope_nb.activations import forward_inputs
+from inversescope_nb.token_rows import token_rows
+
+SIZES = {"gpt2": {}, "small": {"n_layer": 4, "n_embd": 128, "n_head": 4, "vocab_size": 1000}}
+"""GPT-2 (124 million parameters) as its configuration has it, and one of the packaged model's kind; random weights."""
+CASES = [  # model, dtype, prompts, prompts per batch (None: as it comes), rounds
+    ("gpt2", "float32", 32, None, 7),
+    ("gpt2", "bfloat16", 8, None, 3),
+    ("gpt2", "float32", 1, None, 9),
+    ("small", "float32", 512, None, 15),
+    ("small", "bfloat16", 512, None, 9),
+    ("small", "float32", 64, 8, 15),
+    ("small", "float32", 64, 1, 9),
+]
+LENGTH = 16
+TARGET_TIME = 1.10
+TARGETS = {"nnsight": 2.5, "TransformerLens, run_with_cache()": 3.0}
+MEMORY = {
+    "every site of 20,000 prompts": {"n": 20_000, "longest": 30, "sites": "all"},
+    "one site of 40,000 prompts, one of them long": {"n": 40_000, "longest": 1000, "sites": "one"},
+    "every site of 20,000 prompts, stored": {"n": 20_000, "longest": 30, "sites": "all", "stored": True},
+}
+
+
+class Ended(Exception):
+    """Ends the bare forward pass."""
+
+
+def tokenizer_of(size: int) -> PreTrainedTokenizerFast:
+    """As many words as the model has tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    backend = Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {f"{kind}_token": f"w{i}" for i, kind in enumerate(("unk", "bos", "eos", "pad"))}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def model_of(size: str, dtype: str = "float32") -> isn.LanguageModel:
+    """A model with random weights, always the same ones."""
+    torch.manual_seed(0)
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
+    model = GPT2LMHeadModel(GPT2Config(**SIZES[size], **special)).to(getattr(torch, dtype)).eval()
+    return isn.load_model((model, tokenizer_of(model.config.vocab_size)))
+
+
+def bare(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, batch_size: int) -> None:
+    """The model's blocks up to a layer, on every batch."""
+
+    def end(*_seen) -> None:
+        raise Ended
+
+    handle = lm.model.transformer.h[layer].register_forward_hook(end)
+    try:
+        for batch in ids.split(batch_size):
+            with contextlib.suppress(Ended), torch.inference_mode():
+                lm.model(input_ids=batch, attention_mask=torch.ones_like(batch), use_cache=False)
+    finally:
+        handle.remove()
+
+
+def turns(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median wall and processor seconds of each, after a round that is not counted."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
+    for round_ in range(rounds + 1):
+        for name, call in work.items():
+            began, worked = time.perf_counter(), time.process_time()
+            call()
+            if round_:
+                found[name].append((time.perf_counter() - began, time.process_time() - worked))
+    return {name: tuple(statistics.median(part) for part in zip(*took, strict=True)) for name, took in found.items()}
+
+
+def site_sets(lm: isn.LanguageModel) -> dict[str, tuple[list[str], int]]:
+    """What is read, with its deepest layer."""
+    middle, last = lm.n_layers // 2 - 1, lm.n_layers - 1
+    usual = lm.sites()
+    return {
+        "middle block": ([f"resid_post.{middle}"], middle),
+        "every block": (lm.sites("*resid_post"), last),
+        "all but heads": ([site for site in usual if "hook_z" not in site], last),
+        "with heads' z": (usual, last),
+        "with heads' results": (usual + lm.sites(kinds=["result"]), last),
+    }
+
+
+def beside_bare(size: str, dtype: str, n: int, batch_size: int | None, rounds: int) -> list[dict]:
+    """Rows of the first table."""
+    lm = model_of(size, dtype)
+    ids = torch.randint(5, lm.vocab_size, (n, LENGTH), generator=torch.Generator().manual_seed(0))
+    prompts, rows = ids.tolist(), []
+    for name, (sites, layer) in site_sets(lm).items():
+        work = {
+            "bare": lambda layer=layer: bare(lm, ids, layer, batch_size or n),
+            "ours": lambda sites=sites: lm.activations(prompts, sites, batch_size=batch_size),
+        }
+        took = turns(work, rounds)
+        ratio, worked = (took["ours"][i] / took["bare"][i] for i in range(2))
+        rows.append({
+            "model": size, "dtype": dtype, "prompts": n, "batch": min(n, batch_size or n), "read": name,
+            "sites": len(sites), "bare_s": took["bare"][0], "ours_s": took["ours"][0], "ratio": ratio,
+            "ratio_cpu": worked, "target": TARGET_TIME,
+        })  # fmt: skip
+        print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def beside_peers(n: int, rounds: int) -> list[dict]:
+    """Rows of the second table: one site in the middle of GPT-2, at the last token."""
+    lm = model_of("gpt2")
+    layer = lm.n_layers // 2 - 1
+    site = f"blocks.{layer}.hook_resid_post"
+    ids = torch.randint(5, lm.vocab_size, (n, LENGTH), generator=torch.Generator().manual_seed(0))
+    work = {"inversescope_nb": lambda: lm.activations(ids, site)[site], "bare": lambda: bare(lm, ids, layer, n)}
+    skipped = []
+    for library, add in (("nnsight", _nnsight), ("transformer-lens", _transformer_lens)):
+        try:
+            importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            skipped.append(library)
+        else:
+            work |= add(lm, ids, layer, site)
+    for name, call in work.items():  # all of them read the same thing
+        if name != "bare":
+            torch.testing.assert_close(call().float(), work["inversescope_nb"](), rtol=1e-3, atol=1e-3, msg=name)
+    took = turns(work, rounds)
+    own, rows = took["inversescope_nb"], []
+    for name, (wall, worked) in took.items():
+        rows.append({
+            "reader": name, "seconds": wall, "times_ours": wall / own[0], "times_ours_cpu": worked / own[1],
+            "target": TARGETS.get(name),
+        })  # fmt: skip
+        print(_line(rows[-1]), flush=True)
+    for library in skipped:
+        print(f"{library} SKIPPED: not installed")
+        rows.append({"reader": f"{library} SKIPPED"})
+    return rows
+
+
+def _nnsight(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, site: str) -> dict:
+    """nnsight's tracing on the same model object, as documented, and told to stop behind the block."""
+    from nnsight import LanguageModel
+
+    model = LanguageModel(lm.model, tokenizer=lm.tokenizer)
+
+    def documented() -> torch.Tensor:
+        with torch.no_grad(), model.trace(ids):
+            found = model.transformer.h[layer].output[:, -1].save()
+        return found
+
+    def stopped() -> torch.Tensor:
+        with torch.no_grad(), model.trace(ids) as tracer:
+            found = model.transformer.h[layer].output[:, -1].save()
+            tracer.stop()
+        return found
+
+    return {"nnsight": documented, "nnsight, stopped": stopped}
+
+
+def _transformer_lens(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, site: str) -> dict:
+    """`run_with_cache()` as it comes, and told what to keep and where to stop; both networks of TransformerLens."""
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+
+    c = lm.model.config
+    config = HookedTransformerConfig(
+        n_layers=c.n_layer, d_model=c.n_embd, n_heads=c.n_head, d_head=c.n_embd // c.n_head, d_mlp=4 * c.n_embd,
+        n_ctx=c.n_positions, d_vocab=c.vocab_size, act_fn="gelu_new", normalization_type="LN",
+        eps=c.layer_norm_epsilon, original_architecture="GPT2LMHeadModel", device="cpu",
+    )  # fmt: skip
+    hooked = HookedTransformer(config)
+    hooked.load_and_process_state_dict(
+        convert_gpt2_weights(lm.model, config),
+        fold_ln=False, center_writing_weights=False, center_unembed=False, fold_value_biases=False,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        lm.model.save_pretrained(folder)
+        lm.tokenizer.save_pretrained(folder)
+        bridge = TransformerBridge.boot_transformers(
+            folder, hf_model=copy.deepcopy(lm.model), tokenizer=AutoTokenizer.from_pretrained(folder)
+        )
+
+    def reader(model: object, **how: object) -> Callable[[], torch.Tensor]:
+        def call() -> torch.Tensor:
+            with torch.no_grad():
+                _, cache = model.run_with_cache(ids, **how)
+            return cache[site][:, -1]
+
+        return call
+
+    least = {"names_filter": site, "stop_at_layer": layer + 1}
+    return {
+        "TransformerLens, run_with_cache()": reader(hooked),
+        "TransformerLens, filtered and stopped": reader(hooked, **least),
+        "TransformerLens bridge, run_with_cache()": reader(bridge),
+        "TransformerLens bridge, filtered and stopped": reader(bridge, **least),
+    }
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def memory_of(case: str) -> None:
+    """In a process of its own: prints how far the peak rises, in megabytes."""
+    how = MEMORY[case]
+    lm = model_of("small")
+    draw = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, min(how["longest"], 30) + 1, (how["n"],), generator=draw).tolist()
+    prompts = [torch.randint(5, lm.vocab_size, (length,), generator=draw).tolist() for length in lengths]
+    prompts[0] = torch.randint(5, lm.vocab_size, (how["longest"],), generator=draw).tolist()
+    sites = [f"resid_post.{lm.n_layers - 1}"] if how["sites"] == "one" else lm.sites() + lm.sites(kinds=["result"])
+    rows = token_rows(lm, prompts)
+    for batch in rows.batches():  # bare, so that what one batch takes is there before
+        inputs = forward_inputs(lm, rows.padded(batch, lm.pad_id), rows.lengths[batch])
+        with torch.inference_mode():
+            lm.model.transformer(**inputs)
+    lm.activations(prompts[:4], sites)
+    before, anonymous, over = _peak(), [_anonymous()], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            anonymous.append(_anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store" if how.get("stored") else None
+        values = lm.activations(prompts, sites, store=store)
+    over.set()
+    watcher.join()
+    asked = sum(lm.site(name).d for name in values) * len(prompts) * 4 / 1e6
+    print(json.dumps({"asked_mb": asked, "peak_mb": _peak() - before, "own_mb": max(anonymous) - before}))
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _anonymous() -> float:
+    """Memory of this process that is no file's, in megabytes."""
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(text.partition("RssAnon:")[2].split()[0]) * 1024 / 1e6
+
+
+def memory() -> list[dict]:
+    """Rows of the third table."""
+    rows = []
+    for case in MEMORY:
+        done = subprocess.run(
+            [sys.executable, __file__, "--memory-of", case], capture_output=True, text=True, check=True, env=os.environ
+        )
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        rise = max(0.0, found["own_mb"]) if MEMORY[case].get("stored") else found["peak_mb"]
+        rows.append({"case": case, "asked_mb": found["asked_mb"], "rise_mb": rise, "ratio": rise / found["asked_mb"]})
+        print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def _line(row: dict) -> str:
+    return ", ".join(
+        f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+    )
+
+
+def main() -> None:
+    """Prints the tables, and writes them and a picture of the first."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--memory-of", choices=MEMORY, help=argparse.SUPPRESS)
+    name_argument(parser, "capture")
+    args = parser.parse_args()
+    if args.memory_of:
+        memory_of(args.memory_of)
+        return
+    print("beside the bare forward pass (target: ratio at most 1.10)")
+    times = pd.DataFrame([row for case in CASES for row in beside_bare(*case)])
+    print("one site in the middle of GPT-2 (targets: nnsight 2.5, TransformerLens 3 times ours)")
+    peers = pd.DataFrame(beside_peers(32, 7))
+    print("memory beyond one batch, beside the activations asked for")
+    held = pd.DataFrame(memory())
+    for table in (times, peers, held):
+        print(table.round(3).to_string(index=False), end="\n\n")
+    times["case"] = times["model"] + " " + times["dtype"] + ", batches of " + times["batch"].astype(str)
+    dots = alt.Chart(times).mark_point(filled=True).encode(
+        x=alt.X("ratio_cpu:Q", title="processor time beside the bare forward pass", scale=alt.Scale(zero=False)),
+        y=alt.Y("read:N", sort=list(dict.fromkeys(times["read"])), title=None, axis=alt.Axis(grid=True)),
+        color=alt.Color("case:N", title=None),
+    )  # fmt: skip
+    rule = alt.Chart(times).mark_rule(strokeDash=[4, 3]).encode(x="target:Q")
+    installed = [d for d in ("transformers", "nnsight", "transformer-lens") if _version(d)]
+    versions = {name: _version(name) for name in installed}
+    write(args.name, {"times": times.drop(columns="case"), "peers": peers, "memory": held}, dots + rule,
+          arguments={"name": args.name}, length=LENGTH, versions=versions)  # fmt: skip
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    main()
