@@ -9,12 +9,12 @@ import torch
 from .errors import NotFinite
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
 
 def draw_tokens(probabilities: Float[Tensor, "n vocab"], rng: torch.Generator) -> Int[Tensor, "n 1"]:
-    """One token a row, each as likely as its probability; those of probability 0 never.
+    """One token a row, each as likely as its probability; those of probability 0 never. For rows that hold NaN: any.
 
     One random number a row is looked up in the cumulated probabilities: ``torch.multinomial`` draws one a token, which
     takes longer than a small model's forward pass.
@@ -23,16 +23,17 @@ def draw_tokens(probabilities: Float[Tensor, "n vocab"], rng: torch.Generator) -
         probabilities: rows that sum to about 1.
         rng: random state, of any device.
 
-    Raises:
-        NotFinite: a row holds NaN.
-
     >>> draw_tokens(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), torch.Generator().manual_seed(0)).tolist()
     [[1], [0]]
     """
     exact = torch.float32 if probabilities.device.type == "mps" else torch.float64  # of 50,000 summands
     reached = probabilities.cumsum(-1, dtype=exact)
-    total = reached[:, -1:]
-    if not bool(total.isfinite().all()):
-        raise NotFinite("a model's probabilities are NaN", hint="look at its weights, or load it in float32")
     shares = torch.rand(len(reached), 1, generator=rng, dtype=exact, device=rng.device)
-    return torch.searchsorted(reached, shares.to(reached.device) * total, right=True)
+    marks = shares.to(reached.device) * reached[:, -1:]
+    return torch.searchsorted(reached, marks, right=True).clamp_(max=reached.shape[-1] - 1)
+
+
+def refuse_nan(broken: bool | Bool[Tensor, ""]) -> None:
+    """Raises `NotFinite` where probabilities were NaN: not before each draw, since a GPU would be waited for."""
+    if bool(broken):
+        raise NotFinite("a model's probabilities are NaN", hint="look at its weights, or load it in float32")

@@ -11,6 +11,7 @@ import numpy as np
 from . import _statistics
 
 if TYPE_CHECKING:
+    from .baselines import Metropolis
     from .inverted import Inversion
 
 COARSE = 0.5
@@ -21,6 +22,8 @@ FAR = 2
 """Bandwidths beyond which an input is no longer one that the model cannot tell from the picked one."""
 STARVED = 10
 """How many times too rarely q proposes what it starves."""
+MET = 1.05
+"""Nested R-hat up to which chains of several origins have met."""
 LEAST_ESS = 5.0
 """Effective samples below which nothing that is estimated from the samples is shown as known."""
 _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
@@ -75,6 +78,33 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
         return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
     if inv.bits + inv.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
+    return Verdict.RELIABLE, why
+
+
+def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
+    """The same verdicts for chains that walked there, and why, in words."""
+    if found.is_constant:
+        return Verdict.CONSTANT, "this site does not vary on the prompt distribution: it can say nothing"
+    if not found.picked_on_support:
+        return (
+            Verdict.OUTSIDE_PROMPT_DISTRIBUTION,
+            f"the picked input cannot come from the prompt distribution ({found.prompts_name})",
+        )
+    if found.bank_mass > _TOO_MUCH and found.bank_ess >= _FEW:
+        return (
+            Verdict.INVERTER_FAILED,
+            f"prompts of a bank hold {found.bank_mass:.3g} times the mass that the walk found",
+        )
+    why = f"no generator was used: {found.ess:.0f} effective samples of {found.n} states, R-hat {found.r_hat:.2f}"
+    more = "give it more seconds or widen the bandwidth"
+    if found.reached > found.bandwidth:
+        return Verdict.LOW_ESS, f"{why}; chains from P(X) only came to bandwidth {found.reached:.2g}: {more}"
+    if not found.r_hat <= MET:
+        return Verdict.LOW_ESS, f"{why}: chains from P(X) and from the picked input have not met: {more}"
+    if found.ess < min(max(_FEW, _SHARE * found.n), _MANY):
+        return Verdict.LOW_ESS, f"{why}: {more}"
+    if found.bits + found.bits_stderr < _NOTHING:
+        return Verdict.NO_INFORMATION, f"{max(found.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why
 
 

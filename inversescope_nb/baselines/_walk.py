@@ -1,0 +1,260 @@
+"""Chains that walk through the posterior: from the prompt distribution, and from the picked input.
+
+What :mod:`.metropolis` does, step by step. Axis names: c (chains), m (candidates of each), r (states of each).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .._chains import chain_ess, nested_r_hat
+from .._progress import Progress
+from .._statistics import effective_sample_size
+from ..banks import draw_bank
+from ..errors import Cancelled
+from ..prompts import n_bos
+from ..verdicts import MET
+from ._moves import Moves
+from .searched import Pick, moments
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from ..kernels import Kernel, SiteStatistics
+
+BANK = 1000
+"""Draws of P(X) that the chains start from."""
+CHAINS = 32
+"""Half of them from P(X), half from the picked input."""
+FEWEST = 16
+TRIES = 4
+"""Candidates of one context in one batch."""
+_LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
+_ROUNDS = 40  # of moves that a run should have time for, at least
+_STEPS = 2  # moves between two narrower kernels
+_NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
+_WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
+_GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
+_FLOOR = 0.05  # of the moves, at least, are of each kind
+_LOOK = 16  # rounds between two looks at how well the chains mix
+_PLACES = 8  # from either end, at which chains are asked whether they hold the pick's token
+_IMPOSSIBLE = -1e4  # stands for log P of what P(X) cannot make, where numbers are averaged
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How well chains mix, by the worst of several quantities."""
+
+    ess: float
+    """Independent draws that their states are worth."""
+    r_hat: float
+    """Nested R-hat of chains from P(X) and from the picked input."""
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, "c r quantity"], n_chains: int) -> Mixing:
+        """Of chains of which the first `n_chains` came from P(X), the others from the picked input."""
+        found = [chain_ess(x) for x in np.moveaxis(values, -1, 0)]
+        origins = np.arange(len(values)) // n_chains
+        ess = float(np.nanmin(found)) if np.isfinite(found).any() else 0.0
+        return cls(ess, max(nested_r_hat(x, origins) for x in np.moveaxis(values, -1, 0)))
+
+    @property
+    def have_met(self) -> bool:
+        """Whether it cannot be seen any more where chains came from."""
+        return self.r_hat <= MET
+
+
+class Walk:
+    """Two sets of chains, and what was spent on them."""
+
+    def __init__(
+        self,
+        pick: Pick,
+        seconds: float,
+        passes: int,
+        statistics: SiteStatistics | None,
+        kernel: Kernel | None,
+        seed: int,
+        report: Progress | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        self.pick, self.seconds, self.passes, self.report, self.cancel = pick, seconds, passes, report, cancel
+        self.began, self.spent = time.monotonic(), 0
+        self.numbers = np.random.default_rng(seed)
+        size = min(BANK, max(FEWEST, passes // 4))
+        lm, prompts = pick.lm, pick.prompts
+        z, drawn = [], []
+        while len(drawn) < size and (len(drawn) < FEWEST or self.share() < 0.25):
+            part = min(64 if not drawn else 256, size - len(drawn))
+            bank = draw_bank(lm, prompts, part, seed=int(self.numbers.integers(2**31)), cancel=cancel)
+            z.append(bank.activations(pick.site.name, cancel=cancel))
+            drawn += bank.inputs
+            self.count(part, "running a bank")
+        self.bank, self.z_bank = drawn, torch.cat(z)
+        self.units = moments(self.z_bank, statistics, kernel)
+        self.d_bank = self.distances(self.z_bank)
+        own = prompts.log_probs([pick.ids], lm)
+        self.scored = own is not None
+        self.picked_log_p = own[0] if self.scored else 0.0
+        self.moves = Moves(lm, prompts, drawn, scored=self.scored, first=n_bos(lm), seed=seed)
+        self.tried = dict.fromkeys(self.moves.kinds, 0)
+        self.accepted = dict.fromkeys(self.moves.kinds, 0)
+        self.records: list[list[list[int]]] = []
+        self.values: list[np.ndarray] = []
+        self.reached = math.inf
+        self.law: dict[str, float] = {}
+
+    # -- budget ---------------------------------------------------------------------------------
+
+    def share(self) -> float:
+        """Share of time or passes that is spent."""
+        return max((time.monotonic() - self.began) / self.seconds, self.spent / self.passes)
+
+    def count(self, passes: int, message: str) -> None:
+        """Notes passes of the target; raises `Cancelled` on request."""
+        self.spent += passes
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled("the search was stopped")
+        if self.report is not None:
+            self.report(min(99, int(100 * self.share())), 100, message)
+
+    # -- the chains -----------------------------------------------------------------------------
+
+    def distances(self, z: Float[Tensor, "n d"]) -> Float[np.ndarray, " n"]:
+        """Distances to the picked activation."""
+        return self.units.distance(z, self.pick.z_hat).double().numpy()
+
+    def log_k(self, d: np.ndarray, bandwidth: float) -> np.ndarray:
+        """log of the kernel; flat for an infinite bandwidth."""
+        return np.zeros(len(d)) if math.isinf(bandwidth) else np.asarray(self.units.kernel.log(d, bandwidth))
+
+    def start(self) -> None:
+        """The first chains: as many as there is time to move often, drawn from the bank."""
+        affordable = self.spent / max(self.share(), 1e-9) * (1 - self.share()) / (_ROUNDS * (TRIES + 1))
+        self.n_chains = int(min(CHAINS, max(FEWEST, affordable)) // 2)
+        self.log_z = self.log_z_variance = 0.0
+        self.states = [list(x) for x in self.bank]
+        self.d = self.d_bank.copy()
+        self.log_p = np.zeros(len(self.bank))
+        self.bandwidth = math.inf
+        self._next_bandwidth(self.n_chains / _LEFT / len(self.bank))
+        if self.scored:
+            self.log_p = np.array(self.pick.prompts.log_probs(self.states, self.pick.lm))
+
+    def _next_bandwidth(self, left: float) -> None:
+        """Narrows the kernel until a share `left` of the chains is left, in effective numbers; draws them anew."""
+        before = self.log_k(self.d, self.bandwidth)
+
+        def effective(bandwidth: float) -> float:
+            log_w = self.log_k(self.d, bandwidth) - before
+            top = log_w.max()
+            return float(effective_sample_size(np.exp(log_w - top))) / len(log_w) if np.isfinite(top) else 0.0
+
+        goal, new = self.pick.bandwidth, self.pick.bandwidth
+        if effective(goal) < left:
+            low, high = math.log(goal), math.log(min(self.bandwidth, 64.0 * max(1.0, float(self.d.max()))))
+            for _ in range(40):
+                middle = (low + high) / 2
+                low, high = (low, middle) if effective(math.exp(middle)) >= left else (middle, high)
+            new = math.exp(high)
+        log_w = self.log_k(self.d, new) - before
+        top = log_w.max()
+        weight = np.exp(log_w - top)
+        self.log_z += top + math.log(weight.mean())
+        self.log_z_variance += float(weight.var() / weight.mean() ** 2 / len(weight))
+        marks = (np.arange(self.n_chains) + self.numbers.random()) / self.n_chains * weight.sum()
+        rows = np.minimum(np.searchsorted(np.cumsum(weight), marks), len(weight) - 1)
+        self.states = [list(self.states[i]) for i in rows]
+        self.d, self.log_p, self.bandwidth = self.d[rows], self.log_p[rows], new
+
+    def narrow(self) -> None:
+        """Steps from the bank to the bandwidth, with moves in between."""
+        while self.bandwidth > self.pick.bandwidth and self.share() < _NARROWING:
+            for _ in range(_STEPS):
+                self.move("narrowing")
+            self._next_bandwidth(_LEFT)
+        self.reached = self.bandwidth
+
+    def stay(self, n: int) -> None:
+        """All chains at the bandwidth itself, from here and from the picked input, until they are worth `n` draws or
+        the budget is spent."""
+        self.bandwidth = self.pick.bandwidth
+        self.states += [list(self.pick.ids) for _ in range(self.n_chains)]
+        self.d = np.concatenate([self.d, np.zeros(self.n_chains)])
+        self.log_p = np.concatenate([self.log_p, np.full(self.n_chains, self.picked_log_p)])
+        began = self.share()
+        while self.share() < began + _WARM * (1 - began):  # not looked at: these begin where they were put
+            self.move("walking")
+        self.law = self._law()  # which may not depend on where the chains are from here on
+        while not self.records or self.share() < 1:
+            self.move("walking")
+            self.records.append([list(x) for x in self.states])
+            self.values.append(self._quantities())
+            if len(self.records) % _LOOK == 0:
+                mixed = Mixing.of(np.stack(self.values, 1), self.n_chains)
+                if mixed.have_met and mixed.ess >= n:
+                    return
+
+    def _law(self) -> dict[str, float]:
+        """How often each kind of move is made: in proportion to how often it succeeds, and at least now and then."""
+        rate = {kind: (self.accepted[kind] + _GUESS) / (self.tried[kind] + 10 * _GUESS) for kind in self.moves.kinds}
+        total = sum(rate.values())
+        return {kind: max(_FLOOR, value / total) for kind, value in rate.items()}
+
+    def move(self, message: str) -> None:
+        """One context for each chain, with `TRIES` candidates in turn (draws of P(X): one)."""
+        law = self.law or self._law()
+        kind = self.moves.rng.choices(list(law), list(law.values()))[0]
+        tries = 1 if kind == "jump" else TRIES
+        before = self.moves.passes
+        found = self.moves.kinds[kind](self.states, tries)
+        flat = [(c, m) for c, row in enumerate(found.ids) for m, x in enumerate(row) if x]
+        inputs = [found.ids[c][m] for c, m in flat]
+        d, log_p, run = self._measured(inputs, [c for c, _ in flat])
+        log_k, own_k = self.log_k(d, self.bandwidth), self.log_k(self.d, self.bandwidth)
+        marks = np.log(self.numbers.random(len(flat)))
+        own_q, moved = found.own.copy(), 0
+        for i, (c, m) in enumerate(flat):
+            gain = log_k[i] - own_k[c]
+            if not found.are_draws:
+                gain += log_p[i] - self.log_p[c] + own_q[c] - found.log_q[c, m]
+            if marks[i] < gain:
+                moved += inputs[i] != self.states[c]
+                self.states[c], self.d[c], self.log_p[c] = inputs[i], d[i], log_p[i]
+                own_k[c], own_q[c] = log_k[i], found.log_q[c, m]
+        self.accepted[kind] += moved
+        self.tried[kind] += len(self.states) * tries
+        self.count(run + self.moves.passes - before, message)
+
+    def _measured(self, inputs: list[list[int]], chains: list[int]) -> tuple[np.ndarray, np.ndarray, int]:
+        """Distances and log P of candidates, and how many were run: none that P(X) cannot make, or that are there."""
+        d, log_p = self.d[chains], self.log_p[chains]
+        new = [i for i, (x, c) in enumerate(zip(inputs, chains, strict=True)) if x != self.states[c]]
+        if new and self.scored:
+            log_p[new] = self.pick.prompts.log_probs([inputs[i] for i in new], self.pick.lm)
+        d[new] = np.inf
+        able = [i for i in new if np.isfinite(log_p[i]) and len(inputs[i]) <= self.pick.lm.n_ctx]
+        if able:
+            z = self.pick.lm.activations([inputs[i] for i in able], [self.pick.site], cancel=self.cancel)
+            d[able] = self.distances(z[self.pick.site.name])
+        return d, log_p, len(able)
+
+    def _quantities(self) -> Float[np.ndarray, "c quantity"]:
+        """What the chains must agree on: distance, log P, length, and where they hold the pick's tokens."""
+        ids, log_p = self.pick.ids, np.maximum(self.log_p, _IMPOSSIBLE)
+        columns = [self.d, log_p, np.array([float(len(x)) for x in self.states])]
+        first = self.moves.first
+        for i in range(min(_PLACES, len(ids) - first)):
+            columns.append(np.array([float(len(x) > i and x[-1 - i] == ids[-1 - i]) for x in self.states]))
+            columns.append(
+                np.array([float(len(x) > first + i and x[first + i] == ids[first + i]) for x in self.states])
+            )
+        return np.stack(columns, 1)

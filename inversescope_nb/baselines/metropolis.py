@@ -1,0 +1,167 @@
+"""A walk through inputs that ends in the posterior: an answer within seconds, before any generator is trained.
+
+1. A bank is drawn from P(X) and run. Its inputs, weighed by a kernel wide enough that many of them count, start a set
+   of chains; the kernel is then narrowed step by step to the bandwidth that was asked for, and at each step chains are
+   drawn anew in proportion to what the narrower kernel leaves of them, and moved (a sequential Monte Carlo sampler,
+   Del Moral, Doucet and Jasra 2006, J. R. Stat. Soc. B 68). The factors that were left multiply to Z = E over P(X) of
+   the kernel, hence the bits.
+2. As many chains again start at the picked input. All move on at the bandwidth, and their states are the samples.
+3. Every move is a Metropolis-Hastings step (Hastings 1970, Biometrika 57) on P(x) k(d(x)): most candidates are what the
+   model's own next-token distribution writes at some place (:mod:`._moves`), and each is run through the model.
+
+So nothing is learned, and nothing is approximated but by stopping early: chains from P(X) and chains from the picked
+input must have met before the result is called reliable.
+Steps 1 to 3 are in :mod:`._walk`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._arguments import sample_count, seed_number, whole_number
+from .._progress import Progress, reported
+from .._statistics import effective_sample_size
+from ..errors import InvalidArgument
+from ..verdicts import Verdict, judge_walk
+from ._walk import FEWEST, Mixing, Walk
+from .searched import Pick, Searched
+
+if TYPE_CHECKING:
+    from ..kernels import Kernel, SiteStatistics
+    from ..models import LanguageModel
+    from ..prompts import Prompt, PromptDistribution
+    from ..sites import Site
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Metropolis(Searched):
+    """States of chains that walk through the posterior, each as likely as any other; made by :func:`metropolis`."""
+
+    supported: bool
+    """Whether P(X) can make the picked input."""
+    reached: float
+    """The bandwidth that the chains from P(X) came to before time or passes were over."""
+    r_hat: float
+    """How far chains from P(X) and from the picked input are from having met, by the worst of several quantities: 1 is
+    met, above 1.05 not (nested R-hat)."""
+    acceptance: dict[str, float]
+    """Kind of move -> share of its candidates that were accepted."""
+    bank_mass: float
+    """Mass that the bank holds near the pick, in units of what the walk found; about 1 where both are right."""
+    bank_ess: float
+    """Effective number of the bank's inputs that hold it."""
+
+    @cached_property
+    def _judgement(self) -> tuple[Verdict, str]:
+        return judge_walk(self)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether to believe it: the verdicts of an `Inversion`."""
+        return self._judgement[0]
+
+    @property
+    def verdict_reason(self) -> str:
+        """Why, in words."""
+        return self._judgement[1]
+
+    @property
+    def picked_on_support(self) -> bool:
+        """Whether P(X) can make the picked input."""
+        return self.supported
+
+
+def metropolis(
+    lm: LanguageModel,
+    prompts: PromptDistribution,
+    target: str | Prompt | Sequence[int],
+    *,
+    site: str | Site,
+    position: int = -1,
+    bandwidth: float = 0.1,
+    n: int = 256,
+    seconds: float = 10.0,
+    passes: int = 100_000,
+    kernel: Kernel | None = None,
+    statistics: SiteStatistics | None = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+    progress: bool = True,
+    cancel: threading.Event | None = None,
+) -> Metropolis:
+    """The inputs that the target cannot tell from the picked one, found by walking, without a generator.
+
+    Args:
+        n: states of the chains to show, at most.
+        seconds: time that it may take, about: the batch at work is finished.
+        passes: inputs that may be run through the target, those that only proposed counted.
+        seed: of everything drawn; the same seed gives the same result where `passes` ends it, not `seconds`.
+
+    Other arguments as of :func:`inversescope_nb.baselines.neighbours`. Where P(X) cannot say how likely an input is,
+    chains only jump between draws of it: no better than neighbours.
+
+    Raises:
+        UnknownSite, BadPrompt, InvalidArgument, Cancelled
+
+    >>> import inversescope_nb as isn
+    >>> lm, task = isn.load_model(), isn.tasks.addition()
+    >>> found = isn.baselines.metropolis(
+    ...     lm, task.prompts, "4 3 7 + 5 6 8 =", site="resid_post.3", bandwidth=0.3, n=64, passes=3000
+    ... )
+    >>> len(found), bool(found.d.mean() < 0.6)
+    (64, True)
+    """
+    pick = Pick.of(lm, prompts, target, site, position, bandwidth, kernel)
+    n, seed = sample_count(n), seed_number(seed)
+    passes = whole_number("passes", passes, least=8 * FEWEST, hint="100000 is the usual choice")
+    if not 0 < seconds < math.inf:
+        raise InvalidArgument(f"seconds={seconds} must be a number above 0", hint="10 is the usual choice")
+    with reported(on_progress, progress, "walking") as report:
+        walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel)
+        walk.start()
+        walk.narrow()
+        walk.stay(n)
+    return _result(walk, n, cancel)
+
+
+def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
+    """States of the chains, thinned to `n`; of those from the picked input alone where the others have not met them."""
+    pick, values = walk.pick, np.stack(walk.values, 1)
+    mixed = Mixing.of(values, walk.n_chains)
+    arrived = walk.reached <= pick.bandwidth
+    if arrived and mixed.have_met:
+        shown, ess = slice(None), mixed.ess
+    else:  # chains that did not come here are no draws from here
+        shown = slice(walk.n_chains, None)
+        ess = Mixing.of(values[shown], walk.n_chains).ess
+    every = [x for states in walk.records for x in states[shown]]  # chains side by side, rounds behind each other
+    samples = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(n, len(every))).round().astype(int))]
+    z = pick.lm.activations(samples, [pick.site], cancel=cancel)[pick.site.name]
+    share = np.exp(walk.log_k(walk.d_bank, pick.bandwidth))
+    tried = {kind: walk.accepted[kind] / count for kind, count in walk.tried.items() if count}
+    return Metropolis.measured(
+        pick,
+        samples,
+        z,
+        walk.units,
+        kept=range(len(samples)),
+        bank_size=walk.spent,
+        weight=np.full(len(samples), 1 / len(samples)),
+        ess=min(ess, float(len(samples))),
+        khat=math.nan,
+        bits=-walk.log_z / math.log(2) if arrived else math.nan,
+        bits_stderr=math.sqrt(walk.log_z_variance) / math.log(2),
+        supported=math.isfinite(walk.picked_log_p),
+        reached=walk.reached,
+        r_hat=mixed.r_hat,
+        acceptance=tried,
+        bank_mass=float(share.mean() / math.exp(walk.log_z)) if arrived else math.nan,
+        bank_ess=float(effective_sample_size(share)),
+    )

@@ -1,0 +1,244 @@
+"""Chains that walk through the posterior: every move leaves the exact one as it is, and all of it is found."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import inversescope_nb as isn
+from inversescope_nb._chains import chain_ess, nested_r_hat
+from inversescope_nb.baselines import metropolis
+from inversescope_nb.baselines._walk import Walk
+from inversescope_nb.baselines.searched import Pick
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, UnknownSite
+from inversescope_nb.exact import activation_table
+from inversescope_nb.prompts import PromptDistribution
+from inversescope_nb.templates import Slot, Template
+
+SITE = "blocks.1.hook_resid_post"
+NAMES = ["John", "Mary", "Paris", "France", "cat", "dog"]
+CHAINS = 600
+
+
+@pytest.fixture(scope="module")
+def twice() -> PromptDistribution:
+    """One name stands in two places."""
+    names = [Slot("A", NAMES), Slot("B", NAMES), Slot("A2", lambda slots: (slots["A"],), domain=NAMES)]
+    return PromptDistribution.from_templates([Template("{A} gave {B} to {A2}", names)], name="twice", cut="end")
+
+
+@pytest.fixture(scope="module")
+def free() -> PromptDistribution:
+    """Four words, each any of six, cut anywhere."""
+    slots = dict.fromkeys("ABCD", NAMES)
+    return PromptDistribution.from_templates(["{A} {B} {C} {D}"], slots, name="free", cut="random")
+
+
+@pytest.fixture(scope="module")
+def written(lm) -> PromptDistribution:
+    return PromptDistribution.from_model(lm, max_tokens=3)
+
+
+def listed(prompts: PromptDistribution, lm) -> dict[tuple[int, ...], float]:
+    """Every input with its log P."""
+    if "samples of" not in prompts.name:
+        return {ids: math.log(p) for ids, p in prompts.inputs(lm).items()}
+    bos, tokens = lm.text_bos_id, range(4, lm.vocab_size)  # special ones have no probability
+    every = [(bos, *ids) for k in (1, 2, 3) for ids in itertools.product(tokens, repeat=k)]
+    log_p = prompts.log_probs(every, lm)
+    return {ids: value for ids, value in zip(every, log_p, strict=True) if value > -math.inf}
+
+
+def walk_of(lm, prompts, bandwidth: float = 0.5, seed: int = 0) -> Walk:
+    picked = prompts.draw(1, lm, seed=3)[0]
+    return Walk(Pick.of(lm, prompts, picked, SITE, -1, bandwidth, None), 600.0, 100_000, None, None, seed, None, None)
+
+
+KINDS = [
+    *[("twice", kind) for kind in ("value", "seen value")],
+    *[("free", kind) for kind in ("jump", "value", "seen", "seen value", "beginning")],
+    *[("written", kind) for kind in ("tokens", "value", "seen", "beginning")],
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS, ids=lambda value: str(value).replace(" ", "-"))
+def test_every_move_leaves_the_exact_posterior_as_it_is(lm, request, name, kind):
+    """Chains that are exact draws are exact draws after any number of moves; each quantity within 4.5 errors."""
+    prompts = request.getfixturevalue(name)
+    every = listed(prompts, lm)
+    walk = walk_of(lm, prompts)
+    inputs, log_p = [list(ids) for ids in every], np.array(list(every.values()))
+    d = walk.distances(lm.activations(inputs, [SITE])[SITE])
+    posterior = np.exp(log_p + walk.log_k(d, 0.5))
+    posterior /= posterior.sum()
+    rows = np.random.default_rng(1).choice(len(inputs), CHAINS, p=posterior)
+    walk.states, walk.d, walk.log_p = [list(inputs[i]) for i in rows], d[rows], log_p[rows]
+    walk.bandwidth, walk.law = 0.5, {kind: 1.0}
+    for _ in range(4):
+        walk.move("testing")
+    moved = sum(walk.states[c] != inputs[i] for c, i in enumerate(rows))
+    assert moved > 30, f"only {moved} of {CHAINS} chains moved: nothing is tested"
+    row_of = {tuple(x): i for i, x in enumerate(inputs)}
+    now = np.array([row_of[tuple(x)] for x in walk.states])
+    np.testing.assert_allclose(walk.d, d[now], atol=1e-4)
+    np.testing.assert_allclose(walk.log_p, log_p[now], atol=1e-4)
+    first = inputs[int(posterior.argmax())]
+    quantities = [d, log_p, np.array([len(x) for x in inputs], dtype=float)]
+    for i in range(1, 8):
+        quantities.append(np.array([len(x) > i and x[i] == first[min(i, len(first) - 1)] for x in inputs], dtype=float))
+        quantities.append(np.array([len(x) >= i and x[-i] == first[-min(i, len(first))] for x in inputs], dtype=float))
+    for quantity in quantities:
+        mean = posterior @ quantity
+        error = math.sqrt(max(posterior @ (quantity - mean) ** 2, 1e-12) / CHAINS)
+        assert abs(quantity[now].mean() - mean) <= 4.5 * error + 1e-9
+
+
+@pytest.mark.parametrize(("name", "bandwidth"), [("twice", 0.5), ("free", 0.5), ("written", 0.7)])
+def test_the_whole_of_it_finds_the_exact_posterior(lm, request, name, bandwidth):
+    prompts = request.getfixturevalue(name)
+    every = listed(prompts, lm)
+    walk = walk_of(lm, prompts, bandwidth)
+    picked = walk.pick.ids
+    found = metropolis(
+        lm, prompts, picked, site=SITE, bandwidth=bandwidth, n=500, passes=12_000, seconds=600,
+        statistics=walk.units, seed=2,
+    )  # fmt: skip
+    inputs, log_p = [list(ids) for ids in every], np.array(list(every.values()))
+    d = walk.distances(lm.activations(inputs, [SITE])[SITE])
+    weight = np.exp(log_p + walk.log_k(d, bandwidth))
+    bits = -math.log2(weight.sum())
+    assert found.verdict == "RELIABLE", found.verdict_reason
+    assert found.bits == pytest.approx(bits, abs=4 * found.bits_stderr + 0.05)
+    posterior = weight / weight.sum()
+    for place in [i for i in (1, 2, 4, -1, -2) if len(picked) > abs(i)]:
+        exact = float(posterior @ np.array([len(x) > abs(place) and x[place] == picked[place] for x in inputs]))
+        rate = np.mean([len(x) > abs(place) and x[place] == picked[place] for x in found.samples])
+        assert abs(rate - exact) <= 4 * math.sqrt(max(exact * (1 - exact), 0.01) / found.ess)
+
+
+def test_bits_are_exact_where_few_of_a_bank_lie_near(lm, free):
+    picked = free.draw(1, lm, seed=5)[0]
+    found = metropolis(lm, free, picked, site=SITE, bandwidth=0.2, passes=4000, seconds=600, seed=1)
+    exact = activation_table(lm, free, SITE).posterior(picked, 0.2)
+    assert found.bits == pytest.approx(exact.bits, abs=4 * found.bits_stderr + 0.1)
+    assert found.ess <= len(found)
+
+
+def test_the_same_seed_gives_the_same_states_where_passes_end_it(lm, twice):
+    first, again, other = (
+        metropolis(lm, twice, "John gave Mary to John", site=SITE, bandwidth=0.6, passes=2000, seconds=600, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert first.samples == again.samples
+    assert first.samples != other.samples
+
+
+def test_passes_are_counted_and_bound_it(lm, twice):
+    found = metropolis(lm, twice, "John gave Mary to John", site=SITE, passes=1500, seconds=600)
+    assert 1500 <= found.bank_size < 1500 + 32 * 5  # the batch at work is finished
+
+
+def test_time_bounds_it(lm, twice):
+    found = metropolis(lm, twice, "John gave Mary to John", site=SITE, seconds=0.05, passes=10**7)
+    assert 16 < found.bank_size < 10**5
+
+
+def test_verdicts_are_those_of_an_inversion(lm, twice, free):
+    where = {"site": SITE, "passes": 1500, "seconds": 600}
+    outside = metropolis(lm, twice, "the park is a dog", **where)
+    assert outside.verdict == "OUTSIDE_PROMPT_DISTRIBUTION"
+    alike = PromptDistribution.from_texts(["John and", "Mary and", "Paris and"], cut="end")
+    same = metropolis(lm, alike, "John and", site="blocks.0.hook_resid_pre", passes=1500)
+    assert same.verdict == "CONSTANT"
+    wide = metropolis(lm, free, free.draw(1, lm, seed=5)[0], bandwidth=50.0, **where)
+    assert wide.verdict == "NO_INFORMATION"
+    few = metropolis(lm, free, free.draw(1, lm, seed=5)[0], bandwidth=0.01, site=SITE, passes=200)
+    assert few.verdict == "LOW_ESS"
+    assert "more seconds" in few.verdict_reason
+    assert all(line for line in (few.summary(), repr(few)))
+
+
+def test_without_a_scored_distribution_it_only_jumps(lm):
+    class Unscored(PromptDistribution):
+        name, cut = "unscored", "end"
+
+        def draw(self, n, lm, *, seed, cancel=None):
+            return PromptDistribution.from_texts(NAMES, cut="end").draw(n, lm, seed=seed, cancel=cancel)
+
+    found = metropolis(lm, Unscored(), "John", site=SITE, bandwidth=0.5, passes=2000)
+    assert list(found.acceptance) == ["jump"]
+    assert {str(text) for text in found.texts} <= set(NAMES)
+
+
+def test_rates_and_frames_take_it(lm, twice):
+    found = metropolis(lm, twice, "John gave Mary to John", site=SITE, bandwidth=0.5, passes=3000)
+    frame = found.to_frame()
+    assert len(frame) == len(found)
+    assert frame["weight"].sum() == pytest.approx(1)
+    first = isn.Feature("first", lambda text: text.split()[0])
+    rate = isn.consistency_of(found, first, permutations=0).to_frame()
+    share = Counter(str(text).split()[0] for text in found.texts)["John"] / len(found)
+    assert rate["fcr_with_copies"][0] == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"seconds": 0}, InvalidArgument, "seconds=0 must be"),
+        ({"seconds": math.nan}, InvalidArgument, "seconds=nan must be"),
+        ({"passes": 3}, InvalidArgument, "passes=3 must be"),
+        ({"n": 0}, InvalidArgument, "n=0 must be"),
+        ({"site": "resid_post.9"}, UnknownSite, "layer 9 does not exist"),
+        ({"bandwidth": -1}, InvalidArgument, "bandwidth"),
+        ({"target": ""}, BadPrompt, "empty"),
+    ],
+)
+def test_bad_arguments(lm, twice, changes, error, words):
+    given = {"target": "John gave Mary to John", "site": SITE, "passes": 500} | changes
+    with pytest.raises(error, match=words):
+        metropolis(lm, twice, given.pop("target"), **given)
+
+
+def test_it_can_be_stopped(lm, twice):
+    stop, told = threading.Event(), []
+
+    def listen(done, total, message):
+        told.append((done, total, message))
+        if message == "walking":
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        metropolis(lm, twice, "John gave Mary to John", site=SITE, on_progress=listen, cancel=stop)
+    assert told[0][2] == "running a bank"
+    assert all(0 <= done < total for done, total, _ in told)
+
+
+# -- what chains are worth ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, -0.3])
+def test_effective_size_of_autoregressive_chains(rho):
+    """AR(1): n (1 - rho) / (1 + rho) in closed form."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, 4000))
+    for t in range(1, x.shape[1]):
+        x[:, t] = rho * x[:, t - 1] + math.sqrt(1 - rho**2) * x[:, t]
+    assert chain_ess(x) == pytest.approx(x.size * (1 - rho) / (1 + rho), rel=0.15)
+
+
+def test_effective_size_knows_nothing_of_short_and_constant_chains():
+    assert chain_ess(np.zeros((4, 3))) == 0
+    assert math.isnan(chain_ess(np.ones((4, 100))))
+
+
+def test_nested_r_hat_is_a_ratio_of_variances():
+    """Two origins whose means lie 2 apart, each of variance 1: sqrt(1 + 2 / 1)."""
+    x = np.array([[0.0, 2.0], [2.0, 0.0], [2.0, 4.0], [4.0, 2.0]])
+    assert nested_r_hat(x, np.array([0, 0, 1, 1])) == pytest.approx(math.sqrt(3))
+    assert nested_r_hat(np.ones((4, 5)), np.array([0, 0, 1, 1])) == 1
+    assert nested_r_hat(np.array([[0.0] * 4, [1.0] * 4]), np.array([0, 1])) == math.inf
