@@ -117,3 +117,16 @@ def test_a_run_goes_on_where_a_killed_process_left_it(tmp_path) -> None:
     check_same(whole, resumed)
     assert "resumed at step 3" in (tmp_path / "resumed.log").read_text()
     assert len(json.loads((tmp_path / "resumed" / "rank_0.json").read_text())["captured"]) == TINY["steps"] - kept + 1
+
+
+@pytest.mark.slow
+def test_weights_that_are_split_train_as_whole_ones_do(tmp_path) -> None:
+    """By PyTorch's FSDP2, prepared by accelerate; killed, and resumed from the parts of both processes."""
+    one = trained(tmp_path, "one", 1, config=TINY)
+    arguments = {"config": TINY, "fsdp": True, "run_dir": str(tmp_path / "run")}
+    with pytest.raises(AssertionError, match="SIGKILL"):
+        trained(tmp_path, "killed", 2, dies={"rank": 1, "step": 5}, **arguments)
+    assert json.loads((tmp_path / "run" / "sharded.json").read_text())["step"] == 3
+    two = trained(tmp_path, "two", 2, **arguments)
+    assert "resumed at step 3" in (tmp_path / "two.log").read_text()
+    check_same(one, two)

@@ -1,7 +1,7 @@
 """One process of a training, started by test_distributed.py: ``python worker.py ARGUMENTS.json``.
 
-The arguments: ``config`` (fields of TrainingConfig), ``out`` (a folder), ``run_dir``, and ``dies`` ({"rank", "step"}:
-which process is killed behind which step). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`; each
+The arguments: ``config`` (fields of TrainingConfig), ``out`` (a folder), ``run_dir``, ``dies`` ({"rank", "step"}: which
+process is killed behind which step) and ``fsdp`` (whether weights are split). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`; each
 one leaves ``rank_R.json``: how many inputs it ran the target on.
 """
 
@@ -17,12 +17,26 @@ from pathlib import Path
 from conftest import tiny_model, word_tokenizer
 
 from inversescope_nb import _files
-from inversescope_nb.generator import TrainingConfig, train_generator, training
+from inversescope_nb.generator import TrainingConfig, processes, train_generator, training
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.attn.hook_z.2"]
 TEXTS = ["the cat is in the park", "John gave the book to Mary", "the dog", "a dog is in the park .", "he is in Paris"]
+
+
+def split_weights(lm, config):
+    """accelerate's own, told to prepare models by FSDP2, which by itself it does on GPUs only."""
+    from accelerate import FullyShardedDataParallelPlugin, PartialState
+    from accelerate.utils import DistributedType
+
+    accelerator = processes.make_accelerator(lm, config)
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False,
+        state_dict_type="SHARDED_STATE_DICT",
+    )  # fmt: skip
+    accelerator.state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+    return accelerator
 
 
 def main() -> None:
@@ -42,6 +56,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     training.last_activations = counted
+    if arguments.get("fsdp"):
+        training.make_accelerator = split_weights
     lm = load_model((tiny_model("llama"), word_tokenizer()))
     prompts = PromptDistribution.from_texts(TEXTS, cut="random")
     config = TrainingConfig(**arguments["config"])

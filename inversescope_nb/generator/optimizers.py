@@ -39,7 +39,8 @@ def make_optimizer(generator: nn.Module, config: TrainingConfig) -> torch.optim.
         peak = config.lr if is_backbone else config.adapter_lr
         decay = config.weight_decay if matrices else 0.0
         settings.append({"params": params, "weight_decay": decay, "lr": peak, "peak": peak, "hidden": hidden})
-    return Muon(settings, betas=(0.9, 0.98))
+    kind = Muon if any(group["hidden"] for group in settings) else torch.optim.AdamW
+    return kind(settings, betas=(0.9, 0.98))
 
 
 def _heads(generator: nn.Module) -> list[nn.Module]:

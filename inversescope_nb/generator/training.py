@@ -22,7 +22,6 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +35,7 @@ from .._progress import reported
 from .._version import __version__
 from ..errors import Cancelled, CheckpointMismatch, InvalidArgument
 from ..prompts import PromptDistribution
+from . import sharding
 from .building import build_generator, resolve_sites
 from .config import TrainingConfig
 from .data import by_length, collate, last_activations
@@ -112,7 +112,10 @@ def train_generator(
     with reported(on_progress, progress, "training") as report:
         if report is not None:
             report(0, config.prior_steps + config.steps, "drawing inputs and measuring the sites")
-        run = _Run(lm, resolve_sites(lm, sites), prompts, config, run_dir, resume, cancel, generator_class)
+        run = _Run(
+            lm, resolve_sites(lm, sites), prompts, config, run_dir, resume, cancel, generator_class,
+            evaluates=on_evaluate is not None,
+        )  # fmt: skip
         return run.train(report, cancel, on_evaluate)
 
 
@@ -129,10 +132,13 @@ class _Run:
         resume: bool,
         cancel: threading.Event | None = None,
         generator_class: type[Generator] = Generator,
+        *,
+        evaluates: bool = False,
     ) -> None:
         self.lm, self.sites, self.prompts, self.config = lm, sites, prompts, config
         self.run_dir = Path(run_dir) if run_dir is not None else None
         self.accelerator = make_accelerator(lm, config)
+        sharding.check_shards(self.accelerator, config, evaluates=evaluates)
         self.step, self.seconds, self.mean_loss, self.history = 0, 0.0, 0.0, []
         self.is_whole = True  # not so while a step changes the weights
         self.is_stopped = False  # of several processes: whether one was asked to
@@ -153,20 +159,25 @@ class _Run:
         self.generator.recomputes = config.gradient_checkpointing
         shared = self.generator.shares_target  # then the adapters go where the target is
         self.generator.to(lm.device if shared else self.accelerator.device)
-        self.trained = [(name, p) for name, p in self.generator.named_parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.generator, config)
         if self.run_dir is not None:
             self.run_dir.mkdir(parents=True, exist_ok=True)
-            self._resume(resume)
+            if not sharding.has_shards(self.accelerator):
+                self._resume(resume)
         same_buffers(self.accelerator, self.generator)
         # on the CPU, where activations arrive
         self.statistics = {site: self.generator.statistics(site).cpu() for site in sites}
-        self.model, self.optimizer = self.accelerator.prepare(
-            self.generator, self.optimizer, device_placement=[not shared, not shared]
-        )
+        self.is_split = sharding.splits_weights(self.accelerator)
+        self.empty = sharding.hollow(self.generator) if self.is_split else None
+        rows = math.ceil(config.batch_size / self.accelerator.num_processes)
+        self.model, self.optimizer = sharding.prepare(self.accelerator, self.generator, self.optimizer, rows)
+        self.trained = [(name, p) for name, p in self.generator.named_parameters() if p.requires_grad]
+        if self.run_dir is not None and sharding.has_shards(self.accelerator) and resume:
+            self._resume_shards()
         self.seen: list[dict[str, Any]] | None = None
         self.held_out = prompts.draw(config.held_out, lm, seed=config.seed + 3, cancel=cancel)
-        self.gaps = GapProbe(lm, self.generator, prompts, limit=config.gap_inputs, seed=config.seed + 5, cancel=cancel)
+        limit = 0 if self.is_split else config.gap_inputs  # the gap is measured on a whole generator
+        self.gaps = GapProbe(lm, self.generator, prompts, limit=limit, seed=config.seed + 5, cancel=cancel)
 
     @property
     def identity(self) -> str:
@@ -185,22 +196,39 @@ class _Run:
             path.unlink(missing_ok=True)
             return
         state = _files.checkpoint_state(path)
+        self._check_own(state)
+        _files.load_checkpoint(path, self.generator, self.optimizer)
+        self._go_on(state)
+
+    def _resume_shards(self) -> None:
+        state = sharding.saved_state(self.run_dir)
+        if state is not None:
+            self._check_own(state)
+            sharding.load(self.accelerator, self.run_dir, state)
+            self._go_on(state)
+
+    def _check_own(self, state: dict[str, Any]) -> None:
         if state["identity"] != self.identity:
             raise CheckpointMismatch(
-                f"{path.parent.name} holds a run with another configuration, target model or prompt distribution",
+                f"{self.run_dir.name} holds a run with another configuration, target model or prompt distribution",
                 hint="use another run_dir, or resume=False to begin again there",
             )
-        _files.load_checkpoint(path, self.generator, self.optimizer)
+
+    def _go_on(self, state: dict[str, Any]) -> None:
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
         self.mean_loss = state.get("mean_loss", 0.0)
         log.info("resumed at step %d of %d", self.step, self.config.steps)
 
     def save(self) -> Path | None:
         """Writes the checkpoint; None without a `run_dir`."""
-        if self.run_dir is None or not self.accelerator.is_main_process:
+        if self.run_dir is None:
             return None
         state = {"identity": self.identity, "step": self.step, "seconds": self.seconds, "history": self.history}
         state["mean_loss"] = self.mean_loss
+        if sharding.has_shards(self.accelerator):
+            return sharding.save(self.accelerator, self.run_dir, state)
+        if not self.accelerator.is_main_process:
+            return None
         path = self.run_dir / _CHECKPOINT
         _files.save_checkpoint(path, self.generator, getattr(self.optimizer, "optimizer", self.optimizer), state)
         _files.write_json(self.run_dir / "curves.json", self.history)
@@ -213,7 +241,7 @@ class _Run:
         try:
             return self._train(on_progress, cancel, on_evaluate)
         except KeyboardInterrupt as interrupt:
-            if self.is_whole and self.step < self.total:
+            if self.is_whole and self.step < self.total and not sharding.has_shards(self.accelerator):
                 self.optimizer.zero_grad(set_to_none=True)
                 if (path := self.save()) is not None:
                     interrupt.add_note(f"{self.step} steps are kept in {path}: the same call goes on from there.")
@@ -261,7 +289,10 @@ class _Run:
 
     def finish(self, cancel: threading.Event | None = None) -> Generator:
         """The generator with its run card."""
+        if self.empty is not None:
+            self.generator = sharding.whole(self.generator, self.empty)
         self.generator.eval()
+        self.generator.recomputes = False
         n_parameters = sum(p.numel() for p in self.generator.parameters())  # as trained: folding leaves fewer
         self.generator.fold()
         self.generator.record_probe(self.lm)
@@ -318,7 +349,7 @@ class _Run:
         total = 0.0
         batches = by_length(examples, self._n_batches(inputs, 3, world))
         for last, batch in enumerate(batches, start=1 - len(batches)):
-            with self.accelerator.no_sync(self.model) if last else nullcontext():
+            with sharding.accumulating(self.accelerator, self.model, last=last == 0):
                 log_q = self.model(**collate(batch, self.generator))
                 loss = -log_q.sum() / n_tokens
                 self.accelerator.backward(loss)
