@@ -148,9 +148,17 @@ def find_blocks(model: nn.Module, n_layers: int) -> tuple[str, tuple[nn.Module, 
     from torch import nn
 
     for path, module in model.named_modules():
-        is_blocks = isinstance(module, nn.ModuleList) and len(module) == n_layers and "vision" not in path
-        if is_blocks and any("att" in name for name, _ in module[0].named_children()):
+        if not isinstance(module, nn.ModuleList) or len(module) != n_layers or "vision" in path:
+            continue
+        without = [i for i, block in enumerate(module) if not any("att" in name for name, _ in block.named_children())]
+        if 0 not in without:
             return path, tuple(module)
+        if len(without) < n_layers:  # a hybrid, such as Jamba
+            first, of = ", ".join(name for name, _ in module[0].named_children()), type(model).__name__
+            raise UnsupportedModel(
+                f"{len(without)} of the {n_layers} blocks of {of} have no attention; block 0 is {first}",
+                hint="sites stand for the same place in every block: hybrids of attention and another mixer have none",
+            )
     raise UnsupportedModel(
         f"no list of {n_layers} transformer blocks found in {type(model).__name__}",
         hint=f"known architectures: {', '.join(sorted(LAYOUTS))}; others need blocks in one ModuleList",

@@ -124,15 +124,23 @@ def _fetch_model(where: str, placement: Placement) -> Any:
         device_map = "cpu"
     options = hub_options(where, placement.hub)
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, said = AutoModelForCausalLM.from_pretrained(
             where,
             device_map=device_map,
             dtype=dtype,
             offload_folder=placement.offload_folder,
+            output_loading_info=True,
             **options,
         )
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"cannot load the model {where!r}: {first_line(error)}", hint=_HINT) from error
+    own = {name for name, _ in model.named_parameters()}
+    if missing := sorted(own.intersection(said["missing_keys"])):  # what is not there is random after loading
+        raise ModelLoadError(
+            f"cannot load the model {where!r}: {len(missing)} of {len(own)} weights are missing, such as {missing[0]}",
+            hint="was its download interrupted? fetch it again; a model for another task has no language model's head",
+        )
+    return model
 
 
 def _fetch_tokenizer(places: list[str], placement: Placement) -> Any:

@@ -133,17 +133,21 @@ def _keep(
 
 
 def on_cpu(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tensor, "sites k d"]]:
-    """The tensors as float32 on the CPU; those of another device in one transfer for each dtype."""
-    found = [value.float() if value.device.type == "cpu" else None for value in values]
+    """The tensors as float32 on the CPU."""
+    return [value.float() for value in values] if values[0].device.type == "cpu" else in_one_transfer(values)
+
+
+def in_one_transfer(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tensor, "sites k d"]]:
+    """The same from other devices: one transfer for each device and dtype, not one for each tensor."""
+    found: dict[int, Tensor] = {}
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, value in enumerate(values):
-        if found[i] is None:
-            groups.setdefault((value.device, value.dtype), []).append(i)
+        groups.setdefault((value.device, value.dtype), []).append(i)
     for members in groups.values():
         together = torch.cat([values[i].reshape(-1) for i in members]).cpu().float()
         for i, part in zip(members, together.split([values[i].numel() for i in members]), strict=True):
             found[i] = part.view(values[i].shape)
-    return found
+    return [found[i] for i in range(len(values))]
 
 
 def _refuse_what_is_not_finite(

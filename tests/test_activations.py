@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from conftest import GROUPED_QUERIES, N_HEADS, N_LAYERS, POST_NORM, WORDS, tiny_
 
 from inversescope_nb.activations import activations_of_ids, capture, patch, scale
 from inversescope_nb.checks import check_architecture
-from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, UnsupportedModel
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotFinite, OutOfMemory, UnsupportedModel
 from inversescope_nb.models import load_model
+from inversescope_nb.reading import in_one_transfer
+from inversescope_nb.token_rows import TOKENS_PER_BATCH, TokenRows
 
 PROMPTS = ["the cat", "John and Mary gave the book to the dog", "Paris is in France .", "what is 1 + 2 ="]
 
@@ -348,6 +352,239 @@ def test_a_bad_batch_size_is_refused(lm):
         lm.activations(PROMPTS, "resid_post.0", batch_size=0)
     with pytest.raises(BadPrompt):
         lm.activations([], "resid_post.0")
+
+
+# --- many prompts -------------------------------------------------------------------------------------
+
+
+def test_many_prompts_of_mixed_length_run_in_batches_of_like_length(lm):
+    lengths = [3, 31, 5, 3, 30, 4, 4, 3]
+    prompts, widths = [[1, *[5 + i] * (n - 1)] for i, n in enumerate(lengths)], []
+    handle = lm.architecture.blocks[0].register_forward_hook(lambda _m, args, _out: widths.append(args[0].shape[:2]))
+    try:
+        values = lm.activations(prompts, "resid_post.1", batch_size=3)
+    finally:
+        handle.remove()
+    assert widths == [(3, 3), (3, 5), (2, 31)]
+    for i, prompt in enumerate(prompts):
+        close(values["resid_post.1"][i], lm.activations([prompt], "resid_post.1")["resid_post.1"][0])
+
+
+def test_batches_hold_about_as_many_tokens_whatever_the_longest_prompt_is():
+    rows = TokenRows.of_ids([[1] * 4096, *[[1] * 8] * 2000, [1] * 20000])
+    batches = rows.batches()
+    assert sorted(torch.cat(batches).tolist()) == list(range(2002))
+    padded = [len(batch) * int(rows.lengths[batch].max()) for batch in batches]
+    assert padded[-1] == 20000  # by itself
+    assert all(size <= TOKENS_PER_BATCH for size in padded[:-1])
+    assert len(batches) == 4
+
+
+def test_a_prompt_is_the_same_in_whatever_form_it_is_given(lm):
+    encoded = lm.encode(PROMPTS)
+    expected = lm.activations(PROMPTS, lm.sites())
+    for prompts in (encoded, encoded.rows(), [torch.tensor(row) for row in encoded.rows()]):
+        values = lm.activations(prompts, lm.sites())
+        assert all(torch.equal(values[name], expected[name]) for name in expected)
+
+
+def test_the_prompt_at_fault_is_named_among_many(lm, monkeypatch):
+    monkeypatch.setattr("inversescope_nb.token_rows.PIECE", 2)
+    with pytest.raises(BadPrompt, match="prompt 3 holds the token id 999"):
+        lm.activations([[1, 5]] * 3 + [[1, 999]], "resid_post.0")
+    with pytest.raises(BadPrompt, match="prompt 2 is empty"):
+        lm.activations(["the cat", "a dog", " "], "resid_post.0")
+    assert lm.activations(["the cat", [1, 5], "a dog"], "resid_post.0")["resid_post.0"].shape == (3, lm.d_model)
+
+
+def test_no_batch_is_held_on_to(lm):
+    """Tensors that are alive between batches do not become more."""
+    alive = []
+
+    def count(*_said):
+        gc.collect()
+        alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+
+    lm.activations([[1, 5, 6]] * 12, lm.sites(), batch_size=1, on_progress=count)
+    assert len(set(alive[2:])) == 1, alive
+
+
+def test_nothing_asked_for_is_nothing(lm):
+    assert lm.activations(PROMPTS, []) == {}
+
+
+def test_other_threads_get_a_turn_between_batches(lm):
+    """Another thread reads in the middle of a long reading, with hooks and evaluation mode of its own."""
+    started, results = threading.Event(), []
+
+    def other():
+        started.wait()
+        results.append(lm.activations(PROMPTS, "resid_post.0")["resid_post.0"])
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    seen = []
+
+    def look(done, *_said):
+        started.set()
+        time.sleep(0.02)
+        seen.append(bool(results))
+
+    values = lm.activations([[1, 5, 6]] * 100, "resid_post.1", batch_size=1, on_progress=look)
+    thread.join()
+    close(results[0], lm.activations(PROMPTS, "resid_post.0")["resid_post.0"])
+    close(values["resid_post.1"], lm.activations([[1, 5, 6]], "resid_post.1")["resid_post.1"].expand(100, -1))
+
+
+# --- out of memory ------------------------------------------------------------------------------------
+
+
+def out_of_memory(kind):
+    """What torch raises; the second one comes from an allocation that no machine can make."""
+    if kind == "cuda":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    torch.empty(1 << 60)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_a_batch_that_does_not_fit_is_halved_and_no_work_is_lost(lm, kind, caplog):
+    lengths = [3] * 8 + [6] * 9
+    prompts = [[1, *[4 + i] * (n - 1)] for i, n in enumerate(lengths)]
+    expected = lm.activations(prompts, lm.sites(), batch_size=8)
+    sizes, told = [], []
+
+    def fits_24_tokens(_module, args, kwargs):
+        hidden = args[0] if args else kwargs["hidden_states"]
+        sizes.append(tuple(hidden.shape[:2]))
+        if hidden.shape[0] * hidden.shape[1] > 24:
+            out_of_memory(kind)
+
+    handle = lm.architecture.blocks[1].register_forward_pre_hook(fits_24_tokens, with_kwargs=True)
+    try:
+        with caplog.at_level("WARNING", logger="inversescope_nb"):
+            values = lm.activations(prompts, lm.sites(), batch_size=8, on_progress=lambda *said: told.append(said[:2]))
+    finally:
+        handle.remove()
+    assert sizes == [(8, 3), (8, 6), *[(4, 6)] * 2, (1, 6)]
+    assert told == [(8, 17), (12, 17), (16, 17), (17, 17)]
+    assert len(caplog.records) == 1
+    assert "8 prompts of 6 tokens do not fit in memory" in caplog.text
+    for name in expected:
+        close(values[name], expected[name])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in lm.model.modules())
+
+
+def test_one_batch_that_does_not_fit_keeps_the_order_of_the_prompts(lm):
+    prompts = [[1, 5, 6], [1, 7], [1, 8, 9, 10], [1, 5], [1, 6, 6]]
+    expected = lm.activations(prompts, "resid_post.1")
+
+    def few(_module, args, kwargs):
+        if (args[0] if args else kwargs["hidden_states"]).shape[0] > 1:
+            out_of_memory("cuda")
+
+    handle = lm.architecture.blocks[0].register_forward_pre_hook(few, with_kwargs=True)
+    try:
+        close(lm.activations(prompts, "resid_post.1")["resid_post.1"], expected["resid_post.1"])
+    finally:
+        handle.remove()
+
+
+def test_a_prompt_that_does_not_fit_by_itself_is_named(lm):
+    def long(_module, args, kwargs):
+        if (args[0] if args else kwargs["hidden_states"]).shape[1] > 4:
+            out_of_memory("cpu")
+
+    handle = lm.architecture.blocks[0].register_forward_pre_hook(long, with_kwargs=True)
+    try:
+        with pytest.raises(OutOfMemory, match="prompt 1 of 6 tokens does not fit in memory") as raised:
+            lm.activations([[1, 5], [1, 5, 6, 7, 8, 9], [1, 5]], "resid_post.1")
+    finally:
+        handle.remove()
+    assert isinstance(raised.value, MemoryError)
+    assert "can't allocate memory" in str(raised.value.__cause__)
+
+
+def test_another_error_of_the_model_comes_through_as_it_is(lm):
+    def broken(*_seen):
+        raise RuntimeError("something else")
+
+    handle = lm.architecture.blocks[0].register_forward_pre_hook(broken)
+    try:
+        with pytest.raises(RuntimeError, match="something else"):
+            lm.activations(PROMPTS, "resid_post.1")
+    finally:
+        handle.remove()
+
+
+# --- numbers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_the_models_own_output_as_float32(any_lm, dtype):
+    model = tiny_model(any_lm.architecture_name).to(dtype)
+    half = load_model((model, word_tokenizer()))
+    ids = half.encode(PROMPTS[1]).token_ids
+    values = half.activations(ids, half.sites() + half.sites(kinds=["result"]))
+    with torch.inference_mode():
+        states = model(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states
+    assert states[1].dtype == dtype
+    assert torch.equal(values["resid_pre.0"], states[0][:, -1].float())
+    assert torch.equal(values["resid_post.0"], states[1][:, -1].float())
+    assert all(value.dtype == torch.float32 for value in values.values())
+    projection = half.architecture.module(0, half.architecture.layout.out_proj)
+    with torch.inference_mode():
+        bias = projection(torch.zeros(1, half.n_heads * half.d_head, dtype=dtype)).float()
+    results = sum(values[f"blocks.0.attn.hook_result.{head}"] for head in range(N_HEADS)) + bias
+    raw = half.activations(ids, "blocks.0.attn.hook_out")["blocks.0.attn.hook_out"]
+    torch.testing.assert_close(results, raw, rtol=0, atol=8 * torch.finfo(dtype).eps * float(raw.norm()))
+
+
+@pytest.mark.parametrize(("value", "what"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
+def test_activations_that_are_no_numbers_are_named(value, what):
+    model = tiny_model("llama")
+    model.model.layers[1].mlp.down_proj.weight.data[3, 4] = value
+    lm = load_model((model, word_tokenizer()), check=False)
+    assert lm.activations(PROMPTS, ["resid_post.0", "resid_mid.1"])["resid_post.0"].isfinite().all()
+    with pytest.raises(NotFinite, match=rf"computes {what} values at blocks\.1\.hook_mlp_out for prompt 0\n") as raised:
+        lm.activations(PROMPTS, ["resid_post.0", "mlp_out.1", "resid_post.1"])
+    assert isinstance(raised.value, ArithmeticError)
+
+
+def test_the_prompt_whose_activations_overflow_is_named():
+    """float16 ends at 65,504: one word is too large for it, and only what was kept is looked at."""
+    model = tiny_model("llama").half()
+    model.model.embed_tokens.weight.data[9] *= 0
+    model.model.embed_tokens.weight.data[9, 0] = 60000
+    model.model.layers[0].self_attn.o_proj.weight.data *= 0
+    model.model.layers[0].mlp.down_proj.weight.data[0] = 3000
+    lm = load_model((model, word_tokenizer()), check=False)
+    prompts = [[1, 5], [1, 6], [1, 9], [1, 9, 5]]
+    overflown = [not bool(value.isfinite().all()) for value in _kept(lm, prompts)]
+    assert any(overflown)
+    first = overflown.index(True)
+    assert not overflown[3], "the word before the last is not read"
+    with pytest.raises(
+        NotFinite, match=rf"infinite values at blocks\.0\.hook_resid_post for prompt {first}\n.*bfloat16"
+    ):
+        lm.activations(prompts, "resid_post.0")
+
+
+def _kept(lm, prompts):
+    for ids in prompts:
+        yield activations_of_ids(lm, torch.tensor([ids]), torch.tensor([len(ids)]), ["resid_post.0"])["resid_post.0"]
+
+
+def test_a_sum_that_overflows_is_no_fault_of_the_activations(lm):
+    with patch(lm, {"resid_post.1": torch.full((lm.d_model,), 2e38)}):
+        assert float(lm.activations(PROMPTS, "resid_post.1")["resid_post.1"].max()) == pytest.approx(2e38)
+
+
+def test_tensors_of_one_transfer_are_those_of_many():
+    """What is done for another device, on one that every machine has: dtypes and shapes come back."""
+    values = [torch.randn(2, 3, 4).bfloat16(), torch.randn(1, 3, 5), torch.randn(1, 3, 2).bfloat16()]
+    for got, value in zip(in_one_transfer(values), values, strict=True):
+        assert torch.equal(got, value.float())
+        assert got.dtype == torch.float32
 
 
 # --- several at once ----------------------------------------------------------------------------------

@@ -106,6 +106,10 @@ def test_weights_kept_on_the_cpu_by_accelerate_give_the_same(lm):
     cpu_offload(model)
     offloaded = load_model((model, word_tokenizer()))
     assert offloaded.fingerprint == lm.fingerprint
+    sites = lm.sites() + lm.sites(kinds=["result"])
+    expected = lm.activations(["the cat", "a dog is in"], sites)
+    for name, value in offloaded.activations(["the cat", "a dog is in"], sites, batch_size=1).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def test_dtype_is_passed_on(folder, lm):
@@ -173,6 +177,107 @@ def test_unknown_architectures_are_read_by_their_names_and_checked():
         _load(tf.GraniteConfig(**sizes, **wide, residual_multiplier=0.5))
     with pytest.raises(UnsupportedModel, match="transformer blocks"):
         _load(tf.MambaConfig(**sizes, hidden_size=24, num_hidden_layers=2))
+
+
+MIXED = {"num_key_value_heads": 2, "intermediate_size": 40, "sliding_window": 4}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("Gemma2", {"head_dim": 8, "layer_types": ["full_attention", "sliding_attention"] * 2}),
+        ("Qwen2", {"use_sliding_window": True, "max_window_layers": 2}),
+        ("Cohere2", {"layer_types": ["sliding_attention"] * 3 + ["full_attention"]}),
+        ("Olmo3", {"layer_types": ["sliding_attention"] * 3 + ["full_attention"]}),
+        ("GptOss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
+    ],
+)
+def test_layers_that_see_a_window_beside_layers_that_see_all(architecture, changes):
+    """Alone or padded in a batch, an activation is the model's own, also where the prompt is longer than the window."""
+    config = getattr(transformers, f"{architecture}Config", None)
+    if config is None:
+        pytest.skip(f"transformers {transformers.__version__} has no {architecture}")
+    sizes = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 32}
+    sizes |= {"hidden_size": 24, "num_hidden_layers": 4, "num_attention_heads": 4}
+    lm = _load(config(**sizes, **MIXED, **changes))
+    types = lm.model.config.layer_types
+    assert {"sliding_attention", "full_attention"} == set(types)
+    prompts = [[1, 5, 6], [1, *range(5, 17)], [1, *range(20, 26)]]
+    values = lm.activations(prompts, lm.sites())
+    for i, ids in enumerate(prompts):
+        with torch.inference_mode():
+            states = lm.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        for layer in range(3):  # of the last layer it tells what the final norm makes of it
+            own = values[f"blocks.{layer}.hook_resid_post"][i]
+            torch.testing.assert_close(own, states[layer + 1][0, -1], rtol=1e-3, atol=1e-3)
+    full = types.index("full_attention")
+    before = lm.activations(prompts[1], [f"z.{layer}" for layer in (0, full)])
+    after = lm.activations([1, 30, *prompts[1][2:]], [f"z.{layer}" for layer in (0, full)])
+    assert torch.equal(before["z.0"], after["z.0"]) == (types[0] == "sliding_attention"), "outside the first window"
+    assert not torch.equal(before[f"z.{full}"], after[f"z.{full}"])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        (
+            "Jamba",
+            {"num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4, "mamba_dt_rank": 4}
+            | {"use_mamba_kernels": False},
+            "2 of the 4 blocks of JambaForCausalLM have no attention; block 0 is mamba",
+        ),
+        (
+            "Bamba",
+            {"attn_layer_indices": [1, 3], "mamba_n_heads": 4, "mamba_d_head": 12, "mamba_d_state": 8}
+            | {"mamba_n_groups": 1},
+            "2 of the 4 blocks of BambaForCausalLM have no attention",
+        ),
+        (
+            "FalconH1",
+            {"mamba_d_ssm": 24, "mamba_n_heads": 4, "mamba_d_head": 6, "mamba_d_state": 8, "mamba_n_groups": 1},
+            "does not satisfy",
+        ),
+    ],
+)
+def test_hybrids_of_attention_and_mamba_are_refused_and_it_is_said_why(architecture, changes, message):
+    config = getattr(transformers, f"{architecture}Config", None)
+    if config is None:
+        pytest.skip(f"transformers {transformers.__version__} has no {architecture}")
+    sizes = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "intermediate_size": 40}
+    sizes |= {"hidden_size": 24, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
+    with pytest.raises(UnsupportedModel, match=message) as raised:
+        _load(config(**sizes, **changes))
+    assert raised.value.hint
+
+
+def test_a_site_whose_module_returns_a_tuple_is_its_first_part():
+    lm, returned = load_model((tiny_model("gpt2"), word_tokenizer())), []
+    attention = lm.architecture.module(1, "attn")
+    handle = attention.register_forward_hook(lambda _module, _args, output: returned.append(output))
+    try:
+        values = lm.activations(["the cat", "a dog is in"], ["blocks.1.attn.hook_out", "resid_post.1"])
+    finally:
+        handle.remove()
+    assert isinstance(returned[0], tuple)
+    assert torch.equal(values["blocks.1.attn.hook_out"][1], returned[0][0][1, -1])
+
+
+@pytest.mark.parametrize("special", [{}, {"pad_token": "<eos>"}, {"pad_token": "<pad>", "eos_token": None}])
+@pytest.mark.parametrize("bos", [True, False])
+def test_special_tokens_that_a_tokenizer_lacks_or_shares_change_no_activation(lm, special, bos):
+    """No pad token, one that is the end of a text, no end of a text, no beginning."""
+    tokenizer = word_tokenizer(bos=bos, pad=False)
+    for name, token in special.items():
+        setattr(tokenizer, name, token)
+    other = load_model((lm.model, tokenizer))
+    assert (other.eos_id is None) == ("eos_token" in special)
+    assert (other.bos_id is None) == (not bos)
+    texts = ["the cat", "John and Mary gave the book to the dog", "a dog"]
+    values = other.activations(texts, other.sites())
+    for i, text in enumerate(texts):
+        ids = lm.encode(text).rows()[0][0 if bos else 1 :]
+        for name, value in lm.activations([ids], lm.sites()).items():
+            torch.testing.assert_close(values[name][i], value[0], rtol=1e-4, atol=1e-4)
 
 
 def test_the_language_model_inside_a_multimodal_one_is_found():
@@ -300,6 +405,51 @@ def test_a_damaged_file_is_an_error_of_ours(folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelLoadError, match="cannot load the model"):
         load_model(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("left", ["a shard is missing", "a shard is cut off", "half of the weights"])
+def test_a_download_that_was_interrupted_is_no_model(folder, tmp_path, left):
+    from safetensors.torch import load_file, save_file
+
+    tiny_model("llama").save_pretrained(tmp_path, max_shard_size="8KB")
+    word_tokenizer().save_pretrained(tmp_path)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert load_model(tmp_path).fingerprint == load_model(folder).fingerprint
+    if left == "a shard is missing":
+        shards[1].rename(shards[1].with_suffix(".safetensors.incomplete"))
+    elif left == "a shard is cut off":
+        shards[1].write_bytes(shards[1].read_bytes()[:-100])
+    else:
+        weights = load_file(folder / "model.safetensors")
+        for file in (*shards, tmp_path / "model.safetensors.index.json"):
+            file.unlink()
+        half = {name: value for name, value in weights.items() if "layers.1" not in name}
+        save_file(half, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match="cannot load the model") as raised:
+        load_model(tmp_path)
+    assert raised.value.hint
+
+
+def test_a_cache_in_which_a_download_was_interrupted_is_no_model(folder, tmp_path):
+    """Real caches and a real offline mode, in a process of its own."""
+    repo = tmp_path / "hub" / "models--user--cut"
+    commit = "0123456789" * 4
+    shutil.copytree(folder, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    (repo / "blobs").mkdir()
+    weights = repo / "snapshots" / commit / "model.safetensors"
+    (repo / "blobs" / "0123.incomplete").write_bytes(weights.read_bytes()[:1000])
+    weights.unlink()
+    code = (
+        "import inversescope_nb as isn\n"
+        "try: isn.load_model('user/cut')\n"
+        "except isn.errors.ModelLoadError as e: print(e.message[:21], bool(e.hint))\n"
+    )
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
+    assert done.stdout == "cannot load the model True\n", done.stderr
 
 
 @pytest.mark.parametrize("source", [5, (1, 2, 3), torch.nn.Linear(2, 2)])
