@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ._arguments import check_model, draw_count, whole_number
-from ._draws import draw_tokens
+from ._draws import draw_tokens, refuse_nan
 from .activations import forward_inputs
 from .errors import Cancelled, InvalidArgument, NotEnumerable
 from .hooks import evaluation_mode
@@ -85,6 +85,7 @@ class ModelPrompts(PromptDistribution):
                 output = lm.model(input_ids=new.to(lm.device), past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
                 probabilities = self._log_softmax(output.logits[:, -1].float()).exp()
+                refuse_nan(probabilities[:, 0].isnan().any())
                 ids = torch.cat([ids, draw_tokens(probabilities, rng).cpu()], 1)
         written += reversed(ids.tolist())
         return [row[self._hidden : k + 1] for row, k in zip(reversed(written), lengths, strict=True)]

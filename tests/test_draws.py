@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from inversescope_nb._draws import draw_tokens
+from inversescope_nb._draws import draw_tokens, refuse_nan
 from inversescope_nb.errors import NotFinite
 
 
@@ -58,7 +58,15 @@ def test_the_same_seed_gives_the_same_tokens_and_other_seeds_others() -> None:
     assert draw_tokens(rows[:0], rng_of(1)).shape == (0, 1)
 
 
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_probabilities_that_are_no_numbers_are_refused(bad) -> None:
+def test_rows_that_hold_nan_give_a_token_and_other_rows_their_own() -> None:
+    rows = torch.tensor([[0.0, 1.0, 0.0], [0.5, torch.nan, 0.5]])
+    for seed in range(5):
+        fine, broken = draw_tokens(rows, rng_of(seed))[:, 0].tolist()
+        assert fine == 1
+        assert broken in range(3)
+
+
+def test_nan_is_refused_afterwards() -> None:
+    refuse_nan(torch.tensor(False))
     with pytest.raises(NotFinite, match="NaN"):
-        draw_tokens(torch.tensor([[0.5, 0.5], [bad, 0.5]]), rng_of(0))
+        refuse_nan(torch.tensor(True))

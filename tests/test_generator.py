@@ -27,7 +27,14 @@ from small import (
     word_tokenizer,
 )
 
-from inversescope_nb.errors import Cancelled, GeneratorMismatch, InvalidArgument, ModelLoadError, UnknownSite
+from inversescope_nb.errors import (
+    Cancelled,
+    GeneratorMismatch,
+    InvalidArgument,
+    ModelLoadError,
+    NotFinite,
+    UnknownSite,
+)
 from inversescope_nb.generator import Condition, Generator, TrainingConfig, load_generator, probe
 from inversescope_nb.generator.backbones import make_backbone, twin
 from inversescope_nb.generator.building import build_generator, resolve_sites
@@ -347,6 +354,13 @@ def test_sampling_is_cancelled_before_a_token(lm, gen) -> None:
         gen.sample(gen.no_condition(1), 4, seed=0, cancel=event)
     with pytest.raises(InvalidArgument, match="n=0"):
         gen.sample(gen.no_condition(1), 0, seed=0)
+
+
+def test_draws_from_a_network_that_gives_nan_are_refused(lm, gen) -> None:
+    broken = copy.deepcopy(gen)
+    broken.controls[0].gate.data[3] = math.nan
+    with pytest.raises(NotFinite, match="NaN"):
+        broken.sample(condition_on(lm, broken, "the cat"), 4, seed=0)
 
 
 # -- rows ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .._draws import draw_tokens, refuse_nan
 from ..errors import Cancelled, InvalidArgument
 
 if TYPE_CHECKING:
@@ -30,17 +31,20 @@ class _Stop:
 
 
 class _Draw:
-    """A logits processor of `generate()`: leaves one token a row, drawn from the softmax with a generator of its own.
+    """A logits processor of `generate()`: sets one score a row, drawn with a generator of its own, above all others.
 
-    What `do_sample=True` does, without touching the random state that other threads draw from.
+    What `do_sample=True` does, without touching the random state that other threads draw from, and with one random
+    number a row (:func:`.draw_tokens`).
     """
 
     def __init__(self, rng: torch.Generator) -> None:
         self.rng = rng
+        self.broken = torch.zeros((), dtype=torch.bool, device=rng.device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        chosen = torch.multinomial(scores.float().softmax(-1).to(self.rng.device), 1, generator=self.rng)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen.to(scores.device), 0.0)
+        probabilities = scores.softmax(-1, dtype=torch.float32)
+        self.broken |= probabilities[:, 0].isnan().any().to(self.broken.device)
+        return scores.scatter_(1, draw_tokens(probabilities, self.rng), torch.inf)  # `generate()` copied them
 
 
 @torch.inference_mode()
@@ -61,12 +65,13 @@ def sample(
         bos_token_id=frame.start_id, renormalize_logits=False, remove_invalid_values=False,
     )  # fmt: skip
     stop = None if cancel is None else StoppingCriteriaList([_Stop(cancel)])
-    draw = LogitsProcessorList([_Draw(torch.Generator(device).manual_seed(seed))])
+    draw = _Draw(torch.Generator(device).manual_seed(seed))
     with generator.controlled(condition):
         ids = generator.backbone.generate(
-            start, attention_mask=torch.ones_like(start), generation_config=plain, logits_processor=draw,
-            stopping_criteria=stop,
+            start, attention_mask=torch.ones_like(start), generation_config=plain,
+            logits_processor=LogitsProcessorList([draw]), stopping_criteria=stop,
         )  # fmt: skip
     if cancel is not None and cancel.is_set():
         raise Cancelled("sampling was stopped")
+    refuse_nan(draw.broken)
     return [generator.unframed(row) for row in ids.tolist()]
