@@ -19,13 +19,17 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
+from . import _statistics
 from ._arguments import (
     check_generator,
     check_model,
@@ -55,9 +59,10 @@ if TYPE_CHECKING:
 __all__ = ["Inversion", "Verdict", "cut", "invert"]
 
 BATCH = 128
-"""Samples drawn between two looks at `cancel`."""
+"""Samples drawn between two looks at `cancel`, and at whether they are enough."""
 _SCORED = 32  # inputs of a bank that are scored at most
 _COUNTS = 0.01  # share of the posterior that the bank must stand for
+_T = TypeVar("_T")
 
 
 def invert(
@@ -69,6 +74,7 @@ def invert(
     position: int = -1,
     bandwidth: float | None = None,
     n: int = 256,
+    ess: float | None = None,
     prior: PromptDistribution | None = None,
     seed: int = 0,
     noise_seed: int | None = None,
@@ -87,7 +93,9 @@ def invert(
         position: index into the prompt's token ids (BOS counted, negative from the end); ids[:p + 1] is inverted.
         bandwidth: kernel width eps, within `gen.config.bandwidths`; None: the site's usual, see
             :meth:`Generator.default_bandwidth`.
-        n: inputs to propose.
+        n: inputs to propose; with `ess`, at most.
+        ess: effective sample size that is enough: drawing stops after the first batch of 128 with which it is there,
+            and the result says so (:attr:`Inversion.stopped`). The samples are the first of those drawn without it.
         prior: P(X), by default the generator's own.
         seed: of the draws; the same seed gives the same samples on one device.
         noise_seed: invert the activation seen through the kernel's noise, v = u_hat + eps sqrt(D) n, drawn with
@@ -111,13 +119,14 @@ def invert(
     """
     place, bandwidth = place_of(lm, gen, site, bandwidth)
     n, seed = sample_count(n), seed_number(seed)
+    ess = None if ess is None else _enough(ess, n)
     bank = whole_number("bank", bank, least=0, hint=f"{SIZE} is the usual choice, 0 does not look")
     prior = check_prompts(gen.prompts if prior is None else prior, "prior")
     ids, position = cut(lm, prompt, position)
     check_picked(gen, ids)
     z_hat = lm.activations([ids], [place])[place.name][0]
     return invert_activation(
-        lm, gen, ids, place, z_hat, position=position, bandwidth=bandwidth, n=n, prior=prior, seed=seed,
+        lm, gen, ids, place, z_hat, position=position, bandwidth=bandwidth, n=n, ess=ess, prior=prior, seed=seed,
         noise_seed=noise_seed, bank=bank, on_progress=on_progress, progress=progress, cancel=cancel,
     )  # fmt: skip
 
@@ -139,6 +148,7 @@ def invert_activation(
     on_progress: Progress | None,
     progress: bool,
     cancel: threading.Event | None,
+    ess: float | None = None,
 ) -> Inversion:
     """The same for an activation that was read already, of an input that ends at its site; nothing is checked."""
     statistics = gen.statistics(place.name)
@@ -149,11 +159,11 @@ def invert_activation(
         z_hat = statistics.restore(u_hat, z_hat)
     condition = gen.condition_on(place.name, u_hat[None], bandwidth)
     with reported(on_progress, progress, "inverting") as report:
-        samples, ended = _propose(gen, condition, n, seed, report, cancel)
+        measured = _Measured(lm, gen, prior, ids, place, condition, statistics, z_hat, cancel)
+        stopped = _sample(measured, n, seed, ess, bandwidth, report)
         found = _weigh(
-            lm, gen, prior, samples, ended, condition, statistics, z_hat, cancel,
-            {"prompt_ids": ids, "site": place, "position": position, "bandwidth": bandwidth,
-             "proposal_bandwidth": bandwidth, "prompts_name": prior.name},
+            measured, {"prompt_ids": ids, "site": place, "position": position, "bandwidth": bandwidth,
+                       "proposal_bandwidth": bandwidth, "prompts_name": prior.name, "stopped": stopped},
         )  # fmt: skip
         where = gen.bank(lm, prior, bank, on_progress=report, cancel=cancel)
         return _compared(lm, gen, prior, found, where, condition, statistics, z_hat, report, cancel)
@@ -207,84 +217,175 @@ def cut(lm: LanguageModel, prompt: str | Prompt | Sequence[int], position: int) 
     return encoded.token_ids[0, : at + 1].tolist(), at
 
 
-def _propose(
-    gen: Generator, condition: Condition, n: int, seed: int, on_progress: Progress | None, cancel
-) -> tuple[list[list[int]], list[bool]]:
-    """n draws, and whether each ended by itself."""
-    samples: list[list[int]] = []
-    ended: list[bool] = []
-    while len(samples) < n:
-        size = min(BATCH, n - len(samples))
-        # batches of one seed share no numbers with batches of another
-        part = random.Random(f"{seed} {len(samples)}").getrandbits(62) if samples else seed
-        for ids, whole in gen.sample(condition, size, seed=part, cancel=cancel):
-            samples.append(ids)
-            ended.append(whole)
-        if on_progress is not None:
-            on_progress(len(samples), n, "proposing inputs")
-    if cancel is not None and cancel.is_set():
-        raise Cancelled("inversion was stopped")
-    return samples, ended
-
-
-def _weigh(
-    lm: LanguageModel,
-    gen: Generator,
-    prior: PromptDistribution,
-    samples: list[list[int]],
-    ended: list[bool],
-    condition: Condition,
-    statistics: SiteStatistics,
-    z_hat: torch.Tensor,
-    cancel: threading.Event | None,
-    about: dict[str, Any],
-) -> Inversion:
-    """Re-runs the distinct samples and the picked input, and measures them."""
-    picked = about["prompt_ids"]
-    runnable = [s != [] and e and is_text(lm, s) and len(s) <= lm.n_ctx for s, e in zip(samples, ended, strict=True)]
-    distinct = list(dict.fromkeys([tuple(picked), *(tuple(s) for s, ok in zip(samples, runnable, strict=True) if ok)]))
-    row_of = {ids: i for i, ids in enumerate(distinct)}
-    rows = [row_of.get(tuple(s), -1) if ok else -1 for s, ok in zip(samples, runnable, strict=True)]
-    inputs = [list(ids) for ids in distinct]
-    given = gen.log_probs(inputs, condition)
-    without = gen.prior_log_probs(inputs)
-    scored = prior.log_probs(inputs, lm)
-    if scored is None and not gen.has_prior:
+def _enough(ess: Any, n: int) -> float:
+    """The effective sample size that was asked for."""
+    if isinstance(ess, bool) or not isinstance(ess, Real) or not 1 <= ess <= n:
         raise InvalidArgument(
-            f"{prior.name} cannot say how likely an input is, and this generator has no prior of its own",
-            hint="give a prior= that can, such as a task's prompts, or use a generator of train_generator()",
+            f"ess={ess!r} must be a number from 1 to n={n}", hint="50 is enough for a verdict; n is the most drawn"
         )
-    log_prior = np.array([float(x.sum()) for x in without] if scored is None else scored, dtype=np.float64)
-    z = lm.activations(inputs, [about["site"]], cancel=cancel)[about["site"].name]
-    d = statistics.distance(z, z_hat).numpy()
-    relative = ((z - z_hat).norm(dim=-1) / z_hat.norm().clamp(min=1e-30)).numpy()
-    cosine = torch.nn.functional.cosine_similarity(z, z_hat[None], dim=-1).numpy()
-    log_q = np.array([float(x.sum()) for x in given], dtype=np.float64)
+    return float(ess)
 
-    def spread(values: np.ndarray, missing: float) -> np.ndarray:
-        return np.array([values[r] if r >= 0 else missing for r in rows], dtype=np.float64)
 
+class _Measured:
+    """Samples, and what was measured of the picked input and of the distinct ones among them: each is re-run once."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        gen: Generator,
+        prior: PromptDistribution,
+        picked: list[int],
+        place: Site,
+        condition: Condition,
+        statistics: SiteStatistics,
+        z_hat: Float[Tensor, " d"],
+        cancel: threading.Event | None,
+    ) -> None:
+        self.lm, self.gen, self.prior, self.picked, self.place = lm, gen, prior, picked, place
+        self.condition, self.statistics, self.z_hat, self.cancel = condition, statistics, z_hat, cancel
+        self.samples: list[list[int]] = []
+        self.rows: list[int] = []  # of each sample, -1: it could not be run
+        self.row_of: dict[tuple[int, ...], int] = {}
+        self.given: list[Tensor] = []
+        self.without: list[Tensor] = []
+        self.log_prior: list[float] = []
+        self.is_exact = True
+        self.d: list[float] = []
+        self.relative: list[float] = []
+        self.cosine: list[float] = []
+
+    def add(self, drawn: Sequence[tuple[list[int], bool]]) -> None:
+        """Takes in samples, each with whether it ended by itself."""
+        lm = self.lm
+        runnable = [s != [] and ended and is_text(lm, s) and len(s) <= lm.n_ctx for s, ended in drawn]
+        self._run([self.picked, *(s for (s, _), ok in zip(drawn, runnable, strict=True) if ok)])
+        self.samples += [s for s, _ in drawn]
+        self.rows += [self.row_of[tuple(s)] if ok else -1 for (s, _), ok in zip(drawn, runnable, strict=True)]
+
+    def _run(self, inputs: Sequence[list[int]]) -> None:
+        """Re-runs and scores those that are new; the target first, which is free while the generator samples."""
+        new = [list(x) for x in dict.fromkeys(map(tuple, inputs)) if x not in self.row_of]
+        if not new:
+            return
+        name = self.place.name
+        z = self.lm.activations(new, [self.place], cancel=self.cancel)[name]
+        scored = self.prior.log_probs(new, self.lm)
+        if scored is None and not self.gen.has_prior:
+            raise InvalidArgument(
+                f"{self.prior.name} cannot say how likely an input is, and this generator has no prior of its own",
+                hint="give a prior= that can, such as a task's prompts, or use a generator of train_generator()",
+            )
+        given, without = self.gen.log_probs(new, self.condition), self.gen.prior_log_probs(new)
+        self.row_of.update({tuple(x): len(self.row_of) + i for i, x in enumerate(new)})
+        self.given += given
+        self.without += without
+        self.log_prior += [float(x.sum()) for x in without] if scored is None else list(scored)
+        self.is_exact = scored is not None
+        self.d += self.statistics.distance(z, self.z_hat).tolist()
+        self.relative += ((z - self.z_hat).norm(dim=-1) / self.z_hat.norm().clamp(min=1e-30)).tolist()
+        self.cosine += torch.nn.functional.cosine_similarity(z, self.z_hat[None], dim=-1).tolist()
+
+    @property
+    def log_q(self) -> list[float]:
+        """log q(x | z_hat) of the distinct inputs, nats."""
+        return [float(x.sum()) for x in self.given]
+
+    def spread(self, values: Sequence[float], missing: float) -> Float[np.ndarray, " n"]:
+        """A number of every sample, from one of every distinct input."""
+        return np.array([values[r] if r >= 0 else missing for r in self.rows], dtype=np.float64)
+
+    def ess(self, bandwidth: float) -> float:
+        """Effective sample size of the samples so far, as :attr:`Inversion.ess`."""
+        log_prior, log_q = np.array(self.log_prior), np.array(self.log_q)
+        with np.errstate(invalid="ignore"):
+            log_weight = log_prior + self.statistics.kernel.log(np.array(self.d), bandwidth) - log_q
+        log_weight = self.spread(np.where(np.isfinite(log_weight), log_weight, -np.inf), -np.inf)
+        top = log_weight.max(initial=-np.inf)
+        return float(_statistics.effective_sample_size(np.exp(log_weight - top))) if np.isfinite(top) else 0.0
+
+
+def _batches(
+    gen: Generator, condition: Condition, n: int, seed: int, cancel: threading.Event | None
+) -> Iterator[list[tuple[list[int], bool]]]:
+    """n draws, a batch at a time, each with whether it ended by itself."""
+    for at in range(0, n, BATCH):
+        # batches of one seed share no numbers with batches of another
+        part = random.Random(f"{seed} {at}").getrandbits(62) if at else seed
+        yield gen.sample(condition, min(BATCH, n - at), seed=part, cancel=cancel)
+
+
+def _overlaps(lm: LanguageModel) -> bool:
+    """Whether a batch is re-run while the next is sampled: on a GPU; on a CPU they would only take turns."""
+    return lm.device.type == "cuda"
+
+
+def _ahead(batches: Iterator[_T], device: torch.device) -> Iterator[_T]:
+    """The same batches, each made in another thread while the one before is worked on."""
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    if stream is not None:
+        stream.wait_stream(torch.cuda.current_stream(device))
+
+    def following() -> _T | None:
+        with torch.cuda.stream(stream):  # None: as it is
+            return next(batches, None)
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(following)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(following)
+            yield batch
+
+
+def _sample(
+    measured: _Measured, n: int, seed: int, ess: float | None, bandwidth: float, on_progress: Progress | None
+) -> str:
+    """Draws at most n samples and measures them; why it ended there, in words, where an `ess` was asked for."""
+    cancel, overlaps, drawn, waiting = measured.cancel, _overlaps(measured.lm), 0, []
+    batches = _batches(measured.gen, measured.condition, n, seed, cancel)
+    with closing(_ahead(batches, measured.lm.device) if overlaps else batches) as batches:
+        for batch in batches:
+            drawn += len(batch)
+            if on_progress is not None:
+                on_progress(drawn, n, "proposing inputs")
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("inversion was stopped")
+            if ess is None and not overlaps:
+                waiting += batch  # all are measured together
+                continue
+            measured.add(batch)
+            if ess is not None and drawn < n and (found := measured.ess(bandwidth)) >= ess:
+                return f"stopped after {drawn} of at most {n} samples: {found:.0f} effective ones, {ess:g} were enough"
+    measured.add(waiting)
+    if ess is None:
+        return ""
+    return f"all {n} samples were drawn: {measured.ess(bandwidth):.0f} effective ones, {ess:g} would have been enough"
+
+
+def _weigh(measured: _Measured, about: dict[str, Any]) -> Inversion:
+    """The inversion that the measured samples are; the picked input is the first of them."""
+    lm, gen, statistics, picked = measured.lm, measured.gen, measured.statistics, about["prompt_ids"]
+    spread, log_q, rows = measured.spread, measured.log_q, measured.rows
     none = np.zeros(0, dtype=np.float32)
     begins = not gen.config.has_bos or picked[0] == gen.config.start_id
     return Inversion(
         **about,
         tokens=lm.token_strings(picked),
         text=InputText.from_ids(picked, lm),
-        samples=samples,
-        texts=[text_of(lm, s) for s in samples],
+        samples=measured.samples,
+        texts=[text_of(lm, s) for s in measured.samples],
         log_q=spread(log_q, math.nan),
-        log_no_condition=spread(np.array([float(x.sum()) for x in without]), math.nan),
-        log_prior=spread(log_prior, -math.inf),
-        prior_is_exact=scored is not None,
-        d=spread(d, math.inf),
-        relative_norm=spread(relative, math.inf),
-        cosine=spread(cosine, math.nan),
-        token_log_q=[given[r].numpy() if r >= 0 else none for r in rows],
-        token_log_no_condition=[without[r].numpy() if r >= 0 else none for r in rows],
-        picked_log_prior=float(log_prior[0]),
-        picked_log_q=float(log_q[0]),
-        picked_on_support=bool(np.isfinite(log_prior[0])) and begins,
-        picked_d=float(d[0]),
+        log_no_condition=spread([float(x.sum()) for x in measured.without], math.nan),
+        log_prior=spread(measured.log_prior, -math.inf),
+        prior_is_exact=measured.is_exact,
+        d=spread(measured.d, math.inf),
+        relative_norm=spread(measured.relative, math.inf),
+        cosine=spread(measured.cosine, math.nan),
+        token_log_q=[measured.given[r].numpy() if r >= 0 else none for r in rows],
+        token_log_no_condition=[measured.without[r].numpy() if r >= 0 else none for r in rows],
+        picked_log_prior=measured.log_prior[0],
+        picked_log_q=log_q[0],
+        picked_on_support=math.isfinite(measured.log_prior[0]) and begins,
+        picked_d=measured.d[0],
         bits_bound=statistics.channel_bits_bound(about["bandwidth"]),
         top_share=statistics.top_share,
         is_constant=statistics.is_constant,

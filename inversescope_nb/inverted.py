@@ -78,6 +78,8 @@ class Inversion(Nearby):
     """The kernel: what is near, and how much it counts."""
     usual_bandwidth: float = 0.1
     """The eps that is usual at this site: 0.1, or where the picked input itself has at most 5 % of the posterior."""
+    stopped: str = ""
+    """Why no more samples were drawn, in words, where an effective sample size was asked for."""
     relative_scale: float = math.nan
     """The site's spread on P(X) in units of the residual stream's there; NaN where that is not known."""
 
@@ -278,5 +280,6 @@ class Inversion(Nearby):
             f"{self._head()}{prior}{self._bound()}\n"
             f"  {self.n} samples: {self.distinct_share:.0%} distinct, {self.copy_share:.0%} copies of the picked "
             f"input, {self.off_support_share:.0%} that the prompt distribution cannot make"
+            + (f"\n  {self.stopped}" if self.stopped else "")
             + "".join(f"\n  {remark}" for remark in self.remarks)
         )

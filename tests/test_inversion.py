@@ -552,7 +552,7 @@ def test_samples_off_the_support_weigh_nothing(lm, gen) -> None:
 def test_any_number_of_samples_in_batches(lm, gen, monkeypatch, n) -> None:
     monkeypatch.setattr(inversion_module, "BATCH", 4)
     steps = []
-    found = invert(lm, gen, "the cat", site=SITE, n=n, on_progress=lambda *x: steps.append(x[:2]))
+    found = invert(lm, gen, "the cat", site=SITE, n=n, bank=0, on_progress=lambda *x: steps.append(x[:2]))
     assert found.n == len(found.samples) == len(found.weight) == n
     assert steps == [(min(k, n), n) for k in range(4, n + 4, 4)]
 
@@ -568,6 +568,109 @@ def test_batches_of_neighbouring_seeds_are_different_draws(lm, gen, monkeypatch)
     a, b = (invert(lm, gen, "the cat", site=SITE, n=20, seed=s).samples for s in (0, 10))
     assert a[10:] != b[:10]
     assert a[:10] != a[10:]
+
+
+# -- enough samples --------------------------------------------------------------------------------
+
+
+def test_drawing_stops_once_enough_samples_count(lm, table, monkeypatch) -> None:
+    monkeypatch.setattr(inversion_module, "BATCH", 20)
+    known, P = table
+    oracle = TableGenerator(known, P, lambda posterior: posterior.p)  # every sample counts fully
+    how = {"site": SITE, "bandwidth": 0.5, "n": 90, "seed": 4}
+    whole = invert(lm, oracle, "Mary gave the dog", **how)
+    assert (whole.n, whole.stopped) == (90, "")
+    for ess, n in ((1, 20), (19, 20), (21, 40), (59, 60), (90, 90)):
+        found = invert(lm, oracle, "Mary gave the dog", **how, ess=ess)
+        assert found.n == len(found.weight) == n
+        assert found.samples == whole.samples[:n]
+        np.testing.assert_allclose(found.d, whole.d[:n], atol=1e-5)
+        assert found.ess >= 0.99 * ess
+        words = f"stopped after {n} of at most 90" if n < 90 else "all 90 samples were drawn: 90 effective ones"
+        assert found.stopped.startswith(words)
+        assert f"{ess} " in found.stopped
+        assert found.stopped in found.summary()
+        assert found.reweight(0.6).stopped == found.stopped
+
+
+def test_samples_that_count_little_are_drawn_to_the_end(lm, table, monkeypatch) -> None:
+    monkeypatch.setattr(inversion_module, "BATCH", 20)
+    known, P = table
+    tilt = np.random.default_rng(0).uniform(0.01, 1.0, len(known.inputs)) ** 3
+    crooked = TableGenerator(known, P, lambda posterior: tilt)
+    how = {"site": SITE, "bandwidth": 0.3, "n": 90, "seed": 4}
+    whole, found = (invert(lm, crooked, "Mary gave the dog", **how, **more) for more in ({}, {"ess": 60}))
+    assert found.samples == whole.samples
+    np.testing.assert_allclose(found.weight, whole.weight, rtol=1e-6)
+    assert found.ess < 60
+    assert found.stopped == (f"all 90 samples were drawn: {found.ess:.0f} effective ones, 60 would have been enough")
+    failed = TableGenerator(known, P.cut_at("end"), lambda posterior: np.full(len(posterior.p), 1.0))
+    monkeypatch.setattr(failed.prompts, "log_probs", lambda inputs, lm: [-math.inf] * len(inputs))
+    assert invert(lm, failed, "Mary gave the dog", **how, ess=2).n == 90
+
+
+def test_samples_with_and_without_a_stop_are_the_same(lm, trained, monkeypatch) -> None:
+    monkeypatch.setattr(inversion_module, "BATCH", 8)
+    how = {"site": SITE, "bandwidth": 1.0, "n": 64, "seed": 2}
+    whole = invert(lm, trained, "the cat", **how)
+    found = invert(lm, trained, "the cat", **how, ess=8)
+    assert 8 < found.n < 64
+    assert found.samples == whole.samples[: found.n]
+    for name in ("d", "log_q", "log_prior"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name)[: found.n], rtol=1e-4, atol=1e-5)
+    first = [invert(lm, trained, "the cat", **{**how, "n": n}) for n in (found.n, found.n - 8)]
+    assert first[0].ess == pytest.approx(found.ess, rel=1e-4)
+    assert first[0].ess >= 8 > first[1].ess, "one batch fewer was not enough"
+
+
+@pytest.mark.parametrize("ess", [None, 8])
+def test_sampling_ahead_changes_nothing(lm, trained, monkeypatch, ess) -> None:
+    """What a GPU does: the next batch is sampled in another thread while one is re-run."""
+    monkeypatch.setattr(inversion_module, "BATCH", 8)
+    real, threads = trained.sample, set()
+
+    def sample(*args, **kwargs):
+        threads.add(threading.current_thread())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(trained, "sample", sample)
+    how = {"site": SITE, "bandwidth": 1.0, "n": 64, "seed": 2, "ess": ess}
+    if ess is None:  # measured batch by batch, as it is ahead
+        how["ess"] = 64
+    alone = invert(lm, trained, "the cat", **how)
+    assert threads == {threading.main_thread()}
+    threads.clear()
+    monkeypatch.setattr(inversion_module, "_overlaps", lambda lm: True)
+    ahead = invert(lm, trained, "the cat", **{**how, "ess": ess})
+    assert threads
+    assert threading.main_thread() not in threads
+    assert ahead.samples == alone.samples
+    for name in ("d", "log_q", "log_no_condition", "log_prior", "relative_norm", "cosine", "weight"):
+        np.testing.assert_array_equal(getattr(ahead, name), getattr(alone, name))
+    assert all(map(np.array_equal, ahead.token_log_q, alone.token_log_q))
+    assert ahead.n == 64 if ess is None else ahead.n < 64
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_what_fails_while_sampling_reaches_the_caller(lm, trained, monkeypatch, overlaps) -> None:
+    monkeypatch.setattr(inversion_module, "BATCH", 8)
+    monkeypatch.setattr(inversion_module, "_overlaps", lambda lm: overlaps)
+    cancel, before = threading.Event(), threading.active_count()
+    with pytest.raises(Cancelled):
+        invert(lm, trained, "the cat", site=SITE, n=64, cancel=cancel, on_progress=lambda *_: cancel.set())
+    real, done = trained.sample, []
+
+    def sample(*args, **kwargs):
+        done.append(1)
+        if len(done) == 3:
+            raise RuntimeError("the third batch")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(trained, "sample", sample)
+    with pytest.raises(RuntimeError, match="the third batch"):
+        invert(lm, trained, "the cat", site=SITE, n=64)
+    assert len(done) == 3
+    assert threading.active_count() == before
 
 
 def test_the_pick_may_be_given_in_any_form(lm, gen) -> None:
@@ -680,6 +783,7 @@ def test_samples_that_do_not_end_are_kept_and_weigh_nothing(lm) -> None:
         ({"n": -3}, InvalidArgument, "at least 1"),
         ({"n": 2.5}, InvalidArgument, "at least 1"),
         ({"n": True}, InvalidArgument, "at least 1"),
+        *(({"ess": bad}, InvalidArgument, "number from 1 to n=4") for bad in (0, -1, 5, math.nan, True, "many")),
         ({"prior": "a text"}, InvalidArgument, "PromptDistribution"),
     ],
 )
