@@ -243,6 +243,10 @@ def _plain_weight(out_proj: nn.Module) -> Float[Tensor, "z d_model"] | None:
     return weight.T if type(out_proj) is nn.Linear else weight
 
 
+def _nowhere(_piece: Piece, _values: Tensor) -> None:
+    """Between forward passes there is nothing to hand over."""
+
+
 class BatchReader:
     """Reads batches of token ids, one forward pass each, which ends after the deepest site.
 
@@ -253,10 +257,7 @@ class BatchReader:
 
     def __init__(self, lm: LanguageModel, sites: Iterable[str | Site]) -> None:
         self.lm, self.pieces = lm, pieces_of(lm, sites)
-        self._seen: dict[Piece, Tensor] = {}
-        self._reader = Reader(
-            lm, self.pieces, self._seen.__setitem__, columns=torch.zeros(0, dtype=torch.long), stop=True
-        )
+        self._reader = Reader(lm, self.pieces, _nowhere, columns=torch.zeros(0, dtype=torch.long), stop=True)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -270,8 +271,13 @@ class BatchReader:
         lengths: Int[Tensor, " n"],
         positions: Int[Tensor, " n"] | None = None,
         padding_side: str = "right",
-    ) -> dict[Piece, Float[Tensor, "sites n d"]]:
-        """One batch, within :meth:`ready`; see :func:`activations_of_ids`. In the model's dtype, on its device."""
+        *,
+        sink: Callable[[Piece, Float[Tensor, "sites n d"]], None],
+    ) -> None:
+        """One batch, within :meth:`ready`; see :func:`activations_of_ids`.
+
+        `sink` is called with each piece and its activations, in the model's dtype, on its device.
+        """
         own = lengths.cpu()
         columns = own - 1 if positions is None else positions.cpu()
         columns = torch.where(columns < 0, columns + own, columns)
@@ -279,15 +285,16 @@ class BatchReader:
             columns = columns + token_ids.shape[1] - own
         device = self.lm.device
         self._reader.start(columns)
+        self._reader.sink = sink
         try:
             with torch.inference_mode():
                 self.lm.model(**forward_inputs(self.lm, token_ids.to(device), lengths.to(device), padding_side))
         except StopForward as stopped:
             if stopped is not self._reader.ended:
                 raise
-            return dict(self._seen)
+            return
         finally:
-            self._seen.clear()
+            self._reader.sink = _nowhere
         missing = [
             site.name for key in self._reader.waiting for piece in self._reader.taps[key] for site in piece.sites
         ]
@@ -319,9 +326,9 @@ def activations_of_ids(
     Returns:
         site name -> ``[n, d]`` float32 on the model's device; ordinary tensors, usable in training.
     """
-    batch, device = BatchReader(lm, sites), lm.device
+    batch, device, seen = BatchReader(lm, sites), lm.device, dict[Piece, "Tensor"]()
     with batch.ready():
-        seen = batch.run(token_ids, lengths, positions, padding_side)
+        batch.run(token_ids, lengths, positions, padding_side, sink=seen.__setitem__)
     # copied outside inference mode, so that a generator can be trained on them
     return BySite(
         lm,

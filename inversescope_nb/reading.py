@@ -76,7 +76,9 @@ def read(
                     continue
                 try:
                     ids = rows.padded(batch, lm.pad_id)
-                    _keep(lm, batch, reader.run(ids, rows.lengths[batch], positions[batch]), places)
+                    keeper = _Keeper(lm, batch, places)
+                    reader.run(ids, rows.lengths[batch], positions[batch], sink=keeper)
+                    keeper.finish()
                 except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error):
                         raise
@@ -117,28 +119,36 @@ def by_site(
     return BySite(lm, {site.name: found[site.name] for site in sites})
 
 
-def _keep(
-    lm: LanguageModel,
-    batch: Int[Tensor, " k"],
-    found: Mapping[Piece, Float[Tensor, "sites k d"]],
-    places: Mapping[Piece, Float[Tensor, "sites n d"]],
-) -> None:
-    """Copies a batch's activations to their places, once it is known that they are numbers."""
-    with torch.inference_mode():
-        kept = dict(zip(found, on_cpu(list(found.values())), strict=True))
-        if not bool(torch.isfinite(torch.stack([values.sum() for values in kept.values()])).all()):
-            _refuse_what_is_not_finite(lm, batch, kept)
-        for piece, values in kept.items():
-            places[piece].index_copy_(1, batch, values)
+class _Keeper:
+    """Writes what one batch's forward pass hands over to where it belongs, as it comes: nothing is held twice."""
 
+    def __init__(
+        self, lm: LanguageModel, batch: Int[Tensor, " k"], places: Mapping[Piece, Float[Tensor, "sites n d"]]
+    ) -> None:
+        self.lm, self.batch, self.places = lm, batch, places
+        self._elsewhere: dict[Piece, Tensor] = {}
+        self._sums: list[Tensor] = []
 
-def on_cpu(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tensor, "sites k d"]]:
-    """The tensors as float32 on the CPU."""
-    return [value.float() for value in values] if values[0].device.type == "cpu" else in_one_transfer(values)
+    def __call__(self, piece: Piece, values: Float[Tensor, "sites k d"]) -> None:
+        if values.device.type != "cpu":
+            self._elsewhere[piece] = values
+            return
+        values = values.float()
+        self.places[piece].index_copy_(1, self.batch, values)
+        self._sums.append(values.sum())
+
+    def finish(self) -> None:
+        """What lies on other devices, and a look at whether all are numbers."""
+        with torch.inference_mode():
+            elsewhere = in_one_transfer(list(self._elsewhere.values()))
+            for piece, values in zip(list(self._elsewhere), elsewhere, strict=True):
+                self(piece, values)
+            if not bool(torch.isfinite(torch.stack(self._sums)).all()):
+                _refuse_what_is_not_finite(self.lm, self.batch, self.places)
 
 
 def in_one_transfer(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tensor, "sites k d"]]:
-    """The same from other devices: one transfer for each device and dtype, not one for each tensor."""
+    """Tensors as float32 on the CPU: one transfer for each device and dtype, not one for each tensor."""
     found: dict[int, Tensor] = {}
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, value in enumerate(values):
@@ -151,10 +161,11 @@ def in_one_transfer(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tens
 
 
 def _refuse_what_is_not_finite(
-    lm: LanguageModel, batch: Int[Tensor, " k"], kept: Mapping[Piece, Float[Tensor, "sites k d"]]
+    lm: LanguageModel, batch: Int[Tensor, " k"], places: Mapping[Piece, Float[Tensor, "sites n d"]]
 ) -> None:
     """Raises where a value is NaN or infinite (a sum of finite ones can be infinite too)."""
-    for piece, values in kept.items():
+    for piece, place in places.items():
+        values = place[:, batch]
         bad = (~torch.isfinite(values).all(-1)).nonzero()
         if not len(bad):
             continue
