@@ -75,10 +75,7 @@ def read(
                     waiting.extendleft(reversed(batch.split(max(1, most // width))))
                     continue
                 try:
-                    ids = rows.padded(batch, lm.pad_id)
-                    keeper = _Keeper(lm, batch, places)
-                    reader.run(ids, rows.lengths[batch], positions[batch], sink=keeper)
-                    keeper.finish()
+                    _run(reader, rows, positions, batch, places)
                 except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error):
                         raise
@@ -117,6 +114,19 @@ def by_site(
     """The activations under their sites' names, in the order of `sites`."""
     found = {site.name: values for piece in places for site, values in zip(piece.sites, places[piece], strict=True)}
     return BySite(lm, {site.name: found[site.name] for site in sites})
+
+
+def _run(
+    reader: BatchReader,
+    rows: TokenRows,
+    positions: Int[Tensor, " n"],
+    batch: Int[Tensor, " k"],
+    places: Mapping[Piece, Float[Tensor, "sites n d"]],
+) -> None:
+    """One batch: nothing of it is held when this is left, whichever way."""
+    keeper = _Keeper(reader.lm, batch, places)
+    reader.run(rows.padded(batch, reader.lm.pad_id), rows.lengths[batch], positions[batch], sink=keeper)
+    keeper.finish()
 
 
 class _Keeper:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import GROUPED_QUERIES, N_HEADS, N_LAYERS, POST_NORM, WORDS, tiny_model, word_tokenizer
 
-from inversescope_nb.activations import activations_of_ids, capture, patch, scale
+from inversescope_nb.activations import activations_of_ids, capture, patch, pieces_of, scale
 from inversescope_nb.checks import check_architecture
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotFinite, OutOfMemory, UnsupportedModel
 from inversescope_nb.models import load_model
-from inversescope_nb.reading import in_one_transfer
+from inversescope_nb.reading import in_memory, in_one_transfer
 from inversescope_nb.token_rows import TOKENS_PER_BATCH, TokenRows
 
 PROMPTS = ["the cat", "John and Mary gave the book to the dog", "Paris is in France .", "what is 1 + 2 ="]
@@ -432,6 +432,7 @@ def test_other_threads_get_a_turn_between_batches(lm):
 
     values = lm.activations([[1, 5, 6]] * 100, "resid_post.1", batch_size=1, on_progress=look)
     thread.join()
+    assert True in seen, "the other one had to wait to the end"
     close(results[0], lm.activations(PROMPTS, "resid_post.0")["resid_post.0"])
     close(values["resid_post.1"], lm.activations([[1, 5, 6]], "resid_post.1")["resid_post.1"].expand(100, -1))
 
@@ -502,6 +503,11 @@ def test_a_prompt_that_does_not_fit_by_itself_is_named(lm):
         handle.remove()
     assert isinstance(raised.value, MemoryError)
     assert "can't allocate memory" in str(raised.value.__cause__)
+
+
+def test_activations_that_fit_nowhere_are_an_error_that_names_the_store(lm):
+    with pytest.raises(OutOfMemory, match=r"no memory for the activations[^\n]*\n.*store="):
+        in_memory(pieces_of(lm, lm.sites()), 1 << 50)
 
 
 def test_another_error_of_the_model_comes_through_as_it_is(lm):

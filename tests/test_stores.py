@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ import torch
 from conftest import tiny_model, word_tokenizer
 from safetensors import safe_open
 
-from inversescope_nb import stores
+from inversescope_nb import activations, stores, token_rows
 from inversescope_nb.errors import Cancelled, InvalidArgument, StoreError
 from inversescope_nb.models import load_model
 from inversescope_nb.stores import open_store
@@ -34,6 +35,13 @@ def same(a, b):
 @pytest.fixture
 def sites(lm):
     return lm.sites() + lm.sites(kinds=["result"])
+
+
+@pytest.mark.parametrize("module", [activations, stores, token_rows])
+def test_docstring_examples_run(module):
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0
 
 
 def test_what_is_stored_is_what_was_computed(lm, sites, tmp_path):
