@@ -95,7 +95,12 @@ def invert(
             :meth:`Generator.default_bandwidth`.
         n: inputs to propose; with `ess`, at most.
         ess: effective sample size that is enough: drawing stops after the first batch of 128 with which it is there,
-            and the result says so (:attr:`Inversion.stopped`). The samples are the first of those drawn without it.
+            and :attr:`Inversion.stopped` says so. The samples are the first of those drawn without it. On 8,100 listed
+            sums, stops at 50 added no error of their own: where q has more than 2 % of effective samples, rates are
+            off by 0.005 at most on average, and 95 % intervals hold the exact rate in 90 to 91 % of the runs, as after
+            a fixed n with as many effective samples (at 20: 84 to 90 %). But samples that stop early may never
+            meet what q starves: where a part is proposed 30 to 300 times too rarely, bits come out 0.09 to
+            0.15 too high, against 0.01 to 0.03 with all 1,024 samples. The bank is there to show that.
         prior: P(X), by default the generator's own.
         seed: of the draws; the same seed gives the same samples on one device.
         noise_seed: invert the activation seen through the kernel's noise, v = u_hat + eps sqrt(D) n, drawn with

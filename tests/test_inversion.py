@@ -593,6 +593,26 @@ def test_drawing_stops_once_enough_samples_count(lm, table, monkeypatch) -> None
         assert found.reweight(0.6).stopped == found.stopped
 
 
+def test_rates_of_samples_that_were_enough_are_not_biased(lm, table, monkeypatch) -> None:
+    """Whether to stop is decided by the very weights that the rate is made of."""
+    monkeypatch.setattr(inversion_module, "BATCH", 30)
+    known, P = table
+    tilt = np.random.default_rng(0).uniform(0.2, 1.0, len(known.inputs))
+    crooked = TableGenerator(known, P, lambda posterior: tilt * (posterior.p + 0.5 / len(tilt)))
+    exact = known.posterior("Mary gave the dog", 0.4)
+    truth = sum(p for p, x in zip(exact.p, known.inputs, strict=True) if "dog" in lm.decode(x))
+    rates, numbers = [], set()
+    for seed in range(80):
+        found = invert(
+            lm, crooked, "Mary gave the dog", site=SITE, bandwidth=0.4, n=240, ess=40, seed=seed, bank=0, progress=False
+        )
+        rates.append(sum(w for w, t in zip(found.weight, found.texts, strict=True) if "dog" in t))
+        numbers.add(found.n)
+    assert len(numbers) > 1, "it depends on the samples when they are enough"
+    assert max(numbers) < 240
+    assert np.mean(rates) == pytest.approx(truth, abs=4 * np.std(rates) / math.sqrt(80) + 0.01)
+
+
 def test_samples_that_count_little_are_drawn_to_the_end(lm, table, monkeypatch) -> None:
     monkeypatch.setattr(inversion_module, "BATCH", 20)
     known, P = table
