@@ -3,10 +3,10 @@
     python benchmarks/bench_capture.py
 
 Bare is the model's own forward pass on the same batches, ended by an exception behind the deepest block that is read:
-no hook but that one, no vocabulary logits, nothing kept. It and `lm.activations` take turns; a time is the median of
-the rounds. Beside the wall time stands the processor time, which says the same where nobody else uses the machine, and
-more where somebody does. Memory is that of a process of its own: how far its peak rises above what it was after bare
-passes over the same batches, beside the size of the activations asked for.
+no hook but that one, no vocabulary logits, nothing kept. It and `lm.activations` take turns; a ratio is the median of
+the rounds' ratios. Beside the wall time stands the processor time, which says the same where nobody else uses the
+machine, and more where somebody does. Memory is that of a process of its own: how far its peak rises above what it was
+after bare passes over the same batches, beside the size of the activations asked for.
 
 The other libraries come from the package registry, into an environment of their own; without them their rows are
 SKIPPED. In the clone:
@@ -105,16 +105,31 @@ def bare(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, batch_size: int) 
         handle.remove()
 
 
-def turns(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median wall and processor seconds of each, after a round that is not counted."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
+Times = dict[str, list[tuple[float, float]]]
+"""Wall and processor seconds of each round."""
+
+
+def turns(work: dict[str, Callable[[], object]], rounds: int) -> Times:
+    """All of them in every round, after a round that is not counted."""
+    found: Times = {name: [] for name in work}
     for round_ in range(rounds + 1):
         for name, call in work.items():
             began, worked = time.perf_counter(), time.process_time()
             call()
             if round_:
                 found[name].append((time.perf_counter() - began, time.process_time() - worked))
-    return {name: tuple(statistics.median(part) for part in zip(*took, strict=True)) for name, took in found.items()}
+    return found
+
+
+def ratios(took: Times, name: str, beside: str) -> tuple[float, float]:
+    """Medians, over the rounds, of wall and processor time beside another's in the same round."""
+    pairs = list(zip(took[name], took[beside], strict=True))
+    return tuple(statistics.median(own[i] / other[i] for own, other in pairs) for i in range(2))
+
+
+def seconds(took: Times, name: str) -> float:
+    """Median wall time."""
+    return statistics.median(wall for wall, _ in took[name])
 
 
 def site_sets(lm: isn.LanguageModel) -> dict[str, tuple[list[str], int]]:
@@ -141,10 +156,10 @@ def beside_bare(size: str, dtype: str, n: int, batch_size: int | None, rounds: i
             "ours": lambda sites=sites: lm.activations(prompts, sites, batch_size=batch_size),
         }
         took = turns(work, rounds)
-        ratio, worked = (took["ours"][i] / took["bare"][i] for i in range(2))
+        ratio, worked = ratios(took, "ours", "bare")
         rows.append({
             "model": size, "dtype": dtype, "prompts": n, "batch": min(n, batch_size or n), "read": name,
-            "sites": len(sites), "bare_s": took["bare"][0], "ours_s": took["ours"][0], "ratio": ratio,
+            "sites": len(sites), "bare_s": seconds(took, "bare"), "ours_s": seconds(took, "ours"), "ratio": ratio,
             "ratio_cpu": worked, "target": TARGET_TIME,
         })  # fmt: skip
         print(_line(rows[-1]), flush=True)
@@ -170,10 +185,11 @@ def beside_peers(n: int, rounds: int) -> list[dict]:
         if name != "bare":
             torch.testing.assert_close(call().float(), work["inversescope_nb"](), rtol=1e-3, atol=1e-3, msg=name)
     took = turns(work, rounds)
-    own, rows = took["inversescope_nb"], []
-    for name, (wall, worked) in took.items():
+    rows = []
+    for name in took:
+        wall, worked = ratios(took, name, "inversescope_nb")
         rows.append({
-            "reader": name, "seconds": wall, "times_ours": wall / own[0], "times_ours_cpu": worked / own[1],
+            "reader": name, "seconds": seconds(took, name), "times_ours": wall, "times_ours_cpu": worked,
             "target": TARGETS.get(name),
         })  # fmt: skip
         print(_line(rows[-1]), flush=True)

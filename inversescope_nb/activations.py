@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 
 class StopForward(Exception):
-    """Ends a forward pass once every wanted site has been seen; ends the `capture` that raised it, and no other."""
+    """Ends a forward pass once every wanted site has been seen; ends the `capture` that raised it, and no other.
+
+    Args:
+        reader: who raised it. The reader does not know the exception: with its traceback that would hold on to the
+            tensors of the whole pass.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self.reader = reader
 
 
 class BySite(dict[str, "Tensor"]):
@@ -87,7 +96,7 @@ class Reader:
         pieces: where to read.
         sink: called with each piece and its activations: ``[sites, n, pos, d]``, or ``[sites, n, d]`` with `columns`.
         columns: for each row of the batch, the column of ``input_ids`` to keep; None keeps all of them.
-        stop: raise :attr:`ended` once every site has been seen.
+        stop: raise :class:`StopForward` once every site has been seen.
     """
 
     def __init__(
@@ -110,7 +119,6 @@ class Reader:
         """Before a forward pass: which column of each row to keep."""
         self.columns = None if columns is None else columns.cpu()
         self.waiting = set(self.taps)
-        self.ended = StopForward()  # a new one: what is raised twice holds on to the tensors of both passes
         self._where: dict[tuple[torch.device, int], Tensor] = {}
 
     @contextmanager
@@ -135,7 +143,7 @@ class Reader:
             self.sink(piece, _parts(self.lm, piece, kept))
         self.waiting.discard(key)
         if self.stop and not self.waiting:
-            raise self.ended
+            raise StopForward(self)
 
     def _rows_kept(self, hidden: Tensor, columns: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
         """One position of each row, before anything is computed from them; OPT's MLP has all rows in one axis."""
@@ -189,7 +197,7 @@ def capture(
         try:
             yield seen
         except StopForward as stopped:
-            if stopped is not reader.ended:
+            if stopped.reader is not reader:
                 raise
 
 
@@ -290,7 +298,7 @@ class BatchReader:
             with torch.inference_mode():
                 self.lm.model(**forward_inputs(self.lm, token_ids.to(device), lengths.to(device), padding_side))
         except StopForward as stopped:
-            if stopped is not self._reader.ended:
+            if stopped.reader is not self._reader:
                 raise
             return
         finally:

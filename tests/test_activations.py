@@ -397,16 +397,30 @@ def test_the_prompt_at_fault_is_named_among_many(lm, monkeypatch):
     assert lm.activations(["the cat", [1, 5], "a dog"], "resid_post.0")["resid_post.0"].shape == (3, lm.d_model)
 
 
+def tensors_alive():
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
 def test_no_batch_is_held_on_to(lm):
-    """Tensors that are alive between batches do not become more."""
+    """Tensors that are alive between batches do not become more, and none is left to the garbage collector."""
     alive = []
-
-    def count(*_said):
-        gc.collect()
-        alive.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
-
-    lm.activations([[1, 5, 6]] * 12, lm.sites(), batch_size=1, on_progress=count)
-    assert len(set(alive[2:])) == 1, alive
+    lm.activations([[1, 5, 6]], lm.sites())
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors_alive()
+        values = lm.activations(
+            [[1, 5, 6]] * 12, lm.sites(), batch_size=1, on_progress=lambda *_said: alive.append(tensors_alive())
+        )
+        assert len(set(alive)) == 1, alive
+        del values
+        assert tensors_alive() == before
+        with capture(lm, lm.sites(), stop=True) as seen:
+            lm.model(torch.tensor([[1, 5, 6]]))
+        del seen
+        assert tensors_alive() == before
+    finally:
+        gc.enable()
 
 
 def test_nothing_asked_for_is_nothing(lm):
