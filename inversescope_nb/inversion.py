@@ -100,7 +100,8 @@ def invert(
             off by 0.005 at most on average, and 95 % intervals hold the exact rate in 90 to 91 % of the runs, as after
             a fixed n with as many effective samples (at 20: 84 to 90 %). But samples that stop early may never
             meet what q starves: where a part is proposed 30 to 300 times too rarely, bits come out 0.09 to
-            0.15 too high, against 0.01 to 0.03 with all 1,024 samples. The bank is there to show that.
+            0.15 too high (at most 0.03 with all 1,024 samples), and 0.3 and more where q has less than 2 % of
+            effective samples. The bank is there to show that.
         prior: P(X), by default the generator's own.
         seed: of the draws; the same seed gives the same samples on one device.
         noise_seed: invert the activation seen through the kernel's noise, v = u_hat + eps sqrt(D) n, drawn with
