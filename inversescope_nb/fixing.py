@@ -223,13 +223,14 @@ def fixed(inv: Nearby, *, prior: Sequence[InputText | Sequence[int]] = (), unit:
 
 def check_nearby(inv: Any) -> None:
     """Raises where this is no sample of a posterior."""
+    from .baselines.metropolis import Metropolis
     from .baselines.neighbours import Neighbours, Prior
     from .baselines.rejection import Rejection
 
-    if not isinstance(inv, Inversion | Neighbours | Prior | Rejection):
+    if not isinstance(inv, Inversion | Metropolis | Neighbours | Prior | Rejection):
         raise InvalidArgument(
             f"a {type(inv).__name__} is no inversion",
-            hint="give what invert() returned, or baselines.neighbours(), prior() or rejection()",
+            hint="give what invert() returned, or baselines.metropolis(), neighbours(), prior() or rejection()",
         )
 
 

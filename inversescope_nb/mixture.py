@@ -111,6 +111,10 @@ class Mixture(PromptDistribution):
     def cut_at(self, cut: str) -> PromptDistribution:
         return Mixture(tuple(part.cut_at(cut) for part in self.parts), self.weights, self.name)
 
+    def bound_to(self, lm: LanguageModel) -> PromptDistribution:
+        parts = [part.bound_to(lm) for part in self.parts]
+        return self if parts == list(self.parts) else Mixture(tuple(parts), self.weights, self.name)
+
     def to_spec(self) -> dict[str, Any]:
         parts = [part.to_spec() for part in self.parts]
         return {"kind": "mixture", "name": self.name, "weights": list(self.weights), "parts": parts}

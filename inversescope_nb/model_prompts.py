@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,7 @@ import torch
 from ._arguments import check_model, draw_count, whole_number
 from ._draws import draw_tokens, refuse_nan
 from .activations import forward_inputs
-from .errors import Cancelled, InvalidArgument, NotEnumerable
+from .errors import Cancelled, InvalidArgument
 from .hooks import evaluation_mode
 from .prompts import PromptDistribution, n_bos
 
@@ -136,10 +136,34 @@ class ModelPrompts(PromptDistribution):
             )
 
     def to_spec(self) -> dict[str, Any]:
-        raise NotEnumerable(
-            f"{self.name} needs the model itself", hint="pass it again: PromptDistribution.from_model(lm)"
-        )
+        """What is to be known beside the model itself: :meth:`bound_to` makes it whole again."""
+        about = {"name": self.name, "max_tokens": self.max_tokens, "model": self.lm.fingerprint}
+        return {"kind": "model", "cut": self.cut, **about}
 
     @property
     def fingerprint(self) -> str:
-        return f"model-{self.lm.fingerprint[:8]}-{self.max_tokens}"
+        return _fingerprint(self.to_spec())
+
+
+class UnboundPrompts(PromptDistribution):
+    """Samples of a model that is not at hand: their name, and what is to be known to draw them once it is."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.name, self.cut = spec["name"], spec["cut"]
+        self._spec = {name: spec[name] for name in ("kind", "cut", "name", "max_tokens", "model")}
+
+    def bound_to(self, lm: LanguageModel) -> PromptDistribution:
+        """The samples of this model, if it is the one; else what this is."""
+        is_it = lm.fingerprint == self._spec["model"]
+        return ModelPrompts(lm, max_tokens=self._spec["max_tokens"]) if is_it else self
+
+    def to_spec(self) -> dict[str, Any]:
+        return dict(self._spec)
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint(self._spec)
+
+
+def _fingerprint(spec: Mapping[str, Any]) -> str:
+    return f"model-{spec['model'][:8]}-{spec['max_tokens']}"

@@ -271,6 +271,10 @@ class PromptDistribution:
         """
         raise NotEnumerable(f"{self.name} cannot be cut elsewhere", hint="make it anew with cut=")
 
+    def bound_to(self, lm: LanguageModel) -> PromptDistribution:
+        """The same, with the model that its inputs are samples of; itself where they are of none, or of another."""
+        return self
+
     def to_spec(self) -> dict[str, Any]:
         """JSON that :meth:`from_spec` rebuilds the distribution from; kept in every run card."""
         raise NotEnumerable(f"{self.name} has no specification", hint="pass it again where it is needed, as prior=")
@@ -375,7 +379,8 @@ class PromptDistribution:
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> PromptDistribution:
-        """The distribution that :meth:`to_spec` described."""
+        """The distribution that :meth:`to_spec` described; of samples of a model those of none, until :meth:`bound_to`
+        gives them theirs."""
         if not isinstance(spec, Mapping):
             raise InvalidArgument(
                 f"a specification cannot be a {type(spec).__name__}", hint="give what to_spec returned"
@@ -394,6 +399,10 @@ class PromptDistribution:
             from .text_prompts import TextPrompts
 
             return TextPrompts.from_spec(spec)
+        if kind == "model":
+            from .model_prompts import UnboundPrompts
+
+            return UnboundPrompts(spec)
         if kind == "mixture":
             parts = [cls.from_spec(part) for part in spec["parts"]]
             return cls.mixture(parts, spec["weights"], name=spec["name"])

@@ -32,6 +32,7 @@ from inversescope_nb.errors import (
     GeneratorMismatch,
     InvalidArgument,
     ModelLoadError,
+    NotEnumerable,
     NotFinite,
     UnknownSite,
 )
@@ -488,8 +489,31 @@ def test_what_an_earlier_broken_save_left_is_no_obstacle(lm, gen, tmp_path) -> N
     load_generator(tmp_path / "gen").check_target(lm)
 
 
-def test_prompts_without_a_specification_are_named_and_not_rebuilt(lm, tmp_path) -> None:
+def test_samples_of_the_model_are_drawn_again_once_the_model_is_there(lm, tmp_path) -> None:
     P = PromptDistribution.from_model(lm, max_tokens=4)
+    gen = build_generator(lm, SITES, P, config(backbone="small"))
+    gen.record_probe(lm)
+    gen.save_pretrained(tmp_path / "gen")
+    again = load_generator(tmp_path / "gen")
+    assert (again.prompts.name, again.prompts.cut, again.prompts.fingerprint) == (P.name, P.cut, P.fingerprint)
+    assert again.prompts.log_prob([1, 5], lm) is None
+    with pytest.raises(NotEnumerable):
+        again.prompts.draw(2, lm, seed=0)
+    again.check_target(lm)
+    assert again.prompts.draw(5, lm, seed=0) == P.draw(5, lm, seed=0)
+    assert again.prompts.log_prob([1, 5], lm) == P.log_prob([1, 5], lm)
+    mixed = PromptDistribution.from_spec(PromptDistribution.mixture([P, P.from_texts(["the cat"])]).to_spec())
+    assert mixed.bound_to(lm).log_prob([1, 5], lm) == pytest.approx(P.log_prob([1, 5], lm) - math.log(2))
+
+
+def test_prompts_without_a_specification_are_named_and_not_rebuilt(lm, tmp_path) -> None:
+    class Unnamed(type(PromptDistribution.from_texts(["a"]))):
+        def to_spec(self):
+            raise NotEnumerable("none")
+
+        fingerprint = "none"
+
+    P = Unnamed(["the cat", "a dog"], name="mine", cut="random")
     gen = build_generator(lm, SITES, P, config(backbone="small"))
     gen.save_pretrained(tmp_path / "gen")
     again = load_generator(tmp_path / "gen")

@@ -522,8 +522,7 @@ def test_a_models_own_texts_belong_to_that_model(lm, without_bos) -> None:
     P = PromptDistribution.from_model(lm, max_tokens=3)
     with pytest.raises(InvalidArgument, match="not of"):
         P.draw(1, without_bos, seed=0)
-    with pytest.raises(NotEnumerable):
-        P.to_spec()
+    assert PromptDistribution.from_spec(P.to_spec()).bound_to(without_bos).log_prob([5], without_bos) is None
     with pytest.raises(NotEnumerable):
         P.sample(1, seed=0)
     with pytest.raises(NotEnumerable):

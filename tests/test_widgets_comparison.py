@@ -195,7 +195,8 @@ def test_a_click_on_a_pin_shows_its_inversion_again_without_drawing_it_anew(scop
     assert drawn == []
 
 
-def test_neighbours_cannot_be_pinned(scope):
+def test_what_a_search_found_cannot_be_pinned(scope, monkeypatch):
+    monkeypatch.setattr("inversescope_nb.widgets.backend.SEARCH_SECONDS", 0.5)
     scope.site = OTHER
     settle(scope)
     ask(scope, "search", scope.sent)

@@ -219,7 +219,8 @@ def test_a_hypothesis_that_is_undefined_or_raises_does_not_agree():
     assert raised["agrees"] is False
 
 
-def test_neighbours_and_galleries_alone_are_not_read_along(gallery, scope):
+def test_searches_and_galleries_alone_are_not_read_along(gallery, scope, monkeypatch):
+    monkeypatch.setattr("inversescope_nb.widgets.backend.SEARCH_SECONDS", 0.5)
     assert not gallery.can_read
     scope.site = OTHER
     settle(scope)

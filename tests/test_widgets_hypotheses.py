@@ -411,7 +411,8 @@ def test_a_feature_that_is_no_code_is_named_in_a_line(shown):
     assert shown.panel.code == ""
 
 
-def test_code_of_neighbours_reads_the_search(lm, prompts):
+def test_code_of_a_search_reads_it(lm, prompts, monkeypatch):
+    monkeypatch.setattr("inversescope_nb.widgets.backend.SEARCH_SECONDS", 0.5)
     widget = InverseScopeWidget(lm, prompt=PROMPT, site=UNKNOWN_SITE, prompts=prompts, n=8)
     ask(widget, "search")
     settle(widget, 60)

@@ -123,7 +123,7 @@ def test_a_generator_of_an_earlier_training_is_read_by_the_worker_not_by_a_handl
     assert again._backend.shelf.has(OTHER)
     with again._backend.shelf._reading:  # as while it is read: who asks for it waits
         again.site = OTHER
-        assert "isn.baselines.neighbours" in again.code
+        assert "isn.baselines.metropolis" in again.code
     settle(again, 60)
     assert str(again.inversion.site) == OTHER
     assert again.code.count("isn.invert(") == 1

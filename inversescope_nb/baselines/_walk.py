@@ -225,7 +225,7 @@ class Walk:
         for i, (c, m) in enumerate(flat):
             gain = log_k[i] - own_k[c]
             if not found.are_draws:
-                gain += log_p[i] - self.log_p[c] + own_q[c] - found.log_q[c, m]
+                gain += log_p[i] - self.log_p[c] + own_q[c] - found.log_q[c, m] if log_p[i] > -math.inf else -math.inf
             if marks[i] < gain:
                 moved += inputs[i] != self.states[c]
                 self.states[c], self.d[c], self.log_p[c] = inputs[i], d[i], log_p[i]

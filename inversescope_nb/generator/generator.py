@@ -152,6 +152,7 @@ class Generator(nn.Module):
             what = "another model (or a fine-tune of it)"
         else:
             probe.check(self, lm)
+            self.prompts = self.prompts.bound_to(lm)
             self._checked.add(identity)
             return
         raise GeneratorMismatch(

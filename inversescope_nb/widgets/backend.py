@@ -18,7 +18,7 @@ from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText
 from ..kernels import BANDWIDTHS
 from ..verdicts import COARSE
-from .inputs import SAMPLES, SWEEP_SAMPLES, TARGETS, Inputs
+from .inputs import SAMPLES, SEARCH_SECONDS, SWEEP_SAMPLES, TARGETS, Inputs
 from .jobs import Job, held
 from .shelf import Shelf
 from .training import Trainings
@@ -26,7 +26,7 @@ from .training import Trainings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..contrasting import Contrast
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
@@ -43,7 +43,6 @@ LABELS = {
     "mlp_raw": "mlp raw",
     "resid_post": "resid post",
 }
-BANK = 2000
 
 
 class Backend:
@@ -193,20 +192,21 @@ class Backend:
             nats = token_information(self.lm, generator, prompt, site=site, position=position, bandwidth=bandwidth)
         return [value / math.log(2) for value in nats]
 
-    def neighbours(self, prompt: str, *, site: str, position: int, bandwidth: float, job: Job) -> Neighbours:
-        """The prompts of a bank whose activations are nearest: what can be had without a generator."""
-        from ..baselines import neighbours
+    def search(self, prompt: str, *, site: str, position: int, bandwidth: float, n: int, job: Job) -> Metropolis:
+        """What can be had without a generator: chains that walk from prompts of a bank to the posterior."""
+        from ..baselines import metropolis
 
         prompts = self.inputs.prompts_for(prompt)
         with held(self.lm.lock, job.cancel):
-            return neighbours(
+            return metropolis(
                 self.lm,
                 prompts,
                 prompt,
                 site=site,
                 position=position,
                 bandwidth=bandwidth,
-                bank=BANK,
+                n=n,
+                seconds=SEARCH_SECONDS,
                 on_progress=job.report,
                 cancel=job.cancel,
             )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..inversion import Inversion
 
 Measure = Callable[[Sequence[Feature], "Inversion", Job], "pd.DataFrame"]
@@ -95,7 +95,7 @@ class ConsistencyPanel(PanelJobs):
         **unknown: Any,
     ) -> None:
         self._reject_unknown(unknown)
-        self._inversion: Inversion | Neighbours | None = None
+        self._inversion: Inversion | Metropolis | None = None
         self._pick: InputText | None = None
         self._ready_made: dict[str, Feature] = {}
         self._hypotheses: dict[str, Feature] = {}
@@ -111,7 +111,7 @@ class ConsistencyPanel(PanelJobs):
             self.show(inversion, prior=prior)
 
     @property
-    def inversion(self) -> Inversion | Neighbours | None:
+    def inversion(self) -> Inversion | Metropolis | None:
         """Whose inputs are shown."""
         return self._inversion
 
@@ -127,7 +127,7 @@ class ConsistencyPanel(PanelJobs):
 
     def show(
         self,
-        inversion: Inversion | Neighbours | None,
+        inversion: Inversion | Metropolis | None,
         *,
         pick: InputText | None = None,
         prior: Sequence[InputText] = (),
@@ -207,7 +207,7 @@ class ConsistencyPanel(PanelJobs):
             lambda frame: self._measured(frame, inversion, features),
         )
 
-    def _measured(self, frame: pd.DataFrame, inversion: Inversion | Neighbours, features: Sequence[Feature]) -> None:
+    def _measured(self, frame: pd.DataFrame, inversion: Inversion | Metropolis, features: Sequence[Feature]) -> None:
         records = {record["feature"]: record for record in frame.to_dict("records")}
         kept = [*self._measured_for.items()]
         where = where_of(inversion) + alike_in(frame)
@@ -334,17 +334,17 @@ class ConsistencyPanel(PanelJobs):
         return self._reported(self.measure)
 
 
-def _place(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
+def _place(inversion: Inversion | Metropolis) -> tuple[Any, ...]:
     """What a measurement is of, apart from the hypothesis."""
     return str(inversion.site), inversion.bandwidth, tuple(inversion.prompt_ids)
 
 
-def place_of(inversion: Inversion | Neighbours) -> dict[str, Any]:
+def place_of(inversion: Inversion | Metropolis) -> dict[str, Any]:
     """The same, for a table."""
     return {"site": str(inversion.site), "bandwidth": inversion.bandwidth, "input": str(inversion.text)}
 
 
-def where_of(inversion: Inversion | Neighbours, *, bandwidth: bool = True) -> str:
+def where_of(inversion: Inversion | Metropolis, *, bandwidth: bool = True) -> str:
     """The same in words, with or without the bandwidth."""
     epsilon = f", \u03b5 = {inversion.bandwidth:g}" if bandwidth else ""
     return f"{inversion.site}{epsilon}, inputs like {end_of(inversion.text)!r}"

@@ -98,7 +98,7 @@ def rows_of(inversion: Inversion) -> list[dict[str, Any]]:
         members.setdefault(key, []).append(i)
     weight = np.asarray(inversion.weight, dtype=float)
     counted = truncate(weight)
-    no_condition = getattr(inversion, "log_no_condition", None)  # neighbours have no generator that knows it
+    no_condition = getattr(inversion, "log_no_condition", None)  # a search has no generator that knows it
     rows = []
     for key in sorted(first, key=lambda k: float(inversion.d[first[k]])):
         i = first[key]
@@ -222,7 +222,7 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
             "khat": float(inversion.khat),
             "bits": float(inversion.bits) if known else None,
             "bits_stderr": float(inversion.bits_stderr) if known else None,
-            "bits_bound": getattr(inversion, "bits_bound", None),  # neighbours have no generator that knows it
+            "bits_bound": getattr(inversion, "bits_bound", None),  # a search has no generator that knows it
             "copy_share": float(inversion.copy_share),
             "off_support_share": float(inversion.off_support_share),
             "ball_edge": float(inversion.ball_edge),

@@ -14,7 +14,7 @@ from ..python_features import PythonFeature
 from .messages import as_json
 
 if TYPE_CHECKING:
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..inversion import Inversion
 
 
@@ -57,7 +57,7 @@ def chance_in(record: Mapping[str, Any]) -> float:
 
 
 def rate_of_pick(
-    inversion: Inversion | Neighbours, pick: InputText, feature: Feature, prior: Sequence[InputText]
+    inversion: Inversion | Metropolis, pick: InputText, feature: Feature, prior: Sequence[InputText]
 ) -> tuple[Hashable | None, dict[str, Any] | None]:
     """The picked input's label, and `consistency_of` this one inversion; None where the label is undefined.
 
@@ -87,7 +87,7 @@ def rate_of_pick(
 
 
 def row_of(
-    inversion: Inversion | Neighbours | None,
+    inversion: Inversion | Metropolis | None,
     pick: InputText | None,
     feature: Feature,
     prior: Sequence[InputText],

@@ -21,6 +21,8 @@ EXAMPLES = 4
 TASK_DRAWS = 512
 """Inputs of a task, of which those like the pick are kept."""
 TARGETS, SAMPLES, SWEEP_SAMPLES = 32, 64, 32
+SEARCH_SECONDS = 10.0
+"""That a search without a generator may take."""
 OWN_TOKENS = 64
 OWN_PRIOR = (
     "For this input, chance is taken over inputs that the generator writes by itself: its P(X) was not saved in a "
@@ -118,11 +120,8 @@ class Inputs:
 
     def live_code(self, prompts: PromptDistribution) -> str:
         """The Python that makes a P(X) which a generator's file does not hold; empty where it does, or never did."""
-        from ..model_prompts import ModelPrompts
         from ..prompts import PromptDistribution
 
-        if isinstance(prompts, ModelPrompts):
-            return f"isn.PromptDistribution.from_model(lm, max_tokens={prompts.max_tokens})"
         if type(prompts) is PromptDistribution:  # of a generator that came from a file
             return ""
         try:

@@ -23,7 +23,7 @@ from .messages import IDLE, MessageWidget, as_json, handles, status_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..inversion import Inversion
     from ..proposals import Proposals
 
@@ -59,7 +59,7 @@ class PanelJobs(MessageWidget):
         self._rows_turn = threading.RLock()  # what is shown, and what is shown of it, change together
         self._behind_now: set[Job] = set()
         self._proposed: Proposals | None = None
-        self._proposed_for: Inversion | Neighbours | None = None
+        self._proposed_for: Inversion | Metropolis | None = None
         self._frames: dict[tuple[Any, ...], tuple[list[Feature], pd.DataFrame]] = {}
         label = "samples of this input, drawn at this bandwidth and at others" if across else ""
         super().__init__(bandwidths_label=label, **traits)
@@ -101,7 +101,7 @@ class PanelJobs(MessageWidget):
         job.when_done(ended)
         return job
 
-    def _shown(self) -> Inversion | Neighbours:
+    def _shown(self) -> Inversion | Metropolis:
         if self._inversion is None:
             raise InvalidArgument("nothing is inverted yet", hint="pick a token first")
         return self._inversion
@@ -123,7 +123,7 @@ class PanelJobs(MessageWidget):
             "propose", "looking for hypotheses", work, lambda found: self._offer(found, inversion)
         )
 
-    def _offer(self, found: Proposals, inversion: Inversion | Neighbours) -> None:
+    def _offer(self, found: Proposals, inversion: Inversion | Metropolis) -> None:
         items = [
             {"name": p.feature.name, "sentence": p.sentence, "folded": list(p.folded), "source": p.source}
             for p in found
@@ -206,7 +206,7 @@ class PanelJobs(MessageWidget):
         self._stopping(any([self.behind.stop(kind) for kind in BEHIND]))
 
 
-def _input_of(inversion: Inversion | Neighbours) -> tuple[Any, ...]:
+def _input_of(inversion: Inversion | Metropolis) -> tuple[Any, ...]:
     """What rates across bandwidths are of, apart from the hypotheses."""
     return str(inversion.site), tuple(inversion.prompt_ids), inversion.n if hasattr(inversion, "n") else None
 

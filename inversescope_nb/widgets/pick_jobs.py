@@ -22,7 +22,7 @@ from ..errors import Cancelled, InverseScopeError
 from ..features import Feature, InputText
 from ..verdicts import Verdict, doubt_of_rates
 from .backend import Backend
-from .inputs import SWEEP_SAMPLES
+from .inputs import SEARCH_SECONDS, SWEEP_SAMPLES
 from .jobs import Job, Worker, duration
 from .messages import IDLE, Callbacks, MessageWidget, handles, status_of
 from .pinning import Pinning
@@ -32,7 +32,7 @@ from .snippet import panel_code, sweep_code
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..generator import Generator
     from ..inversion import Inversion
     from ..prompts import PromptDistribution
@@ -79,7 +79,7 @@ class PickJobs(MessageWidget):
 
     def __init__(self, backend: Backend, **traits: Any) -> None:
         self._backend = backend
-        self._inversion: Inversion | Neighbours | None = None
+        self._inversion: Inversion | Metropolis | None = None
         self._asked: Asked | None = None
         self._shown: Asked | None = None
         self._live = self._warm = self._held_back = False
@@ -168,14 +168,14 @@ class PickJobs(MessageWidget):
         shown, inversion = self._shown, self._inversion
         if shown is None or shown == asked or shown._replace(bandwidth=asked.bandwidth) != asked:
             return
-        if hasattr(inversion, "reweight"):  # not neighbours
+        if hasattr(inversion, "reweight"):  # not a search
             reweighed = self._backend.reweighed(inversion, generator, asked.bandwidth)
             self._show(asked, reweighed, generator.prompts, generator, job, awaited=True)
 
     def _show(
         self,
         asked: Asked,
-        inversion: Inversion | Neighbours,
+        inversion: Inversion | Metropolis,
         prompts: PromptDistribution,
         generator: Generator | None,
         job: Job,
@@ -240,7 +240,7 @@ class PickJobs(MessageWidget):
         self.offer = {
             "site": site,
             "message": f"{self._backend.no_generator_message(site)} {words}",
-            "search": "Search the prompts for neighbours now",
+            "search": f"Search without a generator ({SEARCH_SECONDS:g} s)",
             "train": button + time,
         }
 
@@ -283,7 +283,7 @@ class PickJobs(MessageWidget):
             )
         return self._backend.across_bandwidths(generator, features, inversion, job)
 
-    def _panel_code(self, panel: ConsistencyPanel, inversion: Inversion | Neighbours) -> str:
+    def _panel_code(self, panel: ConsistencyPanel, inversion: Inversion | Metropolis) -> str:
         return "" if self._shown is None else panel_code(self._backend, self._shown, panel, inversion)
 
     @handles("search")
@@ -291,13 +291,13 @@ class PickJobs(MessageWidget):
         asked = self._asked = self._now()
 
         def work(job: Job) -> None:
-            found = self._backend.neighbours(
-                asked.prompt, site=asked.site, position=asked.position, bandwidth=asked.bandwidth, job=job
+            found = self._backend.search(
+                asked.prompt, site=asked.site, position=asked.position, bandwidth=asked.bandwidth, n=asked.n, job=job
             )
             self._show(asked, found, self._backend.inputs.prompts_for(asked.prompt), None, job)
             self._inversions(found)
 
-        self._submit("invert", work, "searching")
+        self._submit("invert", work, "searching without a generator")
 
     @handles("train")
     def _train(self) -> None:

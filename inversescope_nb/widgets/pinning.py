@@ -9,7 +9,7 @@ from .pins import Pin, Pins
 from .snippet import comparison_code
 
 if TYPE_CHECKING:
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..generator import Generator
     from ..inversion import Inversion
     from .backend import Backend
@@ -27,8 +27,8 @@ class Pinning:
         self.comparison = Comparison()
         self.comparison.observe(scope._refresh_picture, names=["revision"])
 
-    def offer(self, asked: Asked, inversion: Inversion | Neighbours | None, generator: Generator | None) -> None:
-        """What is shown now; neighbours cannot be pinned, nor samples that were drawn for another bandwidth."""
+    def offer(self, asked: Asked, inversion: Inversion | Metropolis | None, generator: Generator | None) -> None:
+        """What is shown; what a search found cannot be pinned, nor samples that were drawn for another bandwidth."""
         drawn_at = getattr(inversion, "proposal_bandwidth", None)
         if generator is None or drawn_at != getattr(inversion, "bandwidth", drawn_at) or drawn_at is None:
             self.pins.offer(None)

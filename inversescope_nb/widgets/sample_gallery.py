@@ -124,7 +124,7 @@ class SampleGallery(MessageWidget):
             self.revision = revision
             self.awaited = awaited
             self.summary = summary
-            self.can_read = self._read is not None and hasattr(inversion, "proposal_bandwidth")  # not neighbours
+            self.can_read = self._read is not None and hasattr(inversion, "proposal_bandwidth")  # not a search
             self.first_page = page
         self._refresh_picture()
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .._wording import Ask
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
     from ..prompts import Prompt, PromptDistribution
@@ -218,7 +218,7 @@ class InverseScopeWidget(PickJobs):
         return self._backend.lm
 
     @property
-    def inversion(self) -> Inversion | Neighbours | None:
+    def inversion(self) -> Inversion | Metropolis | None:
         """The inversion now shown."""
         return self._inversion
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from ..features import Feature, InputText
 from ..loading import PACKAGED_TARGET
 from .gallery_rows import Query
-from .inputs import SAMPLES, SWEEP_SAMPLES, TARGETS
+from .inputs import SAMPLES, SEARCH_SECONDS, SWEEP_SAMPLES, TARGETS
 
 if TYPE_CHECKING:
-    from ..baselines import Neighbours
+    from ..baselines import Metropolis
     from ..generator import Generator
     from ..inversion import Inversion
     from .backend import Backend
@@ -47,7 +47,8 @@ def python_code(
     lines += [
         *shades,
         backend.inputs.prompts_code(prompt),
-        f"found = isn.baselines.neighbours(lm, prompts, {prompt!r}, {where})",
+        f"found = isn.baselines.metropolis(lm, prompts, {prompt!r}, {where}, n={n}, seconds={SEARCH_SECONDS:g})",
+        "print(found.summary())",
         *_listed("found", query),
         f"# to invert here: gen = isn.train_generator(lm, {site!r}, prompts), then isn.invert(lm, gen, ...)",
     ]
@@ -96,7 +97,7 @@ def comparison_code(backend: Backend, first: Pin, second: Pin) -> str:
     return "\n".join(lines)
 
 
-def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversion: Inversion | Neighbours) -> str:
+def panel_code(backend: Backend, asked: Asked, panel: ConsistencyPanel, inversion: Inversion | Metropolis) -> str:
     """The lines that give what the consistency panel shows: the rates, and what else was asked for there."""
     generator = backend.shelf.at_hand(asked.site)
     pick = InputText(inversion.text, inversion.tokens, inversion.prompt_ids)
