@@ -1,8 +1,8 @@
 """One process of a training, started by test_distributed.py: ``python worker.py ARGUMENTS.json``.
 
 The arguments: ``config`` (fields of TrainingConfig), ``out`` (a folder), ``run_dir``, ``dies`` ({"rank", "step"}: which
-process is killed behind which step) and ``fsdp`` (whether weights are split). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`; each
-one leaves ``rank_R.json``: how many inputs it ran the target on.
+process is killed behind which step) and ``fsdp`` (whether weights are split). Rank 0 leaves ``history.json`` and
+``weights.safetensors`` in `out`; each one leaves ``rank_R.json``: how many inputs it ran the target on.
 """
 
 from __future__ import annotations

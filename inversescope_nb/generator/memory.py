@@ -48,7 +48,8 @@ class MemoryEstimate:
     adapters: int
     """Site encoder and control layers, with the moments of the sites."""
     gradients: int
-    """Of all that is trained; twice, where several processes send them to each other."""
+    """Of all that is trained; twice, where several processes send them to each other. And twice that of the largest
+    matrix, which is added up (embedding and head may be one), or is at work in the optimizer."""
     optimizer: int
     """Its moments."""
     kept: int
@@ -124,7 +125,7 @@ def estimate_memory(
         target=_size(target),
         backbone=own,
         adapters=_size(generator) - own,
-        gradients=sum(p.nbytes for p in trained) * min(processes, 2),
+        gradients=sum(p.nbytes for p in trained) * min(processes, 2) + 2 * max(p.nbytes for p in trained),
         optimizer=moments,
         kept=_kept(generator, rows, longest, config),
         logits=rows * longest * generator.vocab_size * (4 + item),
