@@ -5,8 +5,8 @@
 Bare is the model's own forward pass on the same batches, ended by an exception behind the deepest block that is read:
 no hook but that one, no vocabulary logits, nothing kept. It and `lm.activations` take turns; a ratio is the median of
 the rounds' ratios. Beside the wall time stands the processor time, which says the same where nobody else uses the
-machine, and more where somebody does. Memory is that of a process of its own: how far its peak rises above what it was
-after bare passes over the same batches, beside the size of the activations asked for.
+machine, and more where somebody does. Memory is counted, not looked up: the bytes of all tensors alive at the same time
+(an operator's own workspace is not among them), beside those of the activations asked for and of the largest bare pass.
 
 The other libraries come from the package registry, into an environment of their own; without them their rows are
 SKIPPED. In the clone:
@@ -26,14 +26,10 @@ import argparse
 import contextlib
 import copy
 import importlib.metadata
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +37,8 @@ import altair as alt
 import pandas as pd
 import torch
 from _results import name_argument, write
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import inversescope_nb as isn
@@ -263,63 +261,61 @@ def _transformer_lens(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, site
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def memory_of(case: str) -> None:
-    """In a process of its own: prints how far the peak rises, in megabytes."""
-    how = MEMORY[case]
-    lm = model_of("small")
-    draw = torch.Generator().manual_seed(0)
-    lengths = torch.randint(4, min(how["longest"], 30) + 1, (how["n"],), generator=draw).tolist()
-    prompts = [torch.randint(5, lm.vocab_size, (length,), generator=draw).tolist() for length in lengths]
-    prompts[0] = torch.randint(5, lm.vocab_size, (how["longest"],), generator=draw).tolist()
-    sites = [f"resid_post.{lm.n_layers - 1}"] if how["sites"] == "one" else lm.sites() + lm.sites(kinds=["result"])
-    rows = token_rows(lm, prompts)
-    for batch in rows.batches():  # bare, so that what one batch takes is there before
-        inputs = forward_inputs(lm, rows.padded(batch, lm.pad_id), rows.lengths[batch])
-        with torch.inference_mode():
-            lm.model.transformer(**inputs)
-    lm.activations(prompts[:4], sites)
-    before, anonymous, over = _peak(), [_anonymous()], threading.Event()
+class Live(TorchDispatchMode):
+    """Bytes of all tensors that were made inside and are still there; those of files left out, which are no memory."""
 
-    def watch() -> None:
-        while not over.wait(0.005):
-            anonymous.append(_anonymous())
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "store" if how.get("stored") else None
-        values = lm.activations(prompts, sites, store=store)
-    over.set()
-    watcher.join()
-    asked = sum(lm.site(name).d for name in values) * len(prompts) * 4 / 1e6
-    print(json.dumps({"asked_mb": asked, "peak_mb": _peak() - before, "own_mb": max(anonymous) - before}))
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs)):  # were they made outside, they do not count
+            self._note(tensor, counts=False)
+        for tensor in tree_leaves(out):
+            self._note(tensor, counts=True)
+        return out
 
+    def _note(self, tensor: object, *, counts: bool) -> None:
+        if not isinstance(tensor, torch.Tensor):
+            return
+        storage = tensor.untyped_storage()
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        if counts and not storage.is_shared():
+            size = storage.nbytes()
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._gone, size)
 
-def _peak() -> float:
-    """Most that this process ever held, in megabytes (`ru_maxrss` would begin with what its parent held)."""
-    return _status("VmHWM")
-
-
-def _anonymous() -> float:
-    """What this process holds that is no file's, in megabytes."""
-    return _status("RssAnon")
-
-
-def _status(field: str) -> float:
-    text = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(text.partition(f"{field}:")[2].split()[0]) * 1024 / 1e6
+    def _gone(self, size: int) -> None:
+        self.now -= size
 
 
 def memory() -> list[dict]:
     """Rows of the third table."""
     rows = []
-    for case in MEMORY:
-        done = subprocess.run(
-            [sys.executable, __file__, "--memory-of", case], capture_output=True, text=True, check=True, env=os.environ
-        )
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        rise = max(0.0, found["own_mb"]) if MEMORY[case].get("stored") else found["peak_mb"]
-        rows.append({"case": case, "asked_mb": found["asked_mb"], "rise_mb": rise, "ratio": rise / found["asked_mb"]})
+    lm = model_of("small")
+    for case, how in MEMORY.items():
+        draw = torch.Generator().manual_seed(0)
+        lengths = torch.randint(4, min(how["longest"], 30) + 1, (how["n"],), generator=draw).tolist()
+        prompts = [torch.randint(5, lm.vocab_size, (length,), generator=draw).tolist() for length in lengths]
+        prompts[0] = torch.randint(5, lm.vocab_size, (how["longest"],), generator=draw).tolist()
+        sites = [f"resid_post.{lm.n_layers - 1}"] if how["sites"] == "one" else lm.sites() + lm.sites(kinds=["result"])
+        tokens, one_batch = token_rows(lm, prompts), 0
+        for batch in tokens.batches():
+            inputs = forward_inputs(lm, tokens.padded(batch, lm.pad_id), tokens.lengths[batch])
+            with torch.inference_mode(), Live() as bare:
+                lm.model.transformer(**inputs)
+            one_batch = max(one_batch, bare.peak)
+        with tempfile.TemporaryDirectory() as folder, Live() as ours:
+            values = lm.activations(prompts, sites, store=Path(folder) / "store" if how.get("stored") else None)
+            asked = 0 if how.get("stored") else sum(value.nbytes for value in values.values())
+            del values
+        mb = {"asked_mb": asked / 1e6, "one_batch_mb": one_batch / 1e6, "peak_mb": ours.peak / 1e6}
+        rows.append({"case": case, **mb, "ratio": ours.peak / (asked + one_batch), "left_mb": ours.now / 1e6})
         print(_line(rows[-1]), flush=True)
     return rows
 
@@ -333,17 +329,13 @@ def _line(row: dict) -> str:
 def main() -> None:
     """Prints the tables, and writes them and a picture of the first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--memory-of", choices=MEMORY, help=argparse.SUPPRESS)
     name_argument(parser, "capture")
     args = parser.parse_args()
-    if args.memory_of:
-        memory_of(args.memory_of)
-        return
     print("beside the bare forward pass (target: ratio at most 1.10)")
     times = pd.DataFrame([row for case in CASES for row in beside_bare(*case)])
     print("one site in the middle of GPT-2 (targets: nnsight 2.5, TransformerLens 3 times ours)")
     peers = pd.DataFrame(beside_peers(32, 5))
-    print("memory beyond one batch, beside the activations asked for")
+    print("memory: peak beside the activations asked for (none where they go to disk) and one batch (target: 1.05)")
     held = pd.DataFrame(memory())
     for table in (times, peers, held):
         print(table.round(3).to_string(index=False), end="\n\n")

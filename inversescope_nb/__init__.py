@@ -28,7 +28,7 @@ _HOMES = {
     "contrasting": ("Contrast", "contrast"),
     "proposals": ("Proposal", "Proposals", "propose"),
     "exact": ("ExactPosterior", "exact_posterior"),
-    "fidelity": ("fidelity",),
+    "fidelities": ("fidelity",),
     "information": ("ChannelBits", "channel_bits", "token_information"),
     "along": ("distances_along",),
     "token_quantities": ("token_bits", "token_changes", "token_norms"),

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .._draws import draw_tokens
+from .._draws import draw_tokens, refuse_nan
 from ..activations import forward_inputs, logits_behind
 from ..hooks import evaluation_mode
 
@@ -271,4 +271,6 @@ class Moves:
                 logits = logits_behind(self.lm, forward_inputs(self.lm, ids, lengths), lengths - 1)
             parts.append(logits.float().log_softmax(-1))
         self.passes += len(prefixes)
-        return torch.cat(parts)
+        log_p = torch.cat(parts)
+        refuse_nan(log_p[:, 0].isnan().any())
+        return log_p
