@@ -84,7 +84,7 @@ def test_invert_prints_the_heaviest_samples_and_writes_all(folder, capsys):
 
 def test_an_input_that_is_drawn_several_times_weighs_as_much_as_all_of_them(folder, capsys):
     out = folder / "samples.json"
-    argv = _with(folder, "invert", TEXTS[0], "--site", "resid_post.1", "-n", "64", "--top", "9", "--bandwidth", "1")
+    argv = _with(folder, "invert", TEXTS[0], "--site", "resid_post.1", "-n", "256", "--top", "9", "--bandwidth", "1")
     assert main([*argv, "--out", str(out)]) == 0
     rows = pd.DataFrame(json.loads(out.read_text()))
     expected = rows.groupby("text")["weight"].sum().sort_values(ascending=False)
