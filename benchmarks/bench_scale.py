@@ -1,0 +1,132 @@
+"""How fidelity and cost grow with the target's width and depth, the generator's, the sites and the prompt's length.
+
+    python benchmarks/bench_scale.py                                                       # a look, half an hour
+    python benchmarks/bench_scale.py --seeds 3 --examples 38400 --kept FILE --name scale   # hours; goes on from FILE
+
+Each of five quantities is varied over a factor of 16 or more while all else stays; targets are trained on the spot, and
+their 4,096 inputs listed (:mod:`_scaled`). At each size the bandwidth is the one at which the site says 5 bits on
+average, so that the question is as hard. A generator learns from as many examples everywhere; its gap to the exact
+posterior at clean activations is the fidelity (nats, lower is better), operations of a training example (counted, not
+timed) and milliseconds are the cost. Exponents are slopes of log against log over all sizes and seeds, with 95 %
+intervals (Student's t).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import torch
+from _gaps import Draws
+from _results import name_argument, write
+from _scaled import Size, bandwidth_of, sites, target
+from bench_compute import Operations
+from scipy import stats
+
+import inversescope_nb as isn
+from inversescope_nb.exact import activation_tables
+
+BITS = 5.0
+BATCH = 128
+SIZES = {
+    "target's width": ("width", (16, 32, 64, 128, 256)),
+    "target's depth": ("depth", (1, 2, 4, 8, 16)),
+    "generator's width": ("generator_width", (32, 64, 128, 256, 512)),
+    "sites": ("sites", (1, 2, 4, 8, 16)),
+    "prompt's length": ("length", (8, 16, 32, 64, 128)),
+}
+
+
+def measured(size: Size, seed: int, examples: int) -> dict[str, float]:
+    """One training: its gap, its cost."""
+    lm, prompts, right = target(size, seed)
+    names = sites(lm, size.sites)
+    tables = activation_tables(lm, prompts, names, progress=False)
+    widths = {name: bandwidth_of(table, BITS) for name, table in tables.items()}
+    low, high = min(widths.values()), max(widths.values())
+    config = isn.TrainingConfig(
+        steps=max(2, examples // BATCH), batch_size=BATCH, backbone="small", small_width=size.generator_width, lr=6e-3,
+        width=64, units=2 * size.generator_width, bandwidths=(low / 1.2, high * 1.2), statistics_samples=2048,
+        held_out=64, gap_inputs=0, eval_every=10**6, seed=seed,
+    )  # fmt: skip
+    began = time.process_time()
+    generator = isn.train_generator(lm, names, prompts, config=config, progress=False)
+    seconds = time.process_time() - began
+    with Operations() as few:
+        isn.train_generator(lm, names, prompts, config=replace(config, steps=2), progress=False)
+    with Operations() as more:
+        isn.train_generator(lm, names, prompts, config=replace(config, steps=4), progress=False)
+    gaps = []
+    for name, table in tables.items():
+        own = table.in_units(generator.statistics(name))
+        gaps.append(Draws.of(own, widths[name], picks=64, draws=16, seed=11).gap(generator).mean)
+    return {
+        "gap": float(np.mean(gaps)),
+        "mflop": (more.total - few.total) / (2 * BATCH) / 1e6,
+        "ms": 1e3 * seconds / (config.steps * BATCH),
+        "parameters": sum(p.numel() for p in generator.parameters()),
+        "target_parameters": sum(p.numel() for p in lm.model.parameters()),
+        "right": right,
+        "bandwidth": float(np.mean(list(widths.values()))),
+    }
+
+
+def exponent(x: pd.Series, y: pd.Series) -> dict[str, float]:
+    """The slope of log y against log x with its 95 % interval."""
+    fit = stats.linregress(np.log(x), np.log(y))
+    half = float(stats.t.ppf(0.975, len(x) - 2)) * fit.stderr
+    return {"exponent": fit.slope, "low": fit.slope - half, "high": fit.slope + half}
+
+
+def main() -> None:
+    """Trains, measures, prints the tables, writes them and a picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--examples", type=int, default=12_800, help="of each training")
+    parser.add_argument("--only", choices=[field for field, _ in SIZES.values()], action="append")
+    parser.add_argument("--kept", type=Path, help="file of what is measured so far, from which a broken run goes on")
+    name_argument(parser, "scale")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    kept = json.loads(args.kept.read_text()) if args.kept and args.kept.exists() else {}
+    rows = []
+    for title, (field, values) in SIZES.items():
+        for value in values if not args.only or field in args.only else ():
+            for seed in range(args.seeds):
+                size = replace(Size(), **{field: value})
+                key = json.dumps([asdict(size), seed, args.examples])
+                if key not in kept:
+                    kept[key] = measured(size, seed, args.examples)
+                    if args.kept:
+                        args.kept.write_text(json.dumps(kept))
+                rows.append({"varied": title, "value": value, "seed": seed, **kept[key]})
+                print(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()),
+                      flush=True)  # fmt: skip
+    frame = pd.DataFrame(rows)
+    slopes = pd.DataFrame(
+        {"varied": title, "of": of, **exponent(part["value"], part[of])}
+        for title, part in frame.groupby("varied", sort=False)
+        for of in ("gap", "mflop", "ms")
+    )  # fmt: skip
+    print(slopes.round(2).to_string(index=False))
+    long = frame.melt(["varied", "value", "seed"], ["gap", "mflop"], "of", "measured")
+    dots = alt.Chart(long).mark_point(filled=True).encode(
+        x=alt.X("value:Q", scale=alt.Scale(type="log"), title=None),
+        y=alt.Y("measured:Q", scale=alt.Scale(type="log"), title=None),
+    )  # fmt: skip
+    lines = dots.transform_regression("value", "measured", method="pow").mark_line(opacity=0.5)
+    picture = (dots + lines).properties(width=150, height=150).facet(
+        column=alt.Column("varied:N", sort=list(SIZES), title=None),
+        row=alt.Row("of:N", sort=["gap", "mflop"], title=None),
+    ).resolve_scale(x="independent", y="independent")  # fmt: skip
+    write(args.name, {"rows": frame, "exponents": slopes}, picture, arguments=vars(args), bits=BITS, batch=BATCH)
+
+
+if __name__ == "__main__":
+    main()
