@@ -130,44 +130,56 @@ def _run(
 
 
 class _Keeper:
-    """Writes what one batch's forward pass hands over to where it belongs, as it comes: nothing is held twice."""
+    """Writes what one batch's forward pass hands over to where it belongs, as it comes: nothing is held twice.
+
+    From a GPU it is copied while the model goes on, in a stream of its own, into memory that stays where it is.
+    """
 
     def __init__(
         self, lm: LanguageModel, batch: Int[Tensor, " k"], places: Mapping[Piece, Float[Tensor, "sites n d"]]
     ) -> None:
         self.lm, self.batch, self.places = lm, batch, places
-        self._elsewhere: dict[Piece, Tensor] = {}
+        self._coming: list[tuple[Piece, Float[Tensor, "sites k d"]]] = []
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
         self._sums: list[Tensor] = []
 
     def __call__(self, piece: Piece, values: Float[Tensor, "sites k d"]) -> None:
-        if values.device.type != "cpu":
-            self._elsewhere[piece] = values
-            return
-        values = values.float()
-        self.places[piece].index_copy_(1, self.batch, values)
-        self._sums.append(values.sum())
+        self._sums.append(values.sum(dtype=torch.float32))
+        if values.device.type == "cpu":
+            self._place(piece, values)
+        elif values.device.type == "cuda":
+            self._coming.append((piece, self._sent(values)))
+        else:
+            self._coming.append((piece, values.float().cpu()))
+
+    def _sent(self, values: Float[Tensor, "sites k d"]) -> Float[Tensor, "sites k d"]:
+        """A copy that is there when its stream is through."""
+        device = values.device
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)
+        stream = self._streams[device]
+        copy = torch.empty(values.shape, dtype=torch.float32, pin_memory=True)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            copy.copy_(values, non_blocking=True)
+        values.record_stream(stream)
+        return copy
+
+    def _place(self, piece: Piece, values: Float[Tensor, "sites k d"]) -> None:
+        self.places[piece].index_copy_(1, self.batch, values.float())
 
     def finish(self) -> None:
-        """What lies on other devices, and a look at whether all are numbers."""
+        """What came from other devices, and a look at whether all are numbers."""
         with torch.inference_mode():
-            elsewhere = in_one_transfer(list(self._elsewhere.values()))
-            for piece, values in zip(list(self._elsewhere), elsewhere, strict=True):
-                self(piece, values)
-            if not bool(torch.isfinite(torch.stack(self._sums)).all()):
+            for stream in self._streams.values():
+                stream.synchronize()
+            for piece, values in self._coming:
+                self._place(piece, values)
+            by_device: dict[torch.device, list[Tensor]] = {}
+            for total in self._sums:
+                by_device.setdefault(total.device, []).append(total)
+            if not all(bool(torch.isfinite(torch.stack(sums)).all()) for sums in by_device.values()):
                 _refuse_what_is_not_finite(self.lm, self.batch, self.places)
-
-
-def in_one_transfer(values: list[Float[Tensor, "sites k d"]]) -> list[Float[Tensor, "sites k d"]]:
-    """Tensors as float32 on the CPU: one transfer for each device and dtype, not one for each tensor."""
-    found: dict[int, Tensor] = {}
-    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for i, value in enumerate(values):
-        groups.setdefault((value.device, value.dtype), []).append(i)
-    for members in groups.values():
-        together = torch.cat([values[i].reshape(-1) for i in members]).cpu().float()
-        for i, part in zip(members, together.split([values[i].numel() for i in members]), strict=True):
-            found[i] = part.view(values[i].shape)
-    return [found[i] for i in range(len(values))]
 
 
 def _refuse_what_is_not_finite(

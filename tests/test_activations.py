@@ -14,7 +14,7 @@ from inversescope_nb.activations import activations_of_ids, capture, patch, piec
 from inversescope_nb.checks import check_architecture
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotFinite, OutOfMemory, UnsupportedModel
 from inversescope_nb.models import load_model
-from inversescope_nb.reading import in_memory, in_one_transfer
+from inversescope_nb.reading import in_memory
 from inversescope_nb.token_rows import TOKENS_PER_BATCH, TokenRows
 
 PROMPTS = ["the cat", "John and Mary gave the book to the dog", "Paris is in France .", "what is 1 + 2 ="]
@@ -597,14 +597,6 @@ def _kept(lm, prompts):
 def test_a_sum_that_overflows_is_no_fault_of_the_activations(lm):
     with patch(lm, {"resid_post.1": torch.full((lm.d_model,), 2e38)}):
         assert float(lm.activations(PROMPTS, "resid_post.1")["resid_post.1"].max()) == pytest.approx(2e38)
-
-
-def test_tensors_of_one_transfer_are_those_of_many():
-    """What is done for another device, on one that every machine has: dtypes and shapes come back."""
-    values = [torch.randn(2, 3, 4).bfloat16(), torch.randn(1, 3, 5), torch.randn(1, 3, 2).bfloat16()]
-    for got, value in zip(in_one_transfer(values), values, strict=True):
-        assert torch.equal(got, value.float())
-        assert got.dtype == torch.float32
 
 
 # --- several at once ----------------------------------------------------------------------------------
