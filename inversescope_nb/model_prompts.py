@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .models import LanguageModel
 
 _LOGITS_PER_BATCH = 1 << 26  # 256 MB of float32
-_ROWS_AT_ONCE = 256  # each keeps a cache of keys and values
+_ROWS_AT_ONCE = 256  # each keeps a cache of keys and values; on a GPU, where steps of few rows cost as much, more:
+_MOST_ROWS, _CACHE_BYTES = 4096, 1 << 31
 _GOING = 0.75  # of a batch: where no more rows than that are still being written, the others are taken out of it
 
 
@@ -60,33 +61,42 @@ class ModelPrompts(PromptDistribution):
         lengths = torch.randint(1, self.max_tokens + 1, (n,), generator=rng)
         longest_first = lengths.argsort(descending=True, stable=True)  # those of one batch end at about the same time
         out: list[list[int]] = [[]] * n
-        for part in longest_first.split(_ROWS_AT_ONCE):
+        for part in longest_first.split(self._rows_at_once(lm)):
             for i, row in zip(part.tolist(), self._write(lm, lengths[part].tolist(), rng, cancel), strict=True):
                 out[i] = row
         return out
+
+    def _rows_at_once(self, lm: LanguageModel) -> int:
+        """How many inputs are written side by side."""
+        if lm.device.type == "cpu":
+            return _ROWS_AT_ONCE
+        row = 2 * lm.n_layers * lm.d_model * lm.dtype.itemsize * self.max_tokens  # of keys and values, at most
+        return max(_ROWS_AT_ONCE, min(_MOST_ROWS, _CACHE_BYTES // row))
 
     def _write(
         self, lm: LanguageModel, lengths: list[int], rng: torch.Generator, cancel: threading.Event | None
     ) -> list[list[int]]:
         """One input of each length, the longest first; rows that are done are left out, a quarter of them at a time."""
-        ids = torch.full((len(lengths), 1), self.start_id)
-        cache = None
+        ids = torch.full((len(lengths), 1), self.start_id, device=lm.device)
+        cache, broken, going = None, torch.zeros((), dtype=torch.bool, device=lm.device), len(lengths)
         written: list[list[int]] = []  # from the shortest on
         with lm.lock, evaluation_mode(lm.model), torch.inference_mode():
             for step in range(lengths[0] if lengths else 0):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("writing inputs was stopped")
-                going = sum(k > step for k in lengths[: len(ids)])
+                while lengths[going - 1] <= step:
+                    going -= 1
                 if going <= _GOING * len(ids) and hasattr(cache, "reorder_cache"):
                     written += reversed(ids[going:].tolist())
                     ids = ids[:going]
                     cache.reorder_cache(torch.arange(going))
                 new = ids if cache is None else ids[:, -1:]
-                output = lm.model(input_ids=new.to(lm.device), past_key_values=cache, use_cache=True)
+                output = lm.model(input_ids=new, past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
                 probabilities = self._log_softmax(output.logits[:, -1].float()).exp()
-                refuse_nan(probabilities[:, 0].isnan().any())
-                ids = torch.cat([ids, draw_tokens(probabilities, rng).cpu()], 1)
+                broken |= probabilities[:, 0].isnan().any().to(lm.device)
+                ids = torch.cat([ids, draw_tokens(probabilities, rng).to(lm.device)], 1)
+            refuse_nan(broken)
         written += reversed(ids.tolist())
         return [row[self._hidden : k + 1] for row, k in zip(reversed(written), lengths, strict=True)]
 

@@ -27,6 +27,7 @@ from ..errors import GeneratorMismatch, InvalidArgument, UnknownSite, suggest
 from ..hooks import hooked
 from ..kernels import Kernel, SiteStatistics, check_bandwidth
 from ..prompts import PromptDistribution
+from ..token_rows import TokenRows
 from . import probe
 from .conditioning import SiteEncoder
 from .config import GeneratorConfig
@@ -254,10 +255,10 @@ class Generator(nn.Module):
 
     def rows(self, inputs: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "n pos"], Int[Tensor, " n"]]:
         """Framed, right-padded rows of inputs, and the rows' lengths."""
-        framed = [[*([] if self.config.has_bos else [self.config.start_id]), *x, self.config.end_id] for x in inputs]
-        width = max(map(len, framed))
-        ids = torch.tensor([r + [self.config.end_id] * (width - len(r)) for r in framed], device=self.device)
-        return ids, torch.tensor([len(r) for r in framed], device=self.device)
+        start, end = [] if self.config.has_bos else [self.config.start_id], self.config.end_id
+        framed = TokenRows.of_ids([[*start, *x, end] for x in inputs])
+        ids = framed.padded(torch.arange(len(framed)), end)
+        return ids.to(self.device), framed.lengths.to(self.device)
 
     def unframed(self, row: list[int]) -> tuple[list[int], bool]:
         """(the input in a written row, whether the row ended by itself)."""

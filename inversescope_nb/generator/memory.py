@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GB = 1e9
-_CAPTURED = 128  # inputs that the target runs on at once
+_CAPTURED = {"cpu": 128, "cuda": 1024}  # inputs that the target runs on at once
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def estimate_memory(
     own = 0 if generator.shares_target else _size(generator.backbone)
     item = next(p for p in generator.backbone.parameters()).element_size()
     widest = max(max(p.shape) for block in there.architecture.blocks for p in block.parameters() if p.ndim > 1)
-    captured = min(_CAPTURED, math.ceil(config.batch_size / processes)) * longest
+    captured = min(_CAPTURED.get(lm.device.type, 128), math.ceil(config.batch_size / processes)) * longest
     return MemoryEstimate(
         target=_size(target),
         backbone=own,
