@@ -11,7 +11,9 @@ count; elsewhere up to rounding.
 
 ``python -m inversescope_nb.rebuild ioi_heads --out DIR`` trains a small generator of that target for one study of the
 notebooks: a few kinds of sites, the prompts of one task, read where the study reads them (`STUDIES`);
-``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``. The other study is ``attributes``.
+``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``. Another study is ``attributes``, and ``stories``
+one of a model that does not come with the package: ``python -m inversescope_nb.rebuild stories --target FOLDER --out
+DIR``, FOLDER being stories260K (Andrej Karpathy's, in the form that transformers read); a quarter of an hour of a GPU.
 """
 
 from __future__ import annotations
@@ -108,6 +110,22 @@ SMALL = (
     ),
 )
 """One study's sites and prompts alone: an hour on one core."""
+STORIES = (
+    TrainingConfig(
+        steps=3_000,
+        batch_size=8_192,
+        micro_batch=8_192,
+        backbone="target",
+        lr=4e-3,
+        adapter_lr=1.2e-2,
+        units=512,
+        bandwidths=(0.05, 1.0),
+        gap_inputs=0,
+        eval_every=100,
+        save_every=100,
+    ),
+)
+"""Whatever a model of stories writes, read at any token: for a GPU."""
 
 
 class Study(NamedTuple):
@@ -115,19 +133,24 @@ class Study(NamedTuple):
 
     sites: tuple[str, ...]
     """Globs of the sites."""
-    prompts: Callable[[], PromptDistribution]
-    """P(X)."""
+    prompts: Callable[[LanguageModel], PromptDistribution]
+    """P(X), of a target."""
+    stages: tuple[TrainingConfig, ...] = SMALL
+    """How it is trained."""
 
 
-def _cities() -> PromptDistribution:
+def _cities(_lm: LanguageModel) -> PromptDistribution:
     """Sentences about cities, read at the city or at their end."""
     parts = [attributes().split("all", cut=cut) for cut in ("slot:CITY", "end")]
     return PromptDistribution.mixture(parts, name="attributes")
 
 
 STUDIES = {
-    "ioi_heads": Study(("blocks.*.attn.hook_z.*", "blocks.*.hook_resid_post"), lambda: ioi().split("all", cut="end")),
+    "ioi_heads": Study(("blocks.*.attn.hook_z.*", "blocks.*.hook_resid_post"), lambda _: ioi().split("all", cut="end")),
     "attributes": Study(("blocks.0.hook_resid_pre", "blocks.*.hook_resid_post"), _cities),
+    "stories": Study(
+        ("blocks.*.hook_resid_post",), lambda lm: PromptDistribution.from_model(lm, max_tokens=64), STORIES
+    ),
 }
 """The small generators that lie beside the notebooks."""
 RECIPES = {"packaged": PACKAGED, "gated": GATED, "common": COMMON}
@@ -139,17 +162,17 @@ def train_packaged_generator(
     stages: Sequence[TrainingConfig] = PACKAGED,
     *,
     sites: str | Sequence[str] = "*",
-    prompts: PromptDistribution | None = None,
+    prompts: Callable[[LanguageModel], PromptDistribution] | None = None,
     n_picks: int = 8,
 ) -> Generator:
-    """Trains one generator for (all) sites of the packaged target, measures it, and writes ``out/generator``.
+    """Trains one generator for (all) sites of a target, measures it, and writes ``out/generator``.
 
     Args:
         out: folder of checkpoints and of the result.
         target: folder of the target.
         stages: one training each.
         sites: globs of the sites.
-        prompts: P(X); None: the equal mixture of all tasks.
+        prompts: P(X) of the target; None: the equal mixture of all tasks.
         n_picks: inputs a site that its quality is measured on.
     """
 
@@ -159,20 +182,20 @@ def train_packaged_generator(
 
     lm, folder = load_model(target, dtype=torch.float32), None
     names = [name for glob in ([sites] if isinstance(sites, str) else sites) for name in lm.sites(glob)]
-    prompts = prompts or get_prompts("all_tasks")
+    inputs = prompts(lm) if prompts else get_prompts("all_tasks")
     for number, config in enumerate(stages, 1):
         config = replace(config, start_from=str(folder) if folder else "")
         folder = out / f"stage-{number}" / "generator"
-        generator = train_generator(lm, names, prompts, config=config, run_dir=folder.parent, on_progress=report)
+        generator = train_generator(lm, names, inputs, config=config, run_dir=folder.parent, on_progress=report)
         generator.save_pretrained(folder, dtype=torch.float16)
     return publish(lm, folder, out / "generator", n_picks=n_picks)
 
 
 def publish(lm: LanguageModel, trained: Path, out: Path, *, n_picks: int = 8) -> Generator:
     """The folder to publish: rounded to half precision, then probed and measured as it will be used."""
-    generator = Generator.from_pretrained(trained)
+    generator = Generator.from_pretrained(trained, target=lm)
     generator.save_pretrained(out, dtype=torch.float16)
-    rounded = Generator.from_pretrained(out)
+    rounded = Generator.from_pretrained(out, target=lm, device=str(lm.device))
     rounded.record_probe(lm)
     rounded.run_card["quality"] = measure_quality(lm, rounded, n_picks=n_picks)
     rounded.save_pretrained(out, dtype=torch.float16)
@@ -187,8 +210,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("all", "target", "generator", *STUDIES))
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and results")
     parser.add_argument("--recipe", choices=RECIPES, default="packaged", help="of the generator")
+    parser.add_argument("--target", type=Path, help="folder of the target (default: DIR/target/model, or the packaged)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(argv)
+    if args.what == "stories" and args.target is None:
+        parser.error("stories is a study of a model that does not come with the package: give its folder as --target")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     for what in ("target", "generator") if args.what == "all" else (args.what,):
@@ -197,10 +223,11 @@ def main(argv: list[str] | None = None) -> None:
             pretrain(args.out / "target", PretrainingConfig(), threads=args.threads)
         else:
             made = args.out / "target" / "model"
-            target = made if made.exists() else PACKAGED_TARGET
+            target = args.target or (made if made.exists() else PACKAGED_TARGET)
             if what in STUDIES:
                 study = STUDIES[what]
-                train_packaged_generator(args.out / what, target, SMALL, sites=study.sites, prompts=study.prompts())
+                out = args.out / what
+                train_packaged_generator(out, target, study.stages, sites=study.sites, prompts=study.prompts)
             else:
                 train_packaged_generator(args.out / what, target, RECIPES[args.recipe])
         hours = (time.monotonic() - began) / 3600

@@ -65,7 +65,8 @@ def test_a_study_has_a_generator_of_its_own_on_one_task_alone(tmp_path, monkeypa
     ((args, more),) = asked
     assert args == (tmp_path / name, PACKAGED_TARGET, rebuild.SMALL)
     assert more["sites"] == rebuild.STUDIES[name].sites
-    assert (more["prompts"].name, more["prompts"].cut) == (prompts, cut)
+    found = more["prompts"](load_model())
+    assert (found.name, found.cut) == (prompts, cut)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_generator_beside_the_notebooks_fits_the_packaged_model_and_names_its_
     assert settings == {**rebuild.SMALL[0].to_dict(), "start_from": ""}
     globs = rebuild.STUDIES[name].sites
     assert list(gen.sites) == [site for site in lm.sites() if any(fnmatchcase(site, glob) for glob in globs)]
-    assert gen.prompts.fingerprint == rebuild.STUDIES[name].prompts().fingerprint
+    assert gen.prompts.fingerprint == rebuild.STUDIES[name].prompts(lm).fingerprint
     prompt = task.held_out.sample(1, seed=0)[0]
     inv = isn.invert(lm, gen, prompt, site=site, bandwidth=0.25, n=64, progress=False)
     held = isn.consistency_of(inv, task.features[feature], permutations=0).rows[0]["fcr"]
