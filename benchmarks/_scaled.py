@@ -10,20 +10,27 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import inversescope_nb as isn
 from inversescope_nb.exact import ActivationTable
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
 
 SLOTS, VALUES = 4, 8
 WORDS = [f"{slot}{value}" for slot in "abcd" for value in range(VALUES)]
 PAIRS = [f"a{first}b{second}" for first in range(VALUES) for second in range(VALUES)]
 HEAD = 16
-STEPS = 400
-"""Of the target's own training."""
+STEPS, RISING, LOOK, ENOUGH = 2_000, 60, 50, 0.99
+"""Of the target's own training: steps at most, those in which its rate rises, after how many it is looked at, and the
+share of pairs named right at which it ends. It learns the shortest inputs first, and then those of its own length."""
+SHORTEST = 8
 
 
 @dataclass(frozen=True)
@@ -64,28 +71,42 @@ def target(size: Size, seed: int) -> tuple[isn.LanguageModel, isn.PromptDistribu
     """A trained model, its P(X), and the share of pairs that it names right."""
     words, every = tokenizer(), texts(size.length)
     torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=len(words), n_positions=size.length + 4, n_embd=size.width, n_layer=size.depth,
-        n_head=max(1, size.width // HEAD), resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=1, eos_token_id=2,
-        pad_token_id=0,
+    config = LlamaConfig(
+        vocab_size=len(words), max_position_embeddings=size.length + 4, hidden_size=size.width,
+        intermediate_size=3 * size.width, num_hidden_layers=size.depth, num_attention_heads=max(1, size.width // HEAD),
+        bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True,
     )  # fmt: skip
-    model = GPT2LMHeadModel(config)
-    rows = torch.tensor(words(every)["input_ids"])
+    model = LlamaForCausalLM(config)
     pairs = ["".join(word for word in text.split() if word[0] in "ab") for text in every]
     said = torch.tensor(words.convert_tokens_to_ids(pairs))
-    rows = torch.cat([rows, said[:, None]], 1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3 * math.sqrt(64 / size.width), weight_decay=0.01)
-    for _ in range(STEPS):
-        batch = rows[torch.randint(len(rows), (64,))]
-        loss = torch.nn.functional.cross_entropy(model(batch[:, :-1]).logits[:, -1], batch[:, -1])
+    for length in sorted({SHORTEST, size.length}):
+        _train(model, torch.tensor(words(texts(length))["input_ids"]), said)
+    lm = isn.load_model((model.eval(), words))
+    held = torch.randint(len(every), (256,))
+    right = (lm.logits([every[i] for i in held]).argmax(-1) == said[held]).float().mean()
+    return lm, isn.PromptDistribution.from_texts(every, name=f"{SLOTS} of {VALUES}", cut="end"), float(right)
+
+
+def _train(model: LlamaForCausalLM, rows: Int[Tensor, "n pos"], said: Int[Tensor, " n"]) -> None:
+    """Until it says the right word behind nearly all inputs."""
+    rate = 3e-3 * math.sqrt(64 / model.config.hidden_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: min((k + 1) / RISING, 1.0))
+    named = 0.0
+    for step in range(1, STEPS + 1):
+        batch = torch.randint(len(rows), (64,))
+        logits = model(rows[batch], logits_to_keep=1).logits[:, -1]
+        loss = torch.nn.functional.cross_entropy(logits, said[batch])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    lm = isn.load_model((model.eval(), words))
-    held = torch.randint(len(rows), (256,))
-    right = (lm.logits([every[i] for i in held]).argmax(-1) == said[held]).float().mean()
-    return lm, isn.PromptDistribution.from_texts(every, name=f"{SLOTS} of {VALUES}", cut="end"), float(right)
+        rise.step()
+        named += float((logits.argmax(-1) == said[batch]).float().mean()) / LOOK
+        if step % LOOK == 0:
+            if named >= ENOUGH:
+                return
+            named = 0.0
 
 
 def sites(lm: isn.LanguageModel, number: int) -> list[str]:

@@ -3,6 +3,8 @@
     python benchmarks/bench_scale.py                                                       # a look, half an hour
     python benchmarks/bench_scale.py --seeds 3 --examples 38400 --kept FILE --name scale   # hours; goes on from FILE
 
+`--workers 16` trains as many side by side, one thread each.
+
 Each of five quantities is varied over a factor of 16 or more while all else stays; targets are trained on the spot, and
 their 4,096 inputs listed (:mod:`_scaled`). At each size the bandwidth is the one at which the site says 5 bits on
 average, so that the question is as hard. A generator learns from as many examples everywhere; its gap to the exact
@@ -15,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -35,7 +39,7 @@ from inversescope_nb.exact import activation_tables
 BITS = 5.0
 BATCH = 128
 SIZES = {
-    "target's width": ("width", (16, 32, 64, 128, 256)),
+    "target's width": ("width", (16, 32, 64, 128, 256, 512)),
     "target's depth": ("depth", (1, 2, 4, 8, 16)),
     "generator's width": ("generator_width", (32, 64, 128, 256, 512)),
     "sites": ("sites", (1, 2, 4, 8, 16)),
@@ -45,6 +49,7 @@ SIZES = {
 
 def measured(size: Size, seed: int, examples: int) -> dict[str, float]:
     """One training: its gap, its cost."""
+    torch.set_num_threads(1)
     lm, prompts, right = target(size, seed)
     names = sites(lm, size.sites)
     tables = activation_tables(lm, prompts, names, progress=False)
@@ -77,6 +82,29 @@ def measured(size: Size, seed: int, examples: int) -> dict[str, float]:
     }
 
 
+def key_of(size: Size, seed: int, examples: int) -> str:
+    """Under which a training is kept."""
+    return json.dumps([asdict(size), seed, examples])
+
+
+def measure_all(jobs: set[tuple[Size, int]], examples: int, kept: dict, file: Path | None, workers: int) -> None:
+    """All that is not kept yet, the largest first."""
+
+    def effort(job: tuple[Size, int]) -> int:
+        size = job[0]
+        return size.length * (size.depth * size.width**2 + 4 * size.generator_width**2) * size.sites
+
+    left = sorted((j for j in jobs if key_of(*j, examples) not in kept), key=effort, reverse=True)
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(measured, *job, examples): job for job in left}
+        for done in as_completed(running):
+            size, seed = running[done]
+            kept[key_of(size, seed, examples)] = found = done.result()
+            if file:
+                file.write_text(json.dumps(kept))
+            print(size, seed, {name: float(f"{value:.4g}") for name, value in found.items()}, flush=True)
+
+
 def exponent(x: pd.Series, y: pd.Series) -> dict[str, float]:
     """The slope of log y against log x with its 95 % interval."""
     fit = stats.linregress(np.log(x), np.log(y))
@@ -91,23 +119,21 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=12_800, help="of each training")
     parser.add_argument("--only", choices=[field for field, _ in SIZES.values()], action="append")
     parser.add_argument("--kept", type=Path, help="file of what is measured so far, from which a broken run goes on")
+    parser.add_argument("--workers", type=int, default=1)
     name_argument(parser, "scale")
     args = parser.parse_args()
-    torch.set_num_threads(1)
     kept = json.loads(args.kept.read_text()) if args.kept and args.kept.exists() else {}
-    rows = []
-    for title, (field, values) in SIZES.items():
-        for value in values if not args.only or field in args.only else ():
-            for seed in range(args.seeds):
-                size = replace(Size(), **{field: value})
-                key = json.dumps([asdict(size), seed, args.examples])
-                if key not in kept:
-                    kept[key] = measured(size, seed, args.examples)
-                    if args.kept:
-                        args.kept.write_text(json.dumps(kept))
-                rows.append({"varied": title, "value": value, "seed": seed, **kept[key]})
-                print(", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()),
-                      flush=True)  # fmt: skip
+    wanted = [
+        (title, value, replace(Size(), **{field: value}), seed)
+        for title, (field, values) in SIZES.items()
+        for value in (values if not args.only or field in args.only else ())
+        for seed in range(args.seeds)
+    ]
+    measure_all({(size, seed) for *_, size, seed in wanted}, args.examples, kept, args.kept, args.workers)
+    rows = [
+        {"varied": title, "value": value, "seed": seed, **kept[key_of(size, seed, args.examples)]}
+        for title, value, size, seed in wanted
+    ]
     frame = pd.DataFrame(rows)
     slopes = pd.DataFrame(
         {"varied": title, "of": of, **exponent(part["value"], part[of])}
