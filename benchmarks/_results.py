@@ -6,6 +6,7 @@ A run that is given no name is kept as `latest_...`, which git ignores, so that 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import platform
 import resource
@@ -46,12 +47,13 @@ def write(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         **{key: json.loads(table.to_json(orient="records", double_precision=6)) for key, table in tables.items()},
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     written = f"benchmarks/results/{name}.json"
-    if chart is not None:
+    if chart is not None and importlib.util.find_spec("vl_convert"):
         chart.properties(padding=24).save(RESULTS / f"{name}.svg")  # fonts differ from those it is laid out with
         written += " and .svg"
     print(f"wrote {written}")

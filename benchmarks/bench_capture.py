@@ -1,6 +1,6 @@
 """What reading activations costs beside the bare forward pass, and beside nnsight and TransformerLens.
 
-    python benchmarks/bench_capture.py
+    python benchmarks/bench_capture.py [--device cuda]
 
 Bare is the model's own forward pass on the same batches, ended by an exception behind the deepest block that is read:
 no hook but that one, no vocabulary logits, nothing kept. It and `lm.activations` take turns; a ratio is the median of
@@ -45,8 +45,11 @@ import inversescope_nb as isn
 from inversescope_nb.activations import forward_inputs
 from inversescope_nb.token_rows import token_rows
 
-SIZES = {"gpt2": {}, "small": {"n_layer": 4, "n_embd": 128, "n_head": 4, "vocab_size": 1000}}
-"""GPT-2 (124 million parameters) as its configuration has it, and one of the packaged model's kind; random weights."""
+SIZES = {
+    "gpt2": {}, "small": {"n_layer": 4, "n_embd": 128, "n_head": 4, "vocab_size": 1000},
+    "gpt2-xl": {"n_layer": 48, "n_embd": 1600, "n_head": 25},
+}  # fmt: skip
+"""GPT-2 and its largest (1.6 billion parameters), and one of the packaged model's kind; random weights."""
 CASES = [  # model, dtype, prompts, prompts per batch (None: as it comes), rounds
     ("gpt2", "float32", 32, None, 5),
     ("gpt2", "bfloat16", 8, None, 3),
@@ -55,6 +58,12 @@ CASES = [  # model, dtype, prompts, prompts per batch (None: as it comes), round
     ("small", "bfloat16", 512, None, 5),
     ("small", "float32", 64, 8, 7),
     ("small", "float32", 64, 1, 5),
+]
+GPU_CASES = [
+    ("gpt2", "float32", 32, None, 15),
+    ("gpt2", "bfloat16", 512, None, 15),
+    ("gpt2-xl", "bfloat16", 512, None, 7),
+    ("small", "float32", 512, None, 15),
 ]
 LENGTH = 16
 TARGET_TIME = 1.10
@@ -80,11 +89,12 @@ def tokenizer_of(size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
 
 
-def model_of(size: str, dtype: str = "float32") -> isn.LanguageModel:
-    """A model with random weights, always the same ones."""
+def model_of(size: str, dtype: str = "float32", device: str = "cpu") -> isn.LanguageModel:
+    """A model with random weights, always the same ones on one kind of device."""
     torch.manual_seed(0)
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
-    model = GPT2LMHeadModel(GPT2Config(**SIZES[size], **special)).to(getattr(torch, dtype)).eval()
+    with torch.device(device):
+        model = GPT2LMHeadModel(GPT2Config(**SIZES[size], **special)).to(getattr(torch, dtype)).eval()
     return isn.load_model((model, tokenizer_of(model.config.vocab_size)))
 
 
@@ -98,9 +108,16 @@ def bare(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, batch_size: int) 
     try:
         for batch in ids.split(batch_size):
             with contextlib.suppress(Ended), torch.inference_mode():
+                batch = batch.to(lm.device)
                 lm.model(input_ids=batch, attention_mask=torch.ones_like(batch), use_cache=False)
     finally:
         handle.remove()
+
+
+def through() -> None:
+    """Waits until a GPU has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 Times = dict[str, list[tuple[float, float]]]
@@ -114,6 +131,7 @@ def turns(work: dict[str, Callable[[], object]], rounds: int) -> Times:
         for name, call in work.items():
             began, worked = time.perf_counter(), time.process_time()
             call()
+            through()
             if round_:
                 found[name].append((time.perf_counter() - began, time.process_time() - worked))
     return found
@@ -143,9 +161,9 @@ def site_sets(lm: isn.LanguageModel) -> dict[str, tuple[list[str], int]]:
     }
 
 
-def beside_bare(size: str, dtype: str, n: int, batch_size: int | None, rounds: int) -> list[dict]:
+def beside_bare(size: str, dtype: str, n: int, batch_size: int | None, rounds: int, device: str) -> list[dict]:
     """Rows of the first table."""
-    lm = model_of(size, dtype)
+    lm = model_of(size, dtype, device)
     ids = torch.randint(5, lm.vocab_size, (n, LENGTH), generator=torch.Generator().manual_seed(0))
     prompts, rows = ids.tolist(), []
     for name, (sites, layer) in site_sets(lm).items():
@@ -164,9 +182,9 @@ def beside_bare(size: str, dtype: str, n: int, batch_size: int | None, rounds: i
     return rows
 
 
-def beside_peers(n: int, rounds: int) -> list[dict]:
+def beside_peers(n: int, rounds: int, device: str) -> list[dict]:
     """Rows of the second table: one site in the middle of GPT-2, at the last token."""
-    lm = model_of("gpt2")
+    lm = model_of("gpt2", device=device)
     layer = lm.n_layers // 2 - 1
     site = f"blocks.{layer}.hook_resid_post"
     ids = torch.randint(5, lm.vocab_size, (n, LENGTH), generator=torch.Generator().manual_seed(0))
@@ -181,7 +199,7 @@ def beside_peers(n: int, rounds: int) -> list[dict]:
             work |= add(lm, ids, layer, site)
     for name, call in work.items():  # all of them read the same thing
         if name != "bare":
-            torch.testing.assert_close(call().float(), work["inversescope_nb"](), rtol=1e-3, atol=1e-3, msg=name)
+            torch.testing.assert_close(call().float().cpu(), work["inversescope_nb"](), rtol=1e-3, atol=1e-3, msg=name)
     took = turns(work, rounds)
     rows = []
     for name in took:
@@ -227,7 +245,7 @@ def _transformer_lens(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, site
     config = HookedTransformerConfig(
         n_layers=c.n_layer, d_model=c.n_embd, n_heads=c.n_head, d_head=c.n_embd // c.n_head, d_mlp=4 * c.n_embd,
         n_ctx=c.n_positions, d_vocab=c.vocab_size, act_fn="gelu_new", normalization_type="LN",
-        eps=c.layer_norm_epsilon, original_architecture="GPT2LMHeadModel", device="cpu",
+        eps=c.layer_norm_epsilon, original_architecture="GPT2LMHeadModel", device=str(lm.device),
     )  # fmt: skip
     hooked = HookedTransformer(config)
     hooked.load_and_process_state_dict(
@@ -238,8 +256,9 @@ def _transformer_lens(lm: isn.LanguageModel, ids: torch.Tensor, layer: int, site
         lm.model.save_pretrained(folder)
         lm.tokenizer.save_pretrained(folder)
         bridge = TransformerBridge.boot_transformers(
-            folder, hf_model=copy.deepcopy(lm.model), tokenizer=AutoTokenizer.from_pretrained(folder)
-        )
+            folder, hf_model=copy.deepcopy(lm.model), tokenizer=AutoTokenizer.from_pretrained(folder),
+            device=str(lm.device),
+        )  # fmt: skip
 
     def reader(model: object, **how: object) -> Callable[[], torch.Tensor]:
         def call() -> torch.Tensor:
@@ -330,13 +349,16 @@ def main() -> None:
     """Prints the tables, and writes them and a picture of the first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     name_argument(parser, "capture")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (memory is counted on the CPU alone)")
     args = parser.parse_args()
+    on_cpu = args.device == "cpu"
     print("beside the bare forward pass (target: ratio at most 1.10)")
-    times = pd.DataFrame([row for case in CASES for row in beside_bare(*case)])
+    cases = CASES if on_cpu else GPU_CASES
+    times = pd.DataFrame([row for case in cases for row in beside_bare(*case, args.device)])
     print("one site in the middle of GPT-2 (targets: nnsight 2.5, TransformerLens 3 times ours)")
-    peers = pd.DataFrame(beside_peers(32, 5))
+    peers = pd.DataFrame(beside_peers(32, 5 if on_cpu else 20, args.device))
     print("memory: peak beside the activations asked for (none where they go to disk) and one batch (target: 1.05)")
-    held = pd.DataFrame(memory())
+    held = pd.DataFrame(memory() if on_cpu else [])
     for table in (times, peers, held):
         print(table.round(3).to_string(index=False), end="\n\n")
     times["case"] = times["model"] + " " + times["dtype"] + ", batches of " + times["batch"].astype(str)
@@ -349,7 +371,7 @@ def main() -> None:
     installed = [d for d in ("transformers", "nnsight", "transformer-lens") if _version(d)]
     versions = {name: _version(name) for name in installed}
     write(args.name, {"times": times.drop(columns="case"), "peers": peers, "memory": held}, dots + rule,
-          arguments={"name": args.name}, length=LENGTH, versions=versions)  # fmt: skip
+          arguments=vars(args), length=LENGTH, versions=versions)  # fmt: skip
 
 
 def _version(library: str) -> str | None:

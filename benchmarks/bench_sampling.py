@@ -1,13 +1,13 @@
 """Tokens a second of a generator beside `generate()` on the bare backbone, and what stopping early saves.
 
-    python benchmarks/bench_sampling.py [--layers 12] [--new 16]
+    python benchmarks/bench_sampling.py [--layers 12] [--new 16] [--device cuda]
 
 Both write rows of the same length with the same weights in batches of the same size, at temperature 1 with nothing cut
 off, in turns; of each the median, of the ratios of the turns the median too. `generate()` is given no token that ends
 a row, so that it does nothing but write; a generator's rows are as long as the longest it wrote. The GPT-2-sized
 backbone is a random one of 124 million parameters with a vocabulary of 50,257; the embedded one is the packaged
-generator's. The second table holds inversions of the packaged model with `ess=` beside the same without. At one thread;
-the times are of a CPU: re-running one batch while the next is sampled is for GPUs, and is not measured here.
+generator's. The second table holds inversions of the packaged model with `ess=` beside the same without. At one thread.
+On a GPU a third table holds inversions whose batches are re-run while the next is sampled, beside the same by turns.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import altair as alt
 import pandas as pd
 import torch
 from _results import name_argument, write
+from bench_capture import through
 from transformers import GenerationConfig
 
 import inversescope_nb as isn
+from inversescope_nb import inversion
 from inversescope_nb.generator.building import build_generator
 
 WANTED = 0.8
@@ -32,7 +34,7 @@ PROMPT, SITE, BANDWIDTH = "4 3 7 + 5 6 8 =", "blocks.1.hook_resid_post", 0.3
 MOST, ENOUGH = 1024, (50.0, 100.0)
 
 
-def gpt2(n_layers: int, n_new: int) -> tuple[isn.LanguageModel, isn.Generator, list[int]]:
+def gpt2(n_layers: int, n_new: int, device: str) -> tuple[isn.LanguageModel, isn.Generator, list[int]]:
     """A random model of GPT-2's width and vocabulary, a generator that writes `n_new` tokens a row, and an input."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -43,11 +45,11 @@ def gpt2(n_layers: int, n_new: int) -> tuple[isn.LanguageModel, isn.Generator, l
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", bos_token="<end>", unk_token="<unk>")
     torch.manual_seed(0)
-    lm = isn.load_model((GPT2LMHeadModel(config).eval(), tokenizer))
+    lm = isn.load_model((GPT2LMHeadModel(config).eval().to(device), tokenizer))
     rows = torch.randint(2, config.vocab_size, (64, n_new - 4))  # a row may be four tokens longer than the longest
     prompts = isn.PromptDistribution.from_texts([" ".join(f"w{i}" for i in row) for row in rows.tolist()], cut="end")
     settings = isn.TrainingConfig(statistics_samples=64, held_out=8)
-    gen = build_generator(lm, [SITE], prompts, settings)
+    gen = build_generator(lm, [SITE], prompts, settings).to(device)
     for control in gen.controls:  # as if it were trained
         control.gate.data.normal_(std=0.01)
     return lm, gen, prompts.draw(1, lm, seed=0)[0]
@@ -57,6 +59,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, object]:
     """Wall time, and what came out."""
     began = time.perf_counter()
     found = work()
+    through()
     return time.perf_counter() - began, found
 
 
@@ -64,9 +67,9 @@ def tokens_a_second(
     name: str, lm: isn.LanguageModel, gen: isn.Generator, ids: list[int], *, n: int, turns: int
 ) -> dict[str, object]:
     """Of a generator and of its bare backbone, by turns."""
-    u = gen.statistics(SITE).standardise(lm.activations([ids], [SITE])[SITE])
+    u = gen.statistics(SITE).standardise(lm.activations([ids], [SITE])[SITE].to(gen.device))
     condition = gen.condition_on(SITE, u, BANDWIDTH)
-    start = torch.full((n, 1), gen.config.start_id)
+    start = torch.full((n, 1), gen.config.start_id, device=gen.device)
     rates: dict[str, list[float]] = {"ours": [], "bare": []}
     for turn in range(turns + 1):
         took, rows = seconds(lambda turn=turn: gen.sample(condition, n, seed=turn))
@@ -107,30 +110,58 @@ def stops(lm: isn.LanguageModel, gen: isn.Generator, *, turns: int) -> list[dict
     ]  # fmt: skip
 
 
+def overlapping(name: str, lm: isn.LanguageModel, gen: isn.Generator, ids: list[int], *, n: int, turns: int) -> dict:
+    """Inversions whose batches are re-run while the next is sampled, and by turns, by turns."""
+    usual, times = inversion._overlaps, {"together": [], "by turns": []}
+    try:
+        for turn in range(turns + 1):
+            for way, overlaps in (("together", True), ("by turns", False)):
+                inversion._overlaps = lambda _lm, overlaps=overlaps: overlaps
+                took, _ = seconds(
+                    lambda: isn.invert(lm, gen, ids, site=SITE, bandwidth=BANDWIDTH, n=n, bank=0, progress=False)
+                )
+                if turn:
+                    times[way].append(took)
+    finally:
+        inversion._overlaps = usual
+    ratio = statistics.median(a / b for a, b in zip(times["together"], times["by turns"], strict=True))
+    return {"backbone": name, "samples": n, **{way: statistics.median(t) for way, t in times.items()}, "ratio": ratio}
+
+
 def main() -> None:
     """Prints the tables, and writes them and a picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=12, help="of the GPT-2-sized backbone")
     parser.add_argument("--new", type=int, default=16, help="tokens that it writes a row")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     name_argument(parser, "sampling")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    lm, gen = isn.load_model(), isn.load_generator()
+    lm, gen = isn.load_model(device_map=args.device), isn.load_generator(device=args.device)
     ids = lm.encode(PROMPT).rows()[0]
     rows = [tokens_a_second("embedded", lm, gen, ids, n=128, turns=3 * args.turns)]
     early = stops(lm, gen, turns=args.turns)
-    large = gpt2(args.layers, args.new)
-    rows += [tokens_a_second("GPT-2-sized", *large, n=n, turns=args.turns) for n in (8, 32)]
-    speed, stopped = pd.DataFrame(rows), pd.DataFrame(early)
+    large = gpt2(args.layers, args.new, args.device)
+    sizes = (8, 32) if args.device == "cpu" else (32, 128, 512)
+    rows += [tokens_a_second("GPT-2-sized", *large, n=n, turns=args.turns) for n in sizes]
+    tables = {"speed": pd.DataFrame(rows), "stops": pd.DataFrame(early)}
+    if args.device != "cpu":
+        tables["overlap"] = pd.DataFrame(
+            [
+                overlapping("embedded", lm, gen, ids, n=MOST, turns=args.turns),
+                overlapping("GPT-2-sized", *large, n=512, turns=args.turns),
+            ]
+        )
+    speed = tables["speed"]
     with pd.option_context("display.width", 200, "display.max_columns", None):
-        print(speed.round(3).to_string(index=False), "\n")
-        print(stopped.round(3).to_string(index=False))
+        for table in tables.values():
+            print(table.round(3).to_string(index=False), "\n")
     bars = alt.Chart(speed.assign(what=speed.backbone + ", " + speed.rows.astype(str) + " rows")).mark_bar()
     bars = bars.encode(x=alt.X("ratio:Q", title="tokens a second, in units of bare generate()"), y="what:N")
     wanted = alt.Chart(speed).mark_rule(strokeDash=[4, 4]).encode(x="wanted:Q")
     about = {"bandwidth": BANDWIDTH, "site": SITE}
-    write(args.name, {"speed": speed, "stops": stopped}, bars + wanted, arguments=vars(args), **about)
+    write(args.name, tables, bars + wanted, arguments=vars(args), **about)
 
 
 if __name__ == "__main__":

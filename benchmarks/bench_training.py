@@ -1,11 +1,12 @@
 """What a step of `train_generator` costs beside plain training of the same language model, in one run, in turns.
 
-    python benchmarks/bench_training.py [--target gpt2|packaged] [--compile]
+    python benchmarks/bench_training.py [--target gpt2|packaged] [--compile] [--device cuda]
 
 *Plain* trains a copy of the target on the same inputs, framed, in the same batches by length, with the same loss over
 the same tokens, AdamW and clipping. *Ours* trains a generator whose backbone is the target: reading the activations of
 every input, noise, encoder, control layers, backbone, optimizer. At one thread, in CPU seconds, so that what others
-take of a busy machine does not count; medians over rounds, in each of which every one takes a step on the same inputs.
+take of a busy machine does not count (on a GPU in seconds, waited for); medians over rounds, in each of which every one
+takes a step on the same inputs.
 Targets are random models of GPT-2's width and vocabulary (of fewer layers, so that a step is affordable on one core),
 and the packaged one. A second table holds the memory told from shapes against what a process took.
 """
@@ -26,6 +27,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from _results import name_argument, write
+from bench_capture import through
 
 import inversescope_nb as isn
 from inversescope_nb.generator import training
@@ -43,7 +45,7 @@ WAYS = {
 }
 
 
-def gpt2(n_layers: int) -> tuple[isn.LanguageModel, isn.PromptDistribution]:
+def gpt2(n_layers: int, device: str = "cpu") -> tuple[isn.LanguageModel, isn.PromptDistribution]:
     """A random GPT-2 of so many layers, and inputs of random words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -53,7 +55,7 @@ def gpt2(n_layers: int) -> tuple[isn.LanguageModel, isn.PromptDistribution]:
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", bos_token="<end>", unk_token="<unk>")
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(n_layer=n_layers, bos_token_id=0, eos_token_id=0)).eval()
+    model = GPT2LMHeadModel(GPT2Config(n_layer=n_layers, bos_token_id=0, eos_token_id=0)).eval().to(device)
     rng = torch.Generator().manual_seed(1)
     texts = []
     for _ in range(2048):
@@ -62,9 +64,9 @@ def gpt2(n_layers: int) -> tuple[isn.LanguageModel, isn.PromptDistribution]:
     return isn.load_model((model, tokenizer)), isn.PromptDistribution.from_texts(texts, cut="end")
 
 
-def packaged() -> tuple[isn.LanguageModel, isn.PromptDistribution]:
+def packaged(device: str = "cpu") -> tuple[isn.LanguageModel, isn.PromptDistribution]:
     """The packaged model and the prompts of all its tasks."""
-    return isn.load_model(), isn.tasks.get_prompts("all_tasks")
+    return isn.load_model(device_map=device), isn.tasks.get_prompts("all_tasks")
 
 
 class Plain:
@@ -80,9 +82,10 @@ class Plain:
         n_tokens = sum(len(x) + 1 - int(self.run.generator.config.has_bos) for x in inputs)
         for batch in by_length(examples, self.run._n_batches(inputs, 3)):
             ids, lengths = self.run.generator.rows([e["ids"] for e in batch])
-            mask = torch.arange(ids.shape[1]) < lengths[:, None]
-            out = self.model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1].long(), use_cache=False)
-            nll = F.cross_entropy(out.logits.transpose(1, 2), ids[:, 1:], reduction="none")
+            mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+            with self.run.accelerator.autocast():
+                out = self.model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1].long(), use_cache=False)
+            nll = F.cross_entropy(out.logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
             loss = (nll * mask[:, 1:]).sum() / n_tokens
             loss.backward()
             loss.item()
@@ -129,18 +132,23 @@ class _Given:
 
 
 def seconds_of(work: Callable[[], None]) -> float:
-    """CPU seconds of one call."""
-    began = time.process_time()
+    """CPU seconds of one call; on a GPU seconds until it is through."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    through()
+    began = clock()
     work()
-    return time.process_time() - began
+    through()
+    return clock() - began
 
 
 def speed(target: str, args: argparse.Namespace) -> list[dict]:
     """Rows of one target: each way of training, with and without drawing, and without the capture."""
-    lm, prompts = gpt2(args.layers) if target == "gpt2" else packaged()
+    lm, prompts = gpt2(args.layers, args.device) if target == "gpt2" else packaged(args.device)
     sites = lm.sites("blocks.*.hook_resid_post") if target == "gpt2" else lm.sites()
     batch, rounds = (args.batch, args.rounds) if target == "gpt2" else (256, 2 * args.rounds)
-    ours = {way: Ours(lm, sites, prompts, batch, how) for way, how in WAYS.items()}
+    if args.device != "cpu":
+        batch = 4 * args.batch if target == "gpt2" else 4096
+    ours = {way: Ours(lm, sites, prompts, batch, how | {"mixed_precision": args.mixed}) for way, how in WAYS.items()}
     plain = Plain(lm, next(iter(ours.values())).run)
     works: dict[tuple[str, str], Callable[[list[list[int]]], float]] = {}
     for way, one in ours.items():
@@ -208,8 +216,8 @@ def memory(args: argparse.Namespace) -> list[dict]:
 
 
 def compiled(args: argparse.Namespace) -> list[dict]:
-    """Whether `torch.compile` pays on a CPU: plain steps of variable shapes, once compiled for all of them."""
-    lm, prompts = gpt2(args.layers)
+    """Whether `torch.compile` pays: plain steps of variable shapes, once compiled for all of them."""
+    lm, prompts = gpt2(args.layers, args.device)
     one = Ours(lm, lm.sites("blocks.0.hook_resid_post"), prompts, args.batch, WAYS["all, AdamW"])
     plain, faster = Plain(lm, one.run), Plain(lm, one.run)
     faster.model = torch.compile(faster.model, dynamic=True)
@@ -237,12 +245,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--mixed", default="no", choices=("no", "bf16"), help="mixed precision, of both")
     name_argument(parser, "training")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for target in args.target or ("gpt2", "packaged") for row in speed(target, args)]
     tables = {"rows": pd.DataFrame(rows)}
-    if not args.no_memory:
+    if not args.no_memory and args.device == "cpu":
         tables["memory"] = pd.DataFrame(memory(args))
     if args.compile:
         tables["compile"] = pd.DataFrame(compiled(args))

@@ -1,0 +1,129 @@
+"""A generator of any text at any token beside nearest neighbours, on stories that it never saw.
+
+    python benchmarks/bench_stories.py [--picks 200] [--workers 5] [--device cuda]
+
+The target is stories260K (a Llama of 260,032 parameters, Andrej Karpathy's); ISN_THIRD_PARTY_MODELS names the folder
+that it is in, and without it this is SKIPPED. Its generator lies in notebooks/generators/stories. Held-out stories are
+the model's own samples, each cut at a random token, with a seed that training never uses. Each is inverted at every
+layer, at the site's usual bandwidth and at fixed ones, and the effective sample size is set beside that of as many
+draws of P(X) weighed by the kernel: as many passes of the target for both. Rows by layer, by position, by bandwidth;
+`ratio` is that of the means, its interval is of a bootstrap over the stories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import torch
+from _results import name_argument, write
+
+import inversescope_nb as isn
+
+GENERATOR = Path(__file__).parent.parent / "notebooks" / "generators" / "stories"
+N = 256
+WANTED = 10.0
+"""Effective samples, in units of those of neighbours."""
+SEED = 20_260_607
+BANDWIDTHS = (None, 0.1, 0.2, 0.3)
+"""None: the usual one of each site."""
+POSITIONS = [0, 8, 16, 32, 48, 64]
+
+
+def fidelity(
+    folder: Path, generator: Path, site: str, bandwidth: float | None, picks: int, device: str
+) -> pd.DataFrame:
+    """One site's rows, at one bandwidth."""
+    torch.set_num_threads(1)
+    lm = isn.load_model(folder, device_map=device, dtype=torch.float32)
+    gen = isn.Generator.from_pretrained(generator, target=lm, device=device)
+    inputs = gen.prompts.draw(picks, lm, seed=SEED)
+    frame = isn.fidelity(lm, gen, inputs, sites=[site], bandwidth=bandwidth, n=N, seed=SEED, progress=False)
+    return frame.assign(story=range(picks), is_usual=bandwidth is None)
+
+
+def summary(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Means, medians, their ratios and what the verdicts say."""
+    return pd.DataFrame([
+        {**dict(zip(by, key, strict=True)), **_of(part)} for key, part in frame.groupby(by, observed=True, sort=False)
+    ])  # fmt: skip
+
+
+def _of(part: pd.DataFrame) -> dict[str, float]:
+    ess, near = part["ess"].to_numpy(), part["neighbours_ess"].to_numpy()
+    stories, rng = part["story"].to_numpy(), np.random.default_rng(0)
+    names = np.unique(stories)
+    rows_of = {name: np.flatnonzero(stories == name) for name in names}
+    drawn = []
+    for _ in range(1000):
+        rows = np.concatenate([rows_of[name] for name in rng.choice(names, len(names))])
+        drawn.append(ess[rows].mean() / near[rows].mean())
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {
+        "inversions": len(part), "ess": ess.mean(), "neighbours": near.mean(), "ratio": ess.mean() / near.mean(),
+        "low": low, "high": high, "median_ess": np.median(ess), "median_neighbours": np.median(near),
+        "median_ratio": np.median(ess / near), "ten_times": (ess >= WANTED * near).mean(),
+        "bits": part["bits"].median(), "reliable": (part["verdict"] == "RELIABLE").mean(),
+        "failed": (part["verdict"] == "INVERTER_FAILED").mean(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Prints the tables, and writes them and a picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--picks", type=int, default=200, help="held-out stories")
+    parser.add_argument("--generator", type=Path, default=GENERATOR)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1)
+    name_argument(parser, "stories")
+    args = parser.parse_args()
+    folder = Path(os.environ.get("ISN_THIRD_PARTY_MODELS", "")) / "stories260K"
+    if not (folder / "config.json").is_file() or not args.generator.is_dir():
+        print("SKIPPED: ISN_THIRD_PARTY_MODELS names the folder that stories260K is in")
+        return
+    gen = isn.Generator.from_pretrained(args.generator)
+    cells = [(site, bandwidth) for bandwidth in BANDWIDTHS for site in gen.sites]
+    work = functools.partial(_cell, folder, args.generator, args.picks, args.device)
+    with ProcessPoolExecutor(args.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        frame = pd.concat(pool.map(work, cells), ignore_index=True)
+    frame["positions"] = pd.cut(frame["position"], POSITIONS).astype(str)
+    usual = frame[frame["is_usual"]]
+    tables = {
+        "all": summary(usual.assign(what="usual bandwidth"), ["what"]),
+        "layers": summary(usual, ["layer", "bandwidth"]),
+        "positions": summary(usual.sort_values("position"), ["positions"]),
+        "bandwidths": summary(frame[~frame["is_usual"]], ["bandwidth", "layer"]),
+    }
+    with pd.option_context("display.width", 250, "display.max_columns", None):
+        for table in tables.values():
+            print(table.round(3).to_string(index=False), "\n")
+    dots = alt.Chart(usual[["layer", "position", "ess", "neighbours_ess"]].melt(["layer", "position"])).mark_circle(
+        opacity=0.5, size=18
+    ).encode(
+        x=alt.X("position:Q", title="position of the picked token"),
+        y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=f"effective samples of {N}"),
+        color=alt.Color("variable:N", title=None),
+    ).properties(width=130, height=150).facet(column="layer:O")  # fmt: skip
+    rows = usual[["layer", "position", "bandwidth", "ess", "neighbours_ess", "bits", "verdict"]].round(3)
+    about = {"n": N, "seed": SEED, "examples_seen": gen.run_card["examples_seen"], "verdicts": verdicts(usual)}
+    write(args.name, {**tables, "rows": rows}, dots, arguments=vars(args), **about)
+
+
+def _cell(folder: Path, generator: Path, picks: int, device: str, cell: tuple[str, float | None]) -> pd.DataFrame:
+    return fidelity(folder, generator, *cell, picks, device)
+
+
+def verdicts(frame: pd.DataFrame) -> dict[str, int]:
+    """How often each."""
+    return frame["verdict"].value_counts().to_dict()
+
+
+if __name__ == "__main__":
+    main()
