@@ -57,13 +57,8 @@ DOUBTFUL = {
 
 def judge(inv: Inversion) -> tuple[Verdict, str]:
     """The verdict, and why, in words."""
-    if inv.is_constant:
-        return Verdict.CONSTANT, "this site does not vary on the prompt distribution: it can say nothing"
-    if not inv.picked_on_support:
-        return (
-            Verdict.OUTSIDE_PROMPT_DISTRIBUTION,
-            f"the picked input cannot come from the prompt distribution ({inv.prompts_name})",
-        )
+    if pointless := _pointless(inv):
+        return pointless
     if missed := _missed(inv):
         return Verdict.INVERTER_FAILED, missed
     why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {_signed(inv.khat)}"
@@ -81,8 +76,8 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
     return Verdict.RELIABLE, why
 
 
-def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
-    """The same verdicts for chains that walked there, and why, in words."""
+def _pointless(found: Inversion | Metropolis) -> tuple[Verdict, str] | None:
+    """What no samples can mend: a site that says nothing, an input that P(X) has not."""
     if found.is_constant:
         return Verdict.CONSTANT, "this site does not vary on the prompt distribution: it can say nothing"
     if not found.picked_on_support:
@@ -90,6 +85,13 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
             Verdict.OUTSIDE_PROMPT_DISTRIBUTION,
             f"the picked input cannot come from the prompt distribution ({found.prompts_name})",
         )
+    return None
+
+
+def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
+    """The same verdicts for chains that walked there, and why, in words."""
+    if pointless := _pointless(found):
+        return pointless
     if found.bank_mass > _TOO_MUCH and found.bank_ess >= _FEW:
         return (
             Verdict.INVERTER_FAILED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import threading
 import time
 import uuid
@@ -413,6 +414,16 @@ def test_the_first_prompt_comes_from_p(lm, generator):
     assert 1 < len(texts) <= 4
     assert set(texts) <= set(TEXTS)
     assert len(set(texts)) == len(texts)
+
+
+def test_examples_of_a_models_own_samples_are_what_it_writes(lm):
+    prompts = isn.PromptDistribution.from_model(lm, max_tokens=5)
+    widget = InverseScopeWidget(lm, prompts=prompts, site=SITE)
+    texts = [example["text"] for example in widget.picker.examples]
+    assert 1 <= len(texts) <= 4
+    assert widget.prompt in texts
+    assert {example["group"] for example in widget.picker.examples} == {prompts.name}
+    assert all(log_p > -math.inf for log_p in prompts.log_probs(lm.encode(texts).rows(), lm))
 
 
 def test_examples_are_texts_or_groups_of_texts():

@@ -44,6 +44,13 @@ def test_a_bandwidth_that_is_coarse_for_most_gets_no_unqualified_praise(inversio
     assert (fine["verdict_words"], fine["coarse"]) == ("Reliable samples.", False)
 
 
+def test_of_a_search_that_failed_no_generator_is_blamed(lm, prompts):
+    walked = isn.baselines.metropolis(lm, prompts, PROMPT, site=SITE, bandwidth=0.5, n=32, seconds=20, passes=3000)
+    missed = dataclasses.replace(walked, bank_mass=1e6, bank_ess=100.0)
+    assert missed.verdict == "INVERTER_FAILED"
+    assert SampleGallery(missed).summary["verdict_words"] == "The search missed this activation."
+
+
 ROWS = [row(0, "John gave"), row(1, "Mary gave", count=3), row(2, "John took"), row(3, "")]
 
 

@@ -74,6 +74,7 @@ _WORDS = {
     "RELIABLE": "Reliable samples.",
     "LOW_ESS": "Few effective samples.",
     "INVERTER_FAILED": "The generator missed this activation.",
+    "SEARCH_FAILED": "The search missed this activation.",
     "NO_INFORMATION": "This activation holds next to nothing about the input.",
     "CONSTANT": "This activation is the same for every input.",
     "NEIGHBOURS": "Neighbours, not a posterior sample.",
@@ -206,11 +207,12 @@ def summary_of(inversion: Inversion, rows: list[dict[str, Any]]) -> dict[str, An
     # Mass that was not found is missing from the estimate of bits, and its standard error does not see that.
     known = not doubt_of(inversion) and name != "OUTSIDE_PROMPT_DISTRIBUTION"
     info_max, info_clipped = _info_scale(rows)
+    said = "SEARCH_FAILED" if name == "INVERTER_FAILED" and not isinstance(inversion, Inversion) else name
     coarse = name == "RELIABLE" and isinstance(inversion, Inversion) and coarse_share(inversion) > 0
     return as_json(
         {
             "verdict": name,
-            "verdict_words": "Reliable samples, at a coarse bandwidth." if coarse else _WORDS.get(name, name),
+            "verdict_words": "Reliable samples, at a coarse bandwidth." if coarse else _WORDS.get(said, name),
             "coarse": coarse,
             "verdict_reason": _sentence(inversion.verdict_reason),
             "remarks": list(inversion.remarks),

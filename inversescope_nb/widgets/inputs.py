@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadPrompt, InvalidArgument, NotEnumerable
 from ..features import Feature, InputText
+from ..model_prompts import ModelPrompts
+from ..prompts import Prompt
 from ..rates import WRITTEN_TEXTS, prior_draws
 
 if TYPE_CHECKING:
     from ..generator import Generator
     from ..models import LanguageModel
-    from ..prompts import Prompt, PromptDistribution
+    from ..prompts import PromptDistribution
 
 EXAMPLES = 4
 """Prompts to choose from, of each part of P(X)."""
@@ -133,8 +135,8 @@ class Inputs:
         return 'isn.PromptDistribution.from_texts(["..."])  # put the P(X) of the widget here'
 
     def examples(self, generator: Generator | None) -> dict[str, list[Prompt]]:
-        """Prompts to begin with, label -> some: of each part of P(X), as far as it can be drawn from; else of each
-        packaged task that this tokenizer can write."""
+        """Prompts to begin with, label -> some: of each part of P(X), or what its model writes; where it cannot be drawn
+        from, of each packaged task that this tokenizer can write."""
         sources = [generator.prompts] if generator is not None else []
         sources += [self._prompts] if self._prompts is not None else []
         for source in [*sources, self._all_tasks]:
@@ -142,7 +144,7 @@ class Inputs:
             found: dict[str, list[Prompt]] = {}
             for part in parts:
                 try:
-                    drawn = {prompt.text: prompt for prompt in part.sample(EXAMPLES, seed=1)}
+                    drawn = {prompt.text: prompt for prompt in self._some(part)}
                     for prompt in drawn.values():
                         self.lm.encode(prompt)
                 except (NotEnumerable, BadPrompt):
@@ -151,6 +153,14 @@ class Inputs:
             if found:
                 return found
         return {}
+
+    def _some(self, part: PromptDistribution) -> list[Prompt]:
+        """A few prompts of one part of P(X)."""
+        if not isinstance(part, ModelPrompts):
+            return part.sample(EXAMPLES, seed=1)
+        begins = int(self.lm.text_bos_id is not None)
+        longest = sorted(part.draw(4 * EXAMPLES, self.lm, seed=1), key=len)[-EXAMPLES:]  # a word or two say little
+        return [Prompt(self.lm.decode(ids[begins:])) for ids in longest]
 
     def position_of(self, prompt: Prompt, generator: Generator | None) -> int:
         """Where P(X) cuts an example: its last token, or that of the slot at which P(X) always cuts."""
