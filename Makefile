@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-slow test-js lab bench js lint clean
+.PHONY: help demo test test-all test-slow test-js lab bench bench-gpu js lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,11 @@ bench: .venv/.dev ## run the benchmarks; each prints a table
 	@if [ -d "$$ISN_THIRD_PARTY_MODELS/nanogpt-sort" ]; then \
 		$(PY) benchmarks/bench_gap.py --model "$$ISN_THIRD_PARTY_MODELS/nanogpt-sort" --set letters; \
 	else echo "SKIPPED the published sorter: ISN_THIRD_PARTY_MODELS names the folder that nanogpt-sort is in"; fi
+
+bench-gpu: .venv/.dev ## on a machine with a GPU of 80 GB: its tests and benchmarks, to benchmarks/results/gpu_*.json
+	$(PYTEST) tests/test_gpu.py
+	$(PY) benchmarks/bench_large.py --name gpu_large
+	@for f in sampling capture training; do $(PY) benchmarks/bench_$$f.py --device cuda --name gpu_$$f || exit 1; done
 
 js: ## rebuild the notebook front end (needs Node 20 or newer)
 	cd js && npm ci --no-audit --no-fund && npm run build

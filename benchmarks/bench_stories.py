@@ -43,7 +43,7 @@ def fidelity(
     """One site's rows, at one bandwidth."""
     torch.set_num_threads(1)
     lm = isn.load_model(folder, device_map=device, dtype=torch.float32)
-    gen = isn.Generator.from_pretrained(generator, target=lm, device=device)
+    gen = isn.Generator.from_pretrained(generator, target=lm)
     inputs = gen.prompts.draw(picks, lm, seed=SEED)
     frame = isn.fidelity(lm, gen, inputs, sites=[site], bandwidth=bandwidth, n=N, seed=SEED, progress=False)
     return frame.assign(story=range(picks), is_usual=bandwidth is None)

@@ -195,7 +195,7 @@ def publish(lm: LanguageModel, trained: Path, out: Path, *, n_picks: int = 8) ->
     """The folder to publish: rounded to half precision, then probed and measured as it will be used."""
     generator = Generator.from_pretrained(trained, target=lm)
     generator.save_pretrained(out, dtype=torch.float16)
-    rounded = Generator.from_pretrained(out, target=lm, device=str(lm.device))
+    rounded = Generator.from_pretrained(out, target=lm)
     rounded.record_probe(lm)
     rounded.run_card["quality"] = measure_quality(lm, rounded, n_picks=n_picks)
     rounded.save_pretrained(out, dtype=torch.float16)

@@ -130,4 +130,5 @@ def test_a_generator_made_there_is_good_anywhere(lm, tmp_path) -> None:
     gen.save_pretrained(tmp_path)
     here = isn.load_model(device_map="cpu")
     again = isn.Generator.from_pretrained(tmp_path, target=here)  # runs its self-test
+    assert isn.Generator.from_pretrained(tmp_path, target=lm).device == lm.device
     assert isn.invert(here, again, PROMPT, site=SITE, n=16, progress=False).n == 16

@@ -104,7 +104,7 @@ def load(
     path_or_repo_id: str | Path,
     *,
     revision: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     target: LanguageModel | None = None,
 ) -> Generator:
     """Reads a folder, or fetches it from the Hub; raises `ModelLoadError` where it is not whole.
@@ -113,6 +113,8 @@ def load(
     """
     if target is not None:
         check_model(target, "target")
+    if device is None:
+        device = "cpu" if target is None else str(target.device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as e:

@@ -409,14 +409,19 @@ class Generator(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, path_or_repo_id, *, revision: str | None = None, device: str = "cpu", target: LanguageModel | None = None
+        cls,
+        path_or_repo_id,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        target: LanguageModel | None = None,
     ) -> Generator:
         """A generator from a folder or from the Hub.
 
         Args:
             path_or_repo_id: a folder that :meth:`save_pretrained` wrote, or ``user/name``.
             revision: of the repository.
-            device: where its weights go.
+            device: where its weights go; None: to the target's where that is given, else to the CPU.
             target: its target, on which the self-test is then run at once (else when both are first used); a
                 generator whose backbone is the frozen target needs it.
 
