@@ -135,8 +135,8 @@ class Inputs:
         return 'isn.PromptDistribution.from_texts(["..."])  # put the P(X) of the widget here'
 
     def examples(self, generator: Generator | None) -> dict[str, list[Prompt]]:
-        """Prompts to begin with, label -> some: of each part of P(X), or what its model writes; where it cannot be drawn
-        from, of each packaged task that this tokenizer can write."""
+        """Prompts to begin with, label -> some: of each part of P(X), or what its model writes; where that cannot be
+        drawn from, of each packaged task that this tokenizer can write."""
         sources = [generator.prompts] if generator is not None else []
         sources += [self._prompts] if self._prompts is not None else []
         for source in [*sources, self._all_tasks]:
