@@ -10,7 +10,9 @@ their 4,096 inputs listed (:mod:`_scaled`). At each size the bandwidth is the on
 average, so that the question is as hard. A generator learns from as many examples everywhere; its gap to the exact
 posterior at clean activations is the fidelity (nats, lower is better), operations of a training example (counted, not
 timed) and milliseconds are the cost. Exponents are slopes of log against log over all sizes and seeds, with 95 %
-intervals (Student's t).
+intervals (Student's t); `end` is the slope between the two largest sizes, where what does not grow counts least. What a
+target of 70 billion parameters would take is computed twice: from the exponents, far outside of what was measured, and
+its cost from shapes, two operations a parameter and token up to the middle, beside the largest generator's own.
 """
 
 from __future__ import annotations
@@ -45,6 +47,15 @@ SIZES = {
     "sites": ("sites", (1, 2, 4, 8, 16)),
     "prompt's length": ("length", (8, 16, 32, 64, 128)),
 }
+
+
+LARGE = Size(width=8192, depth=80, length=32)
+"""Llama 3.1 70B, and prompts of 32 tokens."""
+BLOCKS_70B = 68.45e9
+"""Parameters of its 80 blocks: of each twice 8192 x (8192 + 1024) in attention and 3 x 8192 x 28,672 behind it."""
+GPU = 4e14
+"""Operations a second of a large GPU in bf16: 40 % of the 990e12 of an H100's data sheet."""
+ENDS = ("value", "low", "high")
 
 
 def measured(size: Size, seed: int, examples: int) -> dict[str, float]:
@@ -106,10 +117,40 @@ def measure_all(jobs: set[tuple[Size, int]], examples: int, kept: dict, file: Pa
 
 
 def exponent(x: pd.Series, y: pd.Series) -> dict[str, float]:
-    """The slope of log y against log x with its 95 % interval."""
+    """The slope of log y against log x with its 95 % interval, and that of the largest two sizes."""
     fit = stats.linregress(np.log(x), np.log(y))
     half = float(stats.t.ppf(0.975, len(x) - 2)) * fit.stderr
-    return {"exponent": fit.slope, "low": fit.slope - half, "high": fit.slope + half}
+    means = np.log(y).groupby(x).mean()
+    end = (means.iloc[-1] - means.iloc[-2]) / np.log(means.index[-1] / means.index[-2])
+    return {"exponent": fit.slope, "low": fit.slope - half, "high": fit.slope + half, "end": end}
+
+
+def seventy_b(frame: pd.DataFrame, slopes: pd.DataFrame) -> pd.DataFrame:
+    """Llama 3.1 70B by exponents, with 95 % intervals, and by its shapes; its generator is the largest of the study."""
+    base, largest = Size(), SIZES["generator's width"][1][-1]
+    ratios = {
+        "target's width": LARGE.width / base.width, "target's depth": LARGE.depth / base.depth,
+        "prompt's length": LARGE.length / base.length, "generator's width": largest / base.generator_width,
+    }  # fmt: skip
+    at_base = frame[(frame["varied"] == "target's width") & (frame["value"] == base.width)]
+    rows = []
+    for of in ("gap", "mflop"):
+        value, variance = float(np.log(at_base[of]).mean()), 0.0
+        for title, ratio in ratios.items():
+            slope = slopes[(slopes["varied"] == title) & (slopes["of"] == of)].iloc[0]
+            value += slope["exponent"] * np.log(ratio)
+            variance += ((slope["high"] - slope["exponent"]) * np.log(ratio)) ** 2
+        low, high = value - variance**0.5, value + variance**0.5
+        rows.append({"of": of, "from": "exponents", "value": np.exp(value), "low": np.exp(low), "high": np.exp(high)})
+    own = frame[(frame["varied"] == "generator's width") & (frame["value"] == largest)]["mflop"].mean()
+    own *= LARGE.length / base.length
+    rows.append({"of": "mflop", "from": "shapes", "value": BLOCKS_70B * LARGE.length / 1e6 + own})
+    hours = [
+        {"of": "hours of a GPU for a million examples"} | {k: r.get(k, np.nan) * 1e12 / GPU / 3600 for k in ENDS}
+        | {"from": r["from"]}
+        for r in rows if r["of"] == "mflop"
+    ]  # fmt: skip
+    return pd.DataFrame(rows + hours)
 
 
 def main() -> None:
@@ -140,7 +181,12 @@ def main() -> None:
         for title, part in frame.groupby("varied", sort=False)
         for of in ("gap", "mflop", "ms")
     )  # fmt: skip
-    print(slopes.round(2).to_string(index=False))
+    tables = {"rows": frame, "exponents": slopes}
+    if not args.only:
+        tables["seventy_b"] = seventy_b(frame, slopes)
+    means = frame.groupby(["varied", "value"], sort=False)[["gap", "mflop", "ms", "right", "bandwidth"]].mean()
+    for table in (means.reset_index(), *list(tables.values())[1:]):
+        print(table.round(3).to_string(index=False), "\n")
     long = frame.melt(["varied", "value", "seed"], ["gap", "mflop"], "of", "measured")
     dots = alt.Chart(long).mark_point(filled=True).encode(
         x=alt.X("value:Q", scale=alt.Scale(type="log"), title=None),
@@ -151,7 +197,7 @@ def main() -> None:
         column=alt.Column("varied:N", sort=list(SIZES), title=None),
         row=alt.Row("of:N", sort=["gap", "mflop"], title=None),
     ).resolve_scale(x="independent", y="independent")  # fmt: skip
-    write(args.name, {"rows": frame, "exponents": slopes}, picture, arguments=vars(args), bits=BITS, batch=BATCH)
+    write(args.name, tables, picture, arguments=vars(args), bits=BITS, batch=BATCH)
 
 
 if __name__ == "__main__":
