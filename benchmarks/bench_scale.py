@@ -1,7 +1,7 @@
 """How fidelity and cost grow with the target's width and depth, the generator's, the sites and the prompt's length.
 
     python benchmarks/bench_scale.py                                                       # a look, half an hour
-    python benchmarks/bench_scale.py --seeds 3 --examples 38400 --kept FILE --name scale   # hours; goes on from FILE
+    python benchmarks/bench_scale.py --seeds 3 --examples 25600 --kept FILE --name scale   # hours; goes on from FILE
 
 `--workers 16` trains as many side by side, one thread each.
 
@@ -99,13 +99,13 @@ def key_of(size: Size, seed: int, examples: int) -> str:
 
 
 def measure_all(jobs: set[tuple[Size, int]], examples: int, kept: dict, file: Path | None, workers: int) -> None:
-    """All that is not kept yet, the largest first."""
+    """All that is not kept yet, seed by seed, the largest first."""
 
-    def effort(job: tuple[Size, int]) -> int:
-        size = job[0]
-        return size.length * (size.depth * size.width**2 + 4 * size.generator_width**2) * size.sites
+    def order(job: tuple[Size, int]) -> tuple[int, int]:
+        size, seed = job
+        return seed, -size.length * (size.depth * size.width**2 + 4 * size.generator_width**2) * size.sites
 
-    left = sorted((j for j in jobs if key_of(*j, examples) not in kept), key=effort, reverse=True)
+    left = sorted((job for job in jobs if key_of(*job, examples) not in kept), key=order)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(measured, *job, examples): job for job in left}
         for done in as_completed(running):
