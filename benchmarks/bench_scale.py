@@ -1,6 +1,6 @@
 """How fidelity and cost grow with the target's width and depth, the generator's, the sites and the prompt's length.
 
-    python benchmarks/bench_scale.py                                                       # a look, half an hour
+    python benchmarks/bench_scale.py                                                       # a look, ten minutes
     python benchmarks/bench_scale.py --seeds 3 --examples 25600 --kept FILE --name scale   # hours; goes on from FILE
 
 `--workers 16` trains as many side by side, one thread each.
@@ -157,7 +157,7 @@ def main() -> None:
     """Trains, measures, prints the tables, writes them and a picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--examples", type=int, default=12_800, help="of each training")
+    parser.add_argument("--examples", type=int, default=1_280, help="of each training")
     parser.add_argument("--only", choices=[field for field, _ in SIZES.values()], action="append")
     parser.add_argument("--kept", type=Path, help="file of what is measured so far, from which a broken run goes on")
     parser.add_argument("--workers", type=int, default=1)
