@@ -12,7 +12,8 @@ import itertools
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +248,23 @@ def _kept(generator: Generator, rows: int, longest: int, config: TrainingConfig)
     return outside + (whole - outside) // blocks + blocks * rows * longest * width * weight.element_size()
 
 
+class _Autocast(torch.autocast):
+    """torch's own, which refuses the meta device even to be switched off there."""
+
+    def __init__(self, device_type: str, *args: Any, **options: Any) -> None:
+        super().__init__("cpu" if device_type == "meta" else device_type, *args, **options)
+
+
+@contextmanager
+def _autocast_on_meta() -> Iterator[None]:
+    """Rotary embeddings of transformers 4 switch it off on whatever device they are."""
+    before, torch.autocast = torch.autocast, _Autocast
+    try:
+        yield
+    finally:
+        torch.autocast = before
+
+
 def _saved(generator: Generator, rows: int, longest: int) -> int:
     """Bytes of the tensors that autograd saves in one forward pass, weights left out."""
     weights = {
@@ -271,7 +289,7 @@ def _saved(generator: Generator, rows: int, longest: int) -> int:
     unmasked = generator.backbone.register_forward_pre_hook(
         lambda _module, args, kwargs: (args, kwargs | given), with_kwargs=True
     )
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with _autocast_on_meta(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         generator(
             torch.empty(rows, longest + 1, dtype=torch.long, device=device), lengths, [(0, u)],
             torch.empty(rows, device=device), torch.empty(rows, dtype=torch.bool, device=device),
