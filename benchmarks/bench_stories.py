@@ -88,8 +88,11 @@ def main() -> None:
     name_argument(parser, "stories")
     args = parser.parse_args()
     folder = Path(os.environ.get("ISN_THIRD_PARTY_MODELS", "")) / "stories260K"
-    if not (folder / "config.json").is_file() or not args.generator.is_dir():
+    if not (folder / "config.json").is_file():
         print("SKIPPED: ISN_THIRD_PARTY_MODELS names the folder that stories260K is in")
+        return
+    if not args.generator.is_dir():
+        print(f"SKIPPED: no generator in {args.generator.name}; python -m inversescope_nb.rebuild stories makes one")
         return
     gen = isn.Generator.from_pretrained(args.generator)
     cells = [(site, None, args.picks) for site in gen.sites]
