@@ -41,10 +41,15 @@ class Operations(TorchDispatchMode):
         self.total = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
+        count, kwargs = flop_registry.get(func._overloadpacket), kwargs or {}
+        if count is None:
+            with self:  # in inference mode a linear layer comes as one operator, whose product is inside
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        out = func(*args, **kwargs)
         if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=out)
+            self.total += count(*args, **kwargs, out_val=out)
         return out
 
 

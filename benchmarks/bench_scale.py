@@ -37,9 +37,11 @@ from scipy import stats
 
 import inversescope_nb as isn
 from inversescope_nb.exact import activation_tables
+from inversescope_nb.generator.training import _Run
 
 BITS = 5.0
-BATCH = 128
+BATCH, COUNTED = 128, 2
+"""Examples a step; steps whose operations are counted."""
 SIZES = {
     "target's width": ("width", (16, 32, 64, 128, 256, 512)),
     "target's depth": ("depth", (1, 2, 4, 8, 16)),
@@ -74,17 +76,17 @@ def measured(size: Size, seed: int, examples: int) -> dict[str, float]:
     began = time.process_time()
     generator = isn.train_generator(lm, names, prompts, config=config, progress=False)
     seconds = time.process_time() - began
-    with Operations() as few:
-        isn.train_generator(lm, names, prompts, config=replace(config, steps=2), progress=False)
-    with Operations() as more:
-        isn.train_generator(lm, names, prompts, config=replace(config, steps=4), progress=False)
+    run = _Run(lm, names, prompts, config, None, False)
+    with Operations() as counted:
+        for step in range(COUNTED):
+            run.optimize(step)
     gaps = []
     for name, table in tables.items():
         own = table.in_units(generator.statistics(name))
         gaps.append(Draws.of(own, widths[name], picks=64, draws=16, seed=11).gap(generator).mean)
     return {
         "gap": float(np.mean(gaps)),
-        "mflop": (more.total - few.total) / (2 * BATCH) / 1e6,
+        "mflop": counted.total / (COUNTED * BATCH) / 1e6,
         "ms": 1e3 * seconds / (config.steps * BATCH),
         "parameters": sum(p.numel() for p in generator.parameters()),
         "target_parameters": sum(p.numel() for p in lm.model.parameters()),

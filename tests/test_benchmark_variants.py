@@ -24,6 +24,7 @@ import _sets
 import bench_gap
 from _injections import AdaptiveNorm, Prefix
 from _variants import CONFIGS, config_of, train
+from bench_compute import Operations
 
 SITE = "blocks.1.hook_resid_post"
 TEXTS = ["the cat", "a dog", "he", "John gave Mary", "is in the park"]
@@ -167,3 +168,26 @@ def test_any_target_is_measured_on_a_file_of_its_inputs(lm, tmp_path, monkeypatc
     found = json.loads((tmp_path / "results" / "tried.json").read_text(encoding="utf-8"))
     assert [(row["bandwidth"], row["examples"]) for row in found["rows"]] == [(0.5, 256), (0.5, 512), (0.2, 512)]
     assert found["rows"][1]["gap_clean"] != found["rows"][2]["gap_clean"]
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_operations_are_counted_whatever_else_is_on(context) -> None:
+    """Two for each weight and row; in inference mode a linear layer comes as one operator that has no count."""
+    layer = torch.nn.Linear(5, 7)
+    with Operations() as counted, context():
+        layer(torch.ones(3, 5))
+    assert counted.total == 2 * 3 * 5 * 7
+
+
+def test_operations_of_reading_are_those_of_the_blocks_that_are_run() -> None:
+    lm = isn.load_model()
+    rows = [[1, *range(5, 13)]] * 4
+    found = []
+    for layer in (0, 1, 3):
+        with Operations() as counted:
+            lm.activations(rows, f"resid_post.{layer}")
+        found.append(counted.total)
+    weights = sum(p.numel() for p in lm.architecture.blocks[0].parameters() if p.ndim == 2)
+    per_block = (found[1] - found[0]) / (4 * 9)
+    assert 2 * weights <= per_block <= 2.3 * weights, "the rest is attention's"
+    assert found[2] - found[1] == 2 * (found[1] - found[0])
