@@ -57,6 +57,8 @@ BLOCKS_70B = 68.45e9
 """Parameters of its 80 blocks: of each twice 8192 x (8192 + 1024) in attention and 3 x 8192 x 28,672 behind it."""
 GPU = 4e14
 """Operations a second of a large GPU in bf16: 40 % of the 990e12 of an H100's data sheet."""
+ROWS = {"gap": "gap, nats", "mflop": "millions of operations"}
+"""Of the picture."""
 ENDS = ("value", "low", "high")
 
 
@@ -190,14 +192,16 @@ def main() -> None:
     for table in (means.reset_index(), *list(tables.values())[1:]):
         print(table.round(3).to_string(index=False), "\n")
     long = frame.melt(["varied", "value", "seed"], ["gap", "mflop"], "of", "measured")
+    long["of"] = long["of"].map(ROWS)
+    axis = alt.Axis(labelOverlap="greedy", labelSeparation=8, grid=False)
     dots = alt.Chart(long).mark_point(filled=True).encode(
-        x=alt.X("value:Q", scale=alt.Scale(type="log"), title=None),
-        y=alt.Y("measured:Q", scale=alt.Scale(type="log"), title=None),
+        x=alt.X("value:Q", scale=alt.Scale(type="log"), title=None, axis=axis),
+        y=alt.Y("measured:Q", scale=alt.Scale(type="log"), title=None, axis=axis),
     )  # fmt: skip
     lines = dots.transform_regression("value", "measured", method="pow").mark_line(opacity=0.5)
     picture = (dots + lines).properties(width=150, height=150).facet(
         column=alt.Column("varied:N", sort=list(SIZES), title=None),
-        row=alt.Row("of:N", sort=["gap", "mflop"], title=None),
+        row=alt.Row("of:N", sort=list(ROWS.values()), title=None),
     ).resolve_scale(x="independent", y="independent")  # fmt: skip
     write(args.name, tables, picture, arguments=vars(args), bits=BITS, batch=BATCH)
 
