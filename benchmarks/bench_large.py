@@ -1,6 +1,6 @@
 """What inverting a large target takes of one GPU: memory, and examples a second of training adapters alone.
 
-    python benchmarks/bench_large.py          # needs a GPU of 80 GB; without one it says so and ends
+    python benchmarks/bench_large.py          # a GPU of 80 GB; without one, what is told from shapes alone
 
 Targets have the shapes of Llama 3.2 1B and 3B, Llama 3.1 8B and 70B (their model cards'), random weights in bf16, and a
 vocabulary of as many made-up words. The generator's backbone is the frozen target itself, so that only its site
@@ -24,8 +24,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import inversescope_nb as isn
+from inversescope_nb.architectures import candidates
 from inversescope_nb.generator.memory import estimate_memory
 from inversescope_nb.generator.training import _Run
+from inversescope_nb.models import LanguageModel
 
 VOCABULARY = 128_256
 SHAPES = {  # width, hidden width of the MLP, blocks, heads, heads of keys and values, whether embeddings are tied
@@ -56,29 +58,49 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, **names)
 
 
-def target(name: str, blocks: int) -> isn.LanguageModel:
-    """A model of that shape on the GPU."""
+def config_of(name: str, blocks: int) -> LlamaConfig:
+    """Of a target of that shape."""
     width, hidden, _, heads, kv_heads, tied = SHAPES[name]
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=width, intermediate_size=hidden, num_hidden_layers=blocks,
         num_attention_heads=heads, num_key_value_heads=kv_heads, tie_word_embeddings=tied, rope_theta=500_000.0,
         max_position_embeddings=8192, bos_token_id=1, eos_token_id=2, pad_token_id=3,
     )  # fmt: skip
+
+
+def model_on(device: str, name: str, blocks: int) -> LlamaForCausalLM:
+    """A model of that shape with random weights, or with none (``"meta"``)."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        with torch.device("cuda"):
-            model = LlamaForCausalLM(config)
+        with torch.device(device):
+            return LlamaForCausalLM(config_of(name, blocks)).eval()
     finally:
         torch.set_default_dtype(usual)
-    return isn.load_model((model.eval(), tokenizer()))
+
+
+def from_shapes(batch: int) -> pd.DataFrame:
+    """Gigabytes told for every target, one site in the middle, by the generator's backbone."""
+    rows = []
+    for name, (_, _, blocks, *_) in SHAPES.items():
+        model = model_on("meta", name, blocks)
+        lm = LanguageModel(model, tokenizer(), next(candidates(model)), name=name)
+        for backbone, how in {
+            "the target, frozen": {"trainable": "frozen"},
+            "2 layers of 512": {"backbone": "small", "small_width": 512},
+        }.items():
+            config = isn.TrainingConfig(batch_size=batch, **how)
+            told = estimate_memory(lm, [f"blocks.{blocks // 2 - 1}.hook_resid_post"], config, TOKENS)
+            rows.append({"target": name, "backbone": backbone, "told_gb": told.total / 1e9,
+                         "target_gb": told.target / 1e9, "fits_80_gb": told.total / 1e9 < CARD_GB})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def row(name: str, blocks: int, which: str, batch: int, rounds: int) -> dict[str, object]:
     """One target: memory told and taken, and what a step, a pass, and an inversion take."""
     torch.manual_seed(0)
     torch.cuda.reset_peak_memory_stats()
-    lm = target(name, blocks)
+    lm = isn.load_model((model_on("cuda", name, blocks), tokenizer()))
     middle = f"blocks.{blocks // 2 - 1}.hook_resid_post"
     sites = [middle] if which == "one" else lm.sites("blocks.*.hook_resid_post")
     words = torch.randint(5, VOCABULARY, (512, TOKENS - 1))
@@ -135,7 +157,9 @@ def main() -> None:
     name_argument(parser, "large")
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        print("SKIPPED: large targets need a GPU")
+        shapes = from_shapes(args.batch)
+        print(shapes.round(1).to_string(index=False), "\nSKIPPED: the rest, which needs a GPU")
+        write(args.name, {"shapes": shapes}, arguments=vars(args), tokens=TOKENS)
         return
     rows = []
     for case in CASES:
