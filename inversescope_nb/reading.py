@@ -144,13 +144,14 @@ class _Keeper:
         self._sums: list[Tensor] = []
 
     def __call__(self, piece: Piece, values: Float[Tensor, "sites k d"]) -> None:
-        self._sums.append(values.sum(dtype=torch.float32))
         if values.device.type == "cpu":
+            values = values.float()
             self._place(piece, values)
         elif values.device.type == "cuda":
             self._coming.append((piece, self._sent(values)))
         else:
             self._coming.append((piece, values.float().cpu()))
+        self._sums.append(values.sum(dtype=torch.float32))
 
     def _sent(self, values: Float[Tensor, "sites k d"]) -> Float[Tensor, "sites k d"]:
         """A copy that is there when its stream is through."""
@@ -166,7 +167,7 @@ class _Keeper:
         return copy
 
     def _place(self, piece: Piece, values: Float[Tensor, "sites k d"]) -> None:
-        self.places[piece].index_copy_(1, self.batch, values.float())
+        self.places[piece].index_copy_(1, self.batch, values)
 
     def finish(self) -> None:
         """What came from other devices, and a look at whether all are numbers."""
