@@ -26,10 +26,19 @@ def draw_tokens(probabilities: Float[Tensor, "n vocab"], rng: torch.Generator) -
     >>> draw_tokens(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), torch.Generator().manual_seed(0)).tolist()
     [[1], [0]]
     """
+    exact = torch.float32 if rng.device.type == "mps" else torch.float64
+    return tokens_at(probabilities, torch.rand(len(probabilities), 1, generator=rng, dtype=exact, device=rng.device))
+
+
+def tokens_at(probabilities: Float[Tensor, "n vocab"], numbers: Float[Tensor, "n 1"]) -> Int[Tensor, "n 1"]:
+    """The tokens that random numbers between 0 and 1 stand for: those up to which so much of the probability lies.
+
+    >>> tokens_at(torch.tensor([[0.2, 0.5, 0.3]] * 3), torch.tensor([[0.1], [0.6], [0.9]])).tolist()
+    [[0], [1], [2]]
+    """
     exact = torch.float32 if probabilities.device.type == "mps" else torch.float64  # of 50,000 summands
     reached = probabilities.cumsum(-1, dtype=exact)
-    shares = torch.rand(len(reached), 1, generator=rng, dtype=exact, device=rng.device)
-    marks = shares.to(reached.device) * reached[:, -1:]
+    marks = numbers.to(reached.device, exact) * reached[:, -1:]
     return torch.searchsorted(reached, marks, right=True).clamp_(max=reached.shape[-1] - 1)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ._arguments import check_model, draw_count, whole_number
-from ._draws import draw_tokens, refuse_nan
+from ._draws import refuse_nan, tokens_at
 from .activations import forward_inputs
 from .errors import Cancelled, InvalidArgument
 from .hooks import evaluation_mode
@@ -55,14 +55,23 @@ class ModelPrompts(PromptDistribution):
         self._hidden = 1 - n_bos(lm)  # tokens in front of an input that are no part of it
 
     def draw(self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None) -> list[list[int]]:
+        return self.draw_share(n, lm, share=slice(None), seed=seed, cancel=cancel)
+
+    def draw_share(
+        self, n: int, lm: LanguageModel, *, share: slice, seed: int, cancel: threading.Event | None = None
+    ) -> list[list[int]]:
+        """Some of what :meth:`draw` draws, and no others are written: each has random numbers of its own."""
         self._check(lm)
         n = draw_count(n)
         rng = torch.Generator().manual_seed(seed)
         lengths = torch.randint(1, self.max_tokens + 1, (n,), generator=rng)
+        numbers = torch.rand(n, max(lengths.tolist(), default=0), generator=rng, dtype=torch.float64)[share]
+        lengths = lengths[share]
         longest_first = lengths.argsort(descending=True, stable=True)  # those of one batch end at about the same time
-        out: list[list[int]] = [[]] * n
+        out: list[list[int]] = [[]] * len(lengths)
         for part in longest_first.split(self._rows_at_once(lm)):
-            for i, row in zip(part.tolist(), self._write(lm, lengths[part].tolist(), rng, cancel), strict=True):
+            rows = self._write(lm, lengths[part].tolist(), numbers[part], cancel)
+            for i, row in zip(part.tolist(), rows, strict=True):
                 out[i] = row
         return out
 
@@ -74,10 +83,11 @@ class ModelPrompts(PromptDistribution):
         return max(_ROWS_AT_ONCE, min(_MOST_ROWS, _CACHE_BYTES // row))
 
     def _write(
-        self, lm: LanguageModel, lengths: list[int], rng: torch.Generator, cancel: threading.Event | None
+        self, lm: LanguageModel, lengths: list[int], numbers: Float[Tensor, "n pos"], cancel: threading.Event | None
     ) -> list[list[int]]:
         """One input of each length, the longest first; rows that are done are left out, a quarter of them at a time."""
         ids = torch.full((len(lengths), 1), self.start_id, device=lm.device)
+        numbers = numbers.T[..., None].contiguous().to(lm.device, torch.float32 if lm.device.type == "mps" else None)
         cache, broken, going = None, torch.zeros((), dtype=torch.bool, device=lm.device), len(lengths)
         written: list[list[int]] = []  # from the shortest on
         with lm.lock, evaluation_mode(lm.model), torch.inference_mode():
@@ -95,7 +105,7 @@ class ModelPrompts(PromptDistribution):
                 cache = output.past_key_values
                 probabilities = self._log_softmax(output.logits[:, -1].float()).exp()
                 broken |= probabilities[:, 0].isnan().any().to(lm.device)
-                ids = torch.cat([ids, draw_tokens(probabilities, rng).to(lm.device)], 1)
+                ids = torch.cat([ids, tokens_at(probabilities, numbers[step, : len(ids)]).to(lm.device)], 1)
             refuse_nan(broken)
         written += reversed(ids.tolist())
         return [row[self._hidden : k + 1] for row, k in zip(reversed(written), lengths, strict=True)]

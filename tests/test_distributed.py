@@ -80,6 +80,16 @@ def test_two_processes_train_as_one_does(tmp_path) -> None:
     assert set(second["captured"]) == {6, 4}, "its own share, and no more"
 
 
+def test_two_processes_write_their_inputs_together(tmp_path) -> None:
+    one = trained(tmp_path, "one", 1, config=TINY, written=True)
+    check_same(one, trained(tmp_path, "two", 2, config=TINY, written=True))
+    whole = json.loads((tmp_path / "one" / "rank_0.json").read_text())["written"]
+    parts = [json.loads((tmp_path / "two" / f"rank_{rank}.json").read_text())["written"] for rank in (0, 1)]
+    probe = 16  # of the self-test that every process records
+    assert sum(parts) == whole + probe
+    assert max(parts) < 0.6 * whole
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",

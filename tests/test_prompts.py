@@ -22,7 +22,7 @@ from small import (
     word_tokenizer,
 )
 
-from inversescope_nb._draws import draw_tokens
+from inversescope_nb._draws import tokens_at
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, ModelLoadError, NotEnumerable
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PIECE, Prompt, PromptDistribution, agreed, check_cut, cut_weights
@@ -475,12 +475,12 @@ def test_texts_go_on_as_they_began_when_others_end(architecture, monkeypatch) ->
     lm, n = own_words(architecture), 40
     steps = []
 
-    def draw(probabilities, rng):
-        tokens = draw_tokens(probabilities, rng)
+    def draw(probabilities, numbers):
+        tokens = tokens_at(probabilities, numbers)
         steps.append(probabilities.gather(1, tokens)[:, 0].log().tolist())
         return tokens
 
-    monkeypatch.setattr("inversescope_nb.model_prompts.draw_tokens", draw)
+    monkeypatch.setattr("inversescope_nb.model_prompts.tokens_at", draw)
     P = PromptDistribution.from_model(lm, max_tokens=9)
     drawn = P.draw(n, lm, seed=3)
     longest_first = sorted(drawn, key=len, reverse=True)
@@ -499,6 +499,21 @@ def test_a_cache_that_cannot_lose_rows_keeps_them(lm, monkeypatch) -> None:
         zip(map(tuple, every := all_sequences(lm, 1) + all_sequences(lm, 2)), P.log_probs(every, lm), strict=True)
     )
     check_draws(P.draw(2000, lm, seed=1), {x: math.exp(p) for x, p in listed.items()})
+
+
+@pytest.mark.parametrize("rows", [3, 256])
+def test_a_share_of_a_models_own_texts_is_what_all_of_them_hold_there(lm, monkeypatch, rows) -> None:
+    P = PromptDistribution.from_model(lm, max_tokens=5)
+    whole = P.draw(20, lm, seed=4)
+    monkeypatch.setattr("inversescope_nb.model_prompts._ROWS_AT_ONCE", rows)
+    written, write = [], P._write
+    monkeypatch.setattr(
+        P, "_write", lambda lm, lengths, *others: written.extend(lengths) or write(lm, lengths, *others)
+    )
+    for share in (slice(0, None, 3), slice(2, None, 3), slice(5, 9), slice(20, None)):
+        written.clear()
+        assert P.draw_share(20, lm, share=share, seed=4) == whole[share]
+        assert len(written) == len(whole[share]), "no others are written"
 
 
 def test_a_models_own_texts_leave_the_model_as_it_was(lm) -> None:

@@ -1,8 +1,9 @@
 """One process of a training, started by test_distributed.py: ``python worker.py ARGUMENTS.json``.
 
 The arguments: ``config`` (fields of TrainingConfig), ``out`` (a folder), ``run_dir``, ``dies`` ({"rank", "step"}: which
-process is killed behind which step) and ``fsdp`` (whether weights are split). Rank 0 leaves ``history.json`` and
-``weights.safetensors`` in `out`; each one leaves ``rank_R.json``: how many inputs it ran the target on.
+process is killed behind which step), ``fsdp`` (whether weights are split) and ``written`` (whether the inputs are
+what the model writes). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`; each one leaves
+``rank_R.json``: how many inputs it ran the target on, and how many it wrote.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from conftest import tiny_model, word_tokenizer
 
 from inversescope_nb import _files
 from inversescope_nb.generator import TrainingConfig, processes, train_generator, training
+from inversescope_nb.model_prompts import ModelPrompts
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
 
@@ -46,6 +48,7 @@ def main() -> None:
     out, dies = Path(arguments["out"]), arguments.get("dies")
     rank = int(os.environ.get("RANK", "0"))
     captured, read = [], training.last_activations
+    written, write = [], ModelPrompts._write
 
     def counted(lm, inputs, *others, **how):
         captured.append(len(inputs))
@@ -55,15 +58,22 @@ def main() -> None:
         if dies and rank == dies["rank"] and done == dies["step"]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    training.last_activations = counted
+    def noted(prompts, lm, lengths, *others):
+        written.append(len(lengths))
+        return write(prompts, lm, lengths, *others)
+
+    training.last_activations, ModelPrompts._write = counted, noted
     if arguments.get("fsdp"):
         training.make_accelerator = split_weights
     lm = load_model((tiny_model("llama"), word_tokenizer()))
     prompts = PromptDistribution.from_texts(TEXTS, cut="random")
+    if arguments.get("written"):
+        prompts = PromptDistribution.from_model(lm, max_tokens=9)
     config = TrainingConfig(**arguments["config"])
     gen = train_generator(lm, SITES, prompts, config=config, run_dir=arguments.get("run_dir"), on_progress=after)
     out.mkdir(parents=True, exist_ok=True)
-    _files.write_json(out / f"rank_{rank}.json", {"captured": captured, "processes": gen.run_card["processes"]})
+    found = {"captured": captured, "written": sum(written), "processes": gen.run_card["processes"]}
+    _files.write_json(out / f"rank_{rank}.json", found)
     if rank == 0:
         _files.write_tensors(out / "weights.safetensors", gen.state_dict())
         _files.write_json(out / "history.json", gen.run_card["history"])

@@ -1,12 +1,14 @@
 """The processes that train one generator together, through accelerate: each takes its share of every batch.
 
-All of them draw the same inputs, sites, bandwidths and noise; each runs the target on its own share and averages
-gradients with the others, so that the result is that of one process but for rounding. One that dies ends the others: at
+All of them draw the same inputs (what a model writes, they write together), sites, bandwidths and noise; each runs the
+target on its own share and averages gradients with the others, so that the result is that of one process but for
+rounding. One that dies ends the others: at
 once where the system tells them, else after `PATIENCE`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import InvalidArgument
+from ..model_prompts import ModelPrompts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..models import LanguageModel
+    from ..prompts import PromptDistribution
     from .config import TrainingConfig
 
 PATIENCE = timedelta(minutes=10)
@@ -60,6 +64,26 @@ def make_accelerator(lm: LanguageModel, config: TrainingConfig) -> Accelerator:
 def share(accelerator: Accelerator) -> slice:
     """Which of a list's items are this process's own."""
     return slice(accelerator.process_index, None, accelerator.num_processes)
+
+
+def drawn(
+    accelerator: Accelerator,
+    prompts: PromptDistribution,
+    n: int,
+    lm: LanguageModel,
+    *,
+    seed: int,
+    cancel: threading.Event | None = None,
+) -> list[list[int]]:
+    """`n` inputs of P(X), the same in every process. What a model writes, each writes its :func:`share` of."""
+    world = accelerator.num_processes
+    if world == 1 or not isinstance(prompts, ModelPrompts):
+        return prompts.draw(n, lm, seed=seed, cancel=cancel)
+    from accelerate.utils import gather_object
+
+    own = prompts.draw_share(n, lm, share=share(accelerator), seed=seed, cancel=cancel)
+    parts = gather_object([own])
+    return [parts[i % world][i // world] for i in range(n)]
 
 
 def same_buffers(accelerator: Accelerator, module: nn.Module) -> None:

@@ -43,7 +43,7 @@ from .gaps import GapProbe
 from .generator import Generator
 from .memory import GB, foresee, n_batches, peak_memory, say
 from .optimizers import make_optimizer
-from .processes import make_accelerator, same_buffers, share, summed
+from .processes import drawn, make_accelerator, same_buffers, share, summed
 from .quality import usual_bandwidths
 from .stopping import look
 
@@ -175,7 +175,7 @@ class _Run:
         if self.run_dir is not None and sharding.has_shards(self.accelerator) and resume:
             self._resume_shards()
         self.seen: list[dict[str, Any]] | None = None
-        self.held_out = prompts.draw(config.held_out, lm, seed=config.seed + 3, cancel=cancel)
+        self.held_out = drawn(self.accelerator, prompts, config.held_out, lm, seed=config.seed + 3, cancel=cancel)
         limit = 0 if self.is_split else config.gap_inputs  # the gap is measured on a whole generator
         self.gaps = GapProbe(lm, self.generator, prompts, limit=limit, seed=config.seed + 5, cancel=cancel)
 
@@ -340,7 +340,7 @@ class _Run:
         world = self.accelerator.num_processes
         if world > 1:
             asked, cancel = cancel, None  # they stop together, between two steps
-        inputs = self.prompts.draw(config.batch_size, self.lm, seed=seed, cancel=cancel)
+        inputs = drawn(self.accelerator, self.prompts, config.batch_size, self.lm, seed=seed, cancel=cancel)
         drop = 1.0 if step < config.prior_steps else config.drop_condition
         names = self.first_sites if step < config.first_steps else self.sites
         examples = self.examples(inputs, rng, drop, names)
