@@ -19,8 +19,9 @@ from .backbones import check_fits, make_backbone, n_positions, prepared
 from .common import covariances, n_coordinates
 from .config import GeneratorConfig, TrainingConfig
 from .data import last_activations
+from .ending import set_end
 from .generator import Generator
-from .processes import gathered, share
+from .processes import drawn, gathered, share
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -112,8 +113,12 @@ def _fresh(
             hint="TrainingConfig(backbone='small') adds one for itself; or set tokenizer.eos_token to a spare token",
         )
     kernel = Kernel(config.metric, config.shape)
-    inputs = prompts.draw(config.statistics_samples, lm, seed=config.seed + 1, cancel=cancel)
-    own = slice(None) if accelerator is None else share(accelerator)
+    seed, own = config.seed + 1, slice(None)
+    if accelerator is None:
+        inputs = prompts.draw(config.statistics_samples, lm, seed=seed, cancel=cancel)
+    else:
+        inputs = drawn(accelerator, prompts, config.statistics_samples, lm, seed=seed, cancel=cancel)
+        own = share(accelerator)
     activations = last_activations(lm, inputs[own], sites, batch_size=512, cancel=cancel)
     if accelerator is not None:
         activations = gathered(accelerator, activations, len(inputs))
@@ -157,4 +162,6 @@ def _fresh(
     )  # fmt: skip
     if generator.encoder.n_common:
         generator.encoder.set_common(covariances(activations, statistics, n_common))
+    if config.backbone != "small":
+        set_end(generator, inputs, cancel)
     return generator
