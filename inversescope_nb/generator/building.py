@@ -19,7 +19,7 @@ from .backbones import check_fits, make_backbone, n_positions, prepared
 from .common import covariances, n_coordinates
 from .config import GeneratorConfig, TrainingConfig
 from .data import last_activations
-from .ending import set_end
+from .ending import set_ending
 from .generator import Generator
 from .processes import drawn, gathered, share
 
@@ -155,6 +155,7 @@ def _fresh(
         bandwidths=tuple(config.bandwidths),
         metric=config.metric,
         shape=config.shape,
+        ends=config.backbone != "small",
     )
     generator = generator_class(
         backbone, statistics, prompts, frame, fingerprint=lm.fingerprint, tokenizer_hash=lm.tokenizer_hash,
@@ -162,6 +163,6 @@ def _fresh(
     )  # fmt: skip
     if generator.encoder.n_common:
         generator.encoder.set_common(covariances(activations, statistics, n_common))
-    if config.backbone != "small":
-        set_end(generator, inputs, cancel)
+    if frame.ends:
+        set_ending(generator, inputs, cancel)
     return generator

@@ -47,6 +47,8 @@ class GeneratorConfig:
     """The kernel's metric, see :class:`inversescope_nb.kernels.Kernel`."""
     shape: str = "gaussian"
     """The kernel's shape."""
+    ends: bool = False
+    """Whether the end's logit has a part of its own (:mod:`~inversescope_nb.generator.ending`)."""
 
 
 @dataclass(frozen=True)

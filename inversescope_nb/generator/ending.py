@@ -1,10 +1,10 @@
-"""Where inputs end, said by a backbone that was never asked.
+"""Where inputs end: a part of the end token's logit that a backbone from elsewhere does not have.
 
-A generator's rows end with a token that its backbone knows from elsewhere: from the ends of documents, or not at all
-(stories260K gives its EOS e^-28). Left to the gradient, that one logit is what a copy of the target learns first, and
-all else is moved on the way. So the token's row of the head is set before training: to the most probable one by where
-inputs of P(X) end, given the hidden states in front of the head, among rows like the others (a logistic regression
-whose prior is the Gaussian of the head's rows).
+A generator's rows end with a token that its backbone knows from the ends of documents, or not at all (stories260K gives
+its EOS e^-28). Left to the gradient, that one logit is learned first, all else is moved on the way, and a frozen
+backbone can hardly move it. So a row of its own is added to the end's in the head, and set before training to the most
+probable one by where inputs of P(X) end, given what the head reads, among rows like those of other tokens: a logistic
+regression whose prior is the Gaussian of the head's rows. Then it learns like everything else.
 
 Axis names: n (tokens of all inputs), d (backbone width), vocab.
 """
@@ -14,10 +14,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ..hooks import hooked
 from .stopping import look
@@ -31,97 +33,107 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 TOKENS = 1 << 16
 """Tokens of P(X), at most, that ends are learned from."""
-_VALUES = 1 << 26  # of hidden states that are held: a quarter of a gigabyte
+_VALUES = 1 << 26  # of what the head reads that are held: a quarter of a gigabyte
 _ROWS = 64
 _ROUNDS = 100
 
 
-def can_be_set(generator: Generator) -> bool:
-    """Whether the end's row is its own to set: a head that learns, and no row that inputs begin with as well."""
-    head, embedding = generator.backbone.get_output_embeddings(), generator.backbone.get_input_embeddings()
-    if head is None or not head.weight.requires_grad or head.weight.ndim != 2:
-        return False
-    config = generator.config
-    return head.weight is not embedding.weight or config.end_id != config.start_id
+class Ending(nn.Module):
+    """A row that is added to the end's in the head, in units of the spread of the head's rows."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.row = nn.Parameter(torch.zeros(d_model))
+        self.register_buffer("spread", torch.ones(d_model))
+
+    @contextmanager
+    def added(self, head: nn.Module, end_id: int) -> Iterator[None]:
+        """Within the block the end's logit has this part too."""
+        read: list[Tensor] = []
+
+        def remember(hidden: Tensor) -> None:
+            read[:] = [hidden]
+
+        def add(logits: Tensor) -> Tensor:
+            more = (read[0].to(self.row) @ (self.row * self.spread))[..., None]
+            return logits.index_add(-1, torch.tensor([end_id], device=logits.device), more.to(logits))
+
+        with hooked(head, "in", remember), hooked(head, "out", add):
+            yield
 
 
 @torch.no_grad()
-def set_end(
+def set_ending(
     generator: Generator, inputs: Sequence[Sequence[int]], cancel: threading.Event | None = None
-) -> tuple[float, float] | None:
-    """Sets the end's row of the head from inputs of P(X), where that makes their ends more probable.
+) -> tuple[float, float]:
+    """Sets an untrained generator's row from inputs of P(X), where that makes their ends more probable.
 
     Returns:
-        Nats that the end costs an input, before and after; None where the row cannot be set.
+        Nats that the end costs an input, before and after.
     """
-    if not can_be_set(generator):
-        return None
-    head = generator.backbone.get_output_embeddings()
-    row = head.weight[generator.config.end_id]
-    most, kept, total = min(TOKENS, max(1, _VALUES // len(row))), [], 0
+    ending, (weight, end) = generator.ending, (generator.head.weight, generator.config.end_id)
+    most, kept, total = min(TOKENS, max(1, _VALUES // weight.shape[1])), [], 0
     for x in inputs:
         if kept and total + len(x) + 1 > most:
             break
         kept.append(x)
         total += len(x) + 1
-    hidden, others, logits, ends = map(torch.cat, zip(*_states(generator, kept, cancel), strict=True))
-    old, n = row.clone(), len(kept)
-    before = float(_cost(logits - others, ends)) / n
-    row.copy_(_fitted(hidden, logits - hidden @ old.float(), others, ends, head.weight))
-    after = sum(float(_cost(z - o, e)) for _, o, z, e in _states(generator, kept, cancel)) / n
+    hidden, odds, ends = map(torch.cat, zip(*_states(generator, kept, cancel), strict=True))
+    before = float(_cost(odds, ends)) / len(kept)
+    mean, spread = (f(weight.to(hidden), 0) for f in (torch.mean, torch.std))
+    ending.spread.copy_(spread.clamp(min=1e-6))
+    own = (mean - weight[end].to(hidden)) / ending.spread.to(hidden)  # the prior's centre
+    ending.row.copy_(_most_probable(hidden * ending.spread.to(hidden), odds, ends, own))
+    after = sum(float(_cost(odds, ends)) for _, odds, ends in _states(generator, kept, cancel)) / len(kept)
     if not after < before:
-        row.copy_(old)
+        ending.row.zero_()
         after = before
     log.info("the end of an input costs %.2f nats, %.2f before its row was set", after, before)
     return before, after
 
 
 def _cost(odds: Float[Tensor, " n"], ends: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Nats of all tokens' being ends or not, given the log odds that they are."""
-    return F.binary_cross_entropy_with_logits(odds.double(), ends.double(), reduction="sum")
+    """Nats of all tokens' being the last or not, given the log odds that they are."""
+    return F.binary_cross_entropy_with_logits(odds, ends.to(odds), reduction="sum")
 
 
 def _states(
     generator: Generator, inputs: Sequence[Sequence[int]], cancel: threading.Event | None
-) -> Iterator[tuple[Float[Tensor, "n d"], Float[Tensor, " n"], Float[Tensor, " n"], Bool[Tensor, " n"]]]:
-    """Of batches: what the head reads, all other tokens' logsumexp, the end's logit, and whether the input ends."""
-    head, end = generator.backbone.get_output_embeddings(), generator.config.end_id
+) -> Iterator[tuple[Float[Tensor, "n d"], Float[Tensor, " n"], Bool[Tensor, " n"]]]:
+    """Of batches: what the head reads, the log odds of an end behind each token, and whether the input ends there."""
+    head, end = generator.head, generator.config.end_id
     size = min(_ROWS, generator.rows_at_once(max(map(len, inputs)) + 1))
     ordered = sorted(inputs, key=len)
     for at in range(0, len(ordered), size):
-        look(cancel, "setting the end's row")
+        look(cancel, "learning where inputs end")
         ids, lengths = generator.rows(ordered[at : at + size])
         ids, lengths = ids[:, :-1].to(head.weight.device), lengths.to(head.weight.device) - 1  # nothing is behind it
         places = torch.arange(ids.shape[1], device=ids.device)
         real = places < lengths[:, None]
         read: list[Tensor] = []
-        with hooked(head, "in", lambda hidden, read=read: read.append(hidden)):
+        with ExitStack() as stack:
+            stack.enter_context(hooked(head, "in", read.append))
+            stack.enter_context(generator.ending.added(head, end))
             logits = generator.backbone(input_ids=ids, attention_mask=real.long(), use_cache=False).logits.float()
         of_end = logits[..., end].clone()
         logits[..., end] = -torch.inf
-        ends = places == lengths[:, None] - 1
-        yield read[0][real].float(), logits.logsumexp(-1)[real], of_end[real], ends[real]
+        odds, ends = of_end - logits.logsumexp(-1), places == lengths[:, None] - 1
+        yield read[0][real].float(), odds[real], ends[real]
 
 
-def _fitted(
-    hidden: Float[Tensor, "n d"],
-    rest: Float[Tensor, " n"],
-    others: Float[Tensor, " n"],
-    ends: Bool[Tensor, " n"],
-    rows: Float[Tensor, "vocab d"],
+def _most_probable(
+    hidden: Float[Tensor, "n d"], odds: Float[Tensor, " n"], ends: Bool[Tensor, " n"], centre: Float[Tensor, " d"]
 ) -> Float[Tensor, " d"]:
-    """The most probable row: ends' log odds are hidden @ row + rest - others."""
-    mean, spread = rows.float().mean(0), rows.float().std(0).clamp(min=1e-6)
+    """The row that, added to the log odds by way of `hidden`, says best where inputs end; its prior is N(centre, 1)."""
     with torch.enable_grad():
-        moved = torch.zeros_like(mean, requires_grad=True)  # in units of the spread
-        optimizer = torch.optim.LBFGS([moved], max_iter=_ROUNDS, line_search_fn="strong_wolfe")
+        row = centre.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([row], max_iter=_ROUNDS, line_search_fn="strong_wolfe")
 
         def cost() -> Tensor:
             optimizer.zero_grad()
-            odds = hidden @ (mean + spread * moved) + rest - others
-            loss = F.binary_cross_entropy_with_logits(odds, ends.float(), reduction="sum") + 0.5 * moved @ moved
-            (loss / len(hidden)).backward()
-            return loss / len(hidden)
+            loss = (_cost(odds + hidden @ row, ends) + 0.5 * (row - centre).square().sum()) / len(hidden)
+            loss.backward()
+            return loss
 
         optimizer.step(cost)
-    return mean + spread * moved.detach()
+    return row.detach()

@@ -32,6 +32,7 @@ from . import probe
 from .conditioning import SiteEncoder
 from .config import GeneratorConfig
 from .control import Condition, make_control
+from .ending import Ending
 from .recomputing import recomputed
 from .stopping import step_rows, stoppable
 
@@ -104,6 +105,7 @@ class Generator(nn.Module):
             expansion=config.expansion, n_common=config.n_common,
         )  # fmt: skip
         self.controls = nn.ModuleList(make_control(config, d_model) for _ in self.architecture.blocks)
+        self.ending = Ending(d_model) if config.ends else None
         self._checked: set[tuple[str, str, str]] = set()
 
     def train(self, mode: bool = True) -> Generator:
@@ -132,6 +134,11 @@ class Generator(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return self.encoder.scales.device
+
+    @property
+    def head(self) -> nn.Module:
+        """The backbone's map to the vocabulary."""
+        return self.backbone.get_output_embeddings()
 
     def statistics(self, site: str) -> SiteStatistics:
         """Moments of one site's activations on P(X); raises `UnknownSite` for a site it does not invert."""
@@ -249,6 +256,8 @@ class Generator(nn.Module):
                 stack.enter_context(hooked(block, "in", remember))
                 again = self.recomputes and torch.is_grad_enabled()
                 stack.enter_context(recomputed(block, part, side, add) if again else hooked(part, side, add))
+            if self.ending is not None:
+                stack.enter_context(self.ending.added(self.head, self.config.end_id))
             yield
 
     # -- training and scoring -------------------------------------------------------------------
