@@ -13,7 +13,7 @@ count; elsewhere up to rounding.
 notebooks: a few kinds of sites, the prompts of one task, read where the study reads them (`STUDIES`);
 ``DIR/ioi_heads/generator`` goes to ``notebooks/generators/ioi_heads``. Another study is ``attributes``, and ``stories``
 one of a model that does not come with the package: ``python -m inversescope_nb.rebuild stories --target FOLDER --out
-DIR``, FOLDER being stories260K (Andrej Karpathy's, in the form that transformers read); a quarter of an hour of a GPU.
+DIR``, FOLDER being stories260K (Andrej Karpathy's, in the form that transformers read).
 """
 
 from __future__ import annotations
@@ -113,19 +113,18 @@ SMALL = (
 STORIES = (
     TrainingConfig(
         steps=3_000,
-        batch_size=8_192,
-        micro_batch=8_192,
+        batch_size=256,
+        micro_batch=64,
         backbone="target",
-        lr=4e-3,
-        adapter_lr=1.2e-2,
-        units=512,
+        lr=4e-4,
+        warmup=50,
         bandwidths=(0.05, 1.0),
         gap_inputs=0,
         eval_every=100,
         save_every=100,
     ),
 )
-"""Whatever a model of stories writes, read at any token: for a GPU."""
+"""Whatever a model of stories writes, read at any token: an hour and a half on one core."""
 
 
 class Study(NamedTuple):

@@ -41,22 +41,23 @@ _ROUNDS = 100
 class Ending(nn.Module):
     """A row that is added to the end's in the head, in units of the spread of the head's rows."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, end_id: int) -> None:
         super().__init__()
         self.row = nn.Parameter(torch.zeros(d_model))
         self.register_buffer("spread", torch.ones(d_model))
+        self.register_buffer("index", torch.tensor([end_id]), persistent=False)
 
     @contextmanager
-    def added(self, head: nn.Module, end_id: int) -> Iterator[None]:
+    def added(self, head: nn.Module) -> Iterator[None]:
         """Within the block the end's logit has this part too."""
         read: list[Tensor] = []
 
         def remember(hidden: Tensor) -> None:
             read[:] = [hidden]
 
-        def add(logits: Tensor) -> Tensor:
+        def add(logits: Tensor) -> None:
             more = (read[0].to(self.row) @ (self.row * self.spread))[..., None]
-            return logits.index_add(-1, torch.tensor([end_id], device=logits.device), more.to(logits))
+            logits.index_add_(-1, self.index.to(logits.device), more.to(logits))  # in place: logits are large
 
         with hooked(head, "in", remember), hooked(head, "out", add):
             yield
@@ -113,7 +114,7 @@ def _states(
         read: list[Tensor] = []
         with ExitStack() as stack:
             stack.enter_context(hooked(head, "in", read.append))
-            stack.enter_context(generator.ending.added(head, end))
+            stack.enter_context(generator.ending.added(head))
             logits = generator.backbone(input_ids=ids, attention_mask=real.long(), use_cache=False).logits.float()
         of_end = logits[..., end].clone()
         logits[..., end] = -torch.inf

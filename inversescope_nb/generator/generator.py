@@ -105,7 +105,7 @@ class Generator(nn.Module):
             expansion=config.expansion, n_common=config.n_common,
         )  # fmt: skip
         self.controls = nn.ModuleList(make_control(config, d_model) for _ in self.architecture.blocks)
-        self.ending = Ending(d_model) if config.ends else None
+        self.ending = Ending(d_model, config.end_id) if config.ends else None
         self._checked: set[tuple[str, str, str]] = set()
 
     def train(self, mode: bool = True) -> Generator:
@@ -257,7 +257,7 @@ class Generator(nn.Module):
                 again = self.recomputes and torch.is_grad_enabled()
                 stack.enter_context(recomputed(block, part, side, add) if again else hooked(part, side, add))
             if self.ending is not None:
-                stack.enter_context(self.ending.added(self.head, self.config.end_id))
+                stack.enter_context(self.ending.added(self.head))
             yield
 
     # -- training and scoring -------------------------------------------------------------------
