@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..fingerprints import parameters_of
 from ..hooks import hooked
 from .stopping import look
 
@@ -72,8 +73,8 @@ def set_ending(
     Returns:
         Nats that the end costs an input, before and after.
     """
-    ending, (weight, end) = generator.ending, (generator.head.weight, generator.config.end_id)
-    most, kept, total = min(TOKENS, max(1, _VALUES // weight.shape[1])), [], 0
+    ending, end = generator.ending, generator.config.end_id
+    most, kept, total = min(TOKENS, max(1, _VALUES // len(ending.row))), [], 0
     for x in inputs:
         if kept and total + len(x) + 1 > most:
             break
@@ -81,10 +82,11 @@ def set_ending(
         total += len(x) + 1
     hidden, odds, ends = map(torch.cat, zip(*_states(generator, kept, cancel), strict=True))
     before = float(_cost(odds, ends)) / len(kept)
-    mean, spread = (f(weight.to(hidden), 0) for f in (torch.mean, torch.std))
-    ending.spread.copy_(spread.clamp(min=1e-6))
-    own = (mean - weight[end].to(hidden)) / ending.spread.to(hidden)  # the prior's centre
-    ending.row.copy_(_most_probable(hidden * ending.spread.to(hidden), odds, ends, own))
+    rows = dict(parameters_of(generator.head))["weight"].to(hidden)
+    spread = rows.std(0).clamp(min=1e-6)
+    ending.spread.copy_(spread)
+    centre = (rows.mean(0) - rows[end]) / spread  # a row like all others
+    ending.row.copy_(_most_probable(hidden * spread, odds, ends, centre))
     after = sum(float(_cost(odds, ends)) for _, odds, ends in _states(generator, kept, cancel)) / len(kept)
     if not after < before:
         ending.row.zero_()
@@ -103,12 +105,13 @@ def _states(
 ) -> Iterator[tuple[Float[Tensor, "n d"], Float[Tensor, " n"], Bool[Tensor, " n"]]]:
     """Of batches: what the head reads, the log odds of an end behind each token, and whether the input ends there."""
     head, end = generator.head, generator.config.end_id
+    device = generator.device if head.weight.is_meta else head.weight.device  # of offloaded weights hooks take care
     size = min(_ROWS, generator.rows_at_once(max(map(len, inputs)) + 1))
     ordered = sorted(inputs, key=len)
     for at in range(0, len(ordered), size):
         look(cancel, "learning where inputs end")
         ids, lengths = generator.rows(ordered[at : at + size])
-        ids, lengths = ids[:, :-1].to(head.weight.device), lengths.to(head.weight.device) - 1  # nothing is behind it
+        ids, lengths = ids[:, :-1].to(device), lengths.to(device) - 1  # nothing is behind it
         places = torch.arange(ids.shape[1], device=ids.device)
         real = places < lengths[:, None]
         read: list[Tensor] = []
