@@ -40,7 +40,7 @@ def model_fingerprint(model: nn.Module) -> str:
     config = text_config(model)
     digest = hashlib.sha256()
     digest.update(json.dumps({key: getattr(config, key, None) for key in _CONFIG_KEYS}).encode())
-    for name, values in sorted(parameters_of(model), key=lambda item: item[0]):
+    for name, values in sorted(_parameters(model), key=lambda item: item[0]):
         flat = values.detach().reshape(-1)
         count = min(VALUES_PER_PARAMETER, len(flat))
         picks = torch.arange(count, device=flat.device) * (len(flat) - 1) // max(1, count - 1)
@@ -57,7 +57,7 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()[:32]
 
 
-def parameters_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every parameter under its name, fetched from where accelerate put it if it was offloaded."""
     for name, parameter in model.named_parameters():
         if parameter.device.type != "meta":

@@ -1,18 +1,17 @@
-"""The part of the end's logit that is learned from where inputs end."""
+"""The end is a decision of its own."""
 
 from __future__ import annotations
 
 import math
-import threading
 
 import pytest
 import torch
 from conftest import word_tokenizer
 from small import byte_level_tokenizer, model_for
 
-from inversescope_nb.errors import Cancelled
-from inversescope_nb.generator import Generator, TrainingConfig, ending
+from inversescope_nb.generator import Generator, TrainingConfig
 from inversescope_nb.generator.building import build_generator
+from inversescope_nb.generator.control import Condition
 from inversescope_nb.prompts import PromptDistribution
 
 TEXTS = ["the cat is in the park", "John gave the book to Mary", "the dog", "a dog is in the park .", "he is in Paris"]
@@ -46,85 +45,97 @@ def end_costs(gen, lm, prompts) -> tuple[float, float]:
 @torch.no_grad()
 @pytest.mark.parametrize("trainable", ["full", "frozen", "lora"])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gemma2"])
-def test_ends_cost_less_and_all_else_stays_as_it_was(architecture, trainable) -> None:
-    """Gemma 2's logits are capped behind the head; GPT-2's and Gemma's head is the embedding."""
+def test_ends_are_as_likely_as_in_p_of_x_and_all_else_stays_as_it_was(architecture, trainable) -> None:
+    """Before training; Gemma 2's logits are capped behind the head, GPT-2's and Gemma's head is the embedding."""
     if trainable == "lora":
         pytest.importorskip("peft")
     lm = model_for(word_tokenizer(), architecture)
     P = PromptDistribution.from_texts(TEXTS, cut="random")
     gen = built(lm, P, trainable=trainable)
-    before, after = end_costs(gen, lm, P)
-    assert after < 0.7 * before
-    assert after < 3, "about what a flat guess among eight places costs"
+    inputs = P.draw(64, lm, seed=1)  # as many as its moments were taken from, by their seed
+    tokens = sum(map(len, inputs))
     row, others = [lm.bos_id, 7, 9, 6], [i for i in range(lm.vocab_size) if i != lm.eos_id]
-    was = said(lm.model, row)[:, others].log_softmax(-1)
     with gen.controlled(gen.no_condition(1)):
-        torch.testing.assert_close(said(gen.backbone, row)[:, others].log_softmax(-1), was)
+        found = said(gen.backbone, row)
+    assert found[:, lm.eos_id].exp().tolist() == pytest.approx([64 / tokens] * 4, rel=1e-4)
+    torch.testing.assert_close(found[:, others].log_softmax(-1), said(lm.model, row)[:, others].log_softmax(-1))
+    before, after = end_costs(gen, lm, P)
+    assert after < min(before, 3), "3 is about what eight places cost"
 
 
 @torch.no_grad()
 def test_a_start_that_is_the_end_stays_what_it_is_to_the_backbone() -> None:
     """GPT-2's: inputs begin with the same row of the same matrix."""
     lm = model_for(byte_level_tokenizer())
-    P = PromptDistribution.from_texts(["Ann likes tea.", "Bob likes coffee"], cut="random")
-    gen = built(lm, P)
+    gen = built(lm, PromptDistribution.from_texts(["Ann likes tea.", "Bob likes coffee"], cut="random"))
     assert gen.config.start_id == gen.config.end_id
-    before, after = end_costs(gen, lm, P)
-    assert after < 0.7 * before
-    assert torch.equal(gen.backbone.get_output_embeddings().weight, lm.model.get_output_embeddings().weight)
+    ids = torch.tensor([[gen.config.start_id, 7, 9]])
+    with gen.controlled(gen.no_condition(1)):
+        own = gen.backbone(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+    torch.testing.assert_close(own, lm.model(input_ids=ids, output_hidden_states=True).hidden_states[-1])
 
 
-def test_the_fit_is_the_most_probable_row_by_hand() -> None:
-    """Two kinds of states that end in a quarter and in half of the cases, where the log odds are -3 without the row."""
-    hidden = 10 * torch.eye(2).repeat_interleave(4000, 0)
-    ends = (torch.arange(8000) % 4 == 0) | ((torch.arange(8000) >= 4000) & (torch.arange(8000) % 4 == 1))
-    found = ending._most_probable(hidden, torch.full((8000,), -3.0), ends, torch.zeros(2))
-    assert found.tolist() == pytest.approx([(3 + math.log(1 / 3)) / 10, 0.3], abs=0.002)
-
-
-def test_a_few_ends_do_not_make_a_row_unlike_all_others() -> None:
-    """More coordinates than ends: without a prior, states could be told apart at will. Of none, it is the prior's."""
-    rng = torch.Generator().manual_seed(0)
-    hidden, centre = torch.randn(60, 80, generator=rng), 0.3 * torch.randn(80, generator=rng)
-    ends = torch.rand(60, generator=rng) < 0.3
-    found = ending._most_probable(hidden, torch.zeros(60), ends, centre)
-    assert 0.05 < float((found - centre).square().mean().sqrt()) < 1
-    nothing = ending._most_probable(torch.zeros(60, 80), torch.zeros(60), ends, centre)
-    torch.testing.assert_close(nothing, centre)
-
-
-def test_a_row_that_helps_nothing_is_not_kept(monkeypatch) -> None:
+def test_what_is_said_of_the_end_takes_nothing_from_the_gradient_of_the_rest() -> None:
+    """By hand: -log q of a token is its share among the others, and that the input goes on; of the end, its odds."""
     lm = model_for(word_tokenizer())
-    monkeypatch.setattr(ending, "_most_probable", lambda hidden, *others: torch.full((hidden.shape[1],), 50.0))
-    assert not built(lm).ending.row.any()
+    gen = built(lm)
+    x = [lm.bos_id, 7, 9]
+    ids, lengths = gen.rows([x])
+    log_q = gen.token_log_probs(ids, lengths, gen.no_condition(1))[0]
+    odds, plain = float(gen.ending.usual.detach()), said(gen.backbone, x).detach()
+    rest = plain.index_fill(-1, torch.tensor([lm.eos_id]), -math.inf).log_softmax(-1)
+    going, ending = -math.log1p(math.exp(odds)), -math.log1p(math.exp(-odds))
+    by_hand = [float(rest[0, 7]) + going, float(rest[1, 9]) + going, ending]
+    assert log_q.tolist() == pytest.approx(by_hand, abs=1e-5)
+    (-log_q.sum()).backward()
+    assert float(gen.ending.usual.grad) == pytest.approx(3 / (1 + math.exp(-odds)) - 1, abs=1e-5)
+
+
+def test_its_condition_counts_and_a_dropped_one_is_none() -> None:
+    lm = model_for(word_tokenizer())
+    gen = built(lm).eval()
+    with torch.no_grad():
+        gen.ending.control.gate.fill_(1.0)
+    u = torch.randn(2, lm.d_model, generator=torch.Generator().manual_seed(0))
+    given = gen.condition_on(SITE, u, 0.1)
+    ids, lengths = gen.rows([[lm.bos_id, 7], [lm.bos_id, 7]])
+    seen = gen.token_log_probs(ids, lengths, given).detach()
+    assert abs(float(seen[0, -1] - seen[1, -1])) > 1e-3
+    dropped = gen.token_log_probs(ids, lengths, Condition(given.parts, torch.tensor([True, False]))).detach()
+    none = gen.token_log_probs(ids, lengths, gen.no_condition(2)).detach()
+    torch.testing.assert_close(dropped, torch.stack([seen[0], none[1]]))
 
 
 def test_it_is_kept_in_the_folder_and_counts_in_samples(tmp_path) -> None:
     lm = model_for(word_tokenizer())
     gen = built(lm).eval()
+    with torch.no_grad():
+        gen.ending.control.gate.fill_(0.3)
     gen.save_pretrained(tmp_path / "gen")
     again = Generator.from_pretrained(tmp_path / "gen", target=lm)
-    for name in ("row", "spread"):
-        assert torch.equal(getattr(again.ending, name), getattr(gen.ending, name))
-        assert getattr(again.ending, name).abs().sum() > 0
     drawn = again.sample(again.no_condition(1), 200, seed=0)
     assert drawn == gen.sample(gen.no_condition(1), 200, seed=0)
+    assert again.prior_log_probs([[1, 7, 9]])[0].tolist() == gen.prior_log_probs([[1, 7, 9]])[0].tolist()
     with torch.no_grad():
-        again.ending.row.zero_()
+        again.ending.usual.fill_(-20.0)
     without = again.sample(again.no_condition(1), 200, seed=0)
     assert sum(len(x) for x, _ in without) > 1.5 * sum(len(x) for x, _ in drawn)
-    log_q = again.prior_log_probs([[1, 7, 9]])[0]
-    assert float(log_q[-1]) < float(gen.prior_log_probs([[1, 7, 9]])[0][-1])
+    assert not any(ended for _, ended in without)
+
+
+@pytest.mark.parametrize("trainable", ["full", "frozen", "lora"])
+def test_samples_end_as_often_as_they_should(trainable) -> None:
+    if trainable == "lora":
+        pytest.importorskip("peft")
+    lm = model_for(word_tokenizer())
+    gen = built(lm, trainable=trainable).eval()
+    drawn = gen.sample(gen.no_condition(1), 3000, seed=0)
+    rate = float(gen.ending.usual.detach().sigmoid())
+    at_once = sum(len(x) == 1 for x, _ in drawn) / len(drawn)
+    assert at_once == pytest.approx(rate, abs=4 * math.sqrt(rate * (1 - rate) / 3000))
 
 
 def test_a_backbone_from_scratch_needs_none() -> None:
     gen = built(model_for(word_tokenizer()), backbone="small")
     assert gen.ending is None
     assert not gen.config.ends
-
-
-def test_it_can_be_stopped() -> None:
-    gen, event = built(model_for(word_tokenizer())), threading.Event()
-    event.set()
-    with pytest.raises(Cancelled):
-        ending.set_ending(gen, [[1, 5]], event)

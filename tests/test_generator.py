@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import tiny_model
 from small import (
     byte_level_tokenizer,
@@ -77,18 +78,19 @@ def gen(lm, request) -> Generator:
 
 @pytest.mark.parametrize("trainable", ["full", "frozen"])
 def test_with_closed_gates_a_generator_is_the_target_itself(any_lm, trainable) -> None:
-    """But for what it says of ends, which is set before it trains (test_ending.py)."""
+    """But for what it says of ends, which is a decision of its own (test_ending.py)."""
     gen = build_generator(any_lm, ["resid_post.1"], prompts(), config(trainable=trainable)).eval()
-    gen.ending.row.data.zero_()
     inputs = any_lm.encode(TEXTS).rows()
     ids, lengths = gen.rows(inputs)
     condition = condition_on(any_lm, gen, TEXTS[0], "blocks.1.hook_resid_post").rows(slice(None), len(inputs))
     found = gen.token_log_probs(ids, lengths, condition)
+    end, goes_on = torch.tensor([gen.config.end_id]), F.logsigmoid(-gen.ending.usual)
     with torch.inference_mode():
         for row, n, log_q in zip(ids, lengths.tolist(), found, strict=True):
-            logits = any_lm.model.eval()(input_ids=row[None, :n]).logits[0, :-1].log_softmax(-1)
-            alone = logits.gather(-1, row[1:n, None])[:, 0]
-            torch.testing.assert_close(log_q[: n - 1], alone, atol=1e-4, rtol=1e-5)
+            logits = any_lm.model.eval()(input_ids=row[None, : n - 1]).logits[0, :-1]
+            alone = logits.index_fill(-1, end, -torch.inf).log_softmax(-1).gather(-1, row[1 : n - 1, None])[:, 0]
+            torch.testing.assert_close(log_q[: n - 2], alone + goes_on, atol=1e-4, rtol=1e-5)
+            assert float(log_q[n - 2]) == pytest.approx(float(F.logsigmoid(gen.ending.usual)), abs=1e-5)
             assert not log_q[n - 1 :].any()
 
 

@@ -19,7 +19,6 @@ from .backbones import check_fits, make_backbone, n_positions, prepared
 from .common import covariances, n_coordinates
 from .config import GeneratorConfig, TrainingConfig
 from .data import last_activations
-from .ending import set_ending
 from .generator import Generator
 from .processes import drawn, gathered, share
 
@@ -163,6 +162,6 @@ def _fresh(
     )  # fmt: skip
     if generator.encoder.n_common:
         generator.encoder.set_common(covariances(activations, statistics, n_common))
-    if frame.ends:
-        set_ending(generator, inputs, cancel)
+    if generator.ending is not None:
+        generator.ending.set_usual(inputs)
     return generator

@@ -48,7 +48,7 @@ class GeneratorConfig:
     shape: str = "gaussian"
     """The kernel's shape."""
     ends: bool = False
-    """Whether the end's logit has a part of its own (:mod:`~inversescope_nb.generator.ending`)."""
+    """Whether the end is a decision of its own (:mod:`~inversescope_nb.generator.ending`)."""
 
 
 @dataclass(frozen=True)

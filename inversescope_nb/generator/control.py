@@ -34,7 +34,7 @@ class Condition:
     """What every control layer knows of the condition, for a batch of rows."""
 
     parts: tuple[tuple[Tensor, ...], ...]
-    """A block's own, each [n, ...]: scales of its units, or keys and values."""
+    """A block's own, each [n, ...]: scales of its units, or keys and values; behind them those of the end's layer."""
     keep: Tensor | None = None
     """[n] booleans: rows that see their condition; None: all."""
 
@@ -69,16 +69,18 @@ class GatedControl(nn.Module):
         d_model: width of the backbone's residual stream.
         width: width of the condition, all its tokens together.
         units: units of the layer.
+        d_out: width of what comes out; None: `d_model`.
     """
 
-    def __init__(self, d_model: int, *, width: int, units: int) -> None:
+    def __init__(self, d_model: int, *, width: int, units: int, d_out: int | None = None) -> None:
         super().__init__()
+        d_out = d_model if d_out is None else d_out
         self.norm = nn.LayerNorm(d_model)
         self.units = nn.Linear(d_model, units)
         self.scales = nn.Linear(width, units)
         self.null = nn.Parameter(torch.zeros(1, units))
-        self.o = nn.Linear(units, d_model, bias=False)
-        self.gate = nn.Parameter(torch.zeros(d_model))
+        self.o = nn.Linear(units, d_out, bias=False)
+        self.gate = nn.Parameter(torch.zeros(d_out))
 
     def prepare(self, condition: Float[Tensor, "n token c"]) -> tuple[Float[Tensor, "n unit"]]:
         """The scale of every unit; without any token, those of a dropped condition."""
@@ -92,7 +94,7 @@ class GatedControl(nn.Module):
         scales: Float[Tensor, "n unit"],
         *,
         keep: Bool[Tensor, " n"] | None = None,
-    ) -> Float[Tensor, "n pos d_model"]:
+    ) -> Float[Tensor, "n pos d_out"]:
         """What is added to the residual stream.
 
         Args:

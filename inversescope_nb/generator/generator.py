@@ -105,7 +105,10 @@ class Generator(nn.Module):
             expansion=config.expansion, n_common=config.n_common,
         )  # fmt: skip
         self.controls = nn.ModuleList(make_control(config, d_model) for _ in self.architecture.blocks)
-        self.ending = Ending(d_model, config.end_id) if config.ends else None
+        self.ending = None
+        if config.ends:
+            width = config.width * config.n_tokens
+            self.ending = Ending(d_model, width=width, units=config.units, end_id=config.end_id)
         self._checked: set[tuple[str, str, str]] = set()
 
     def train(self, mode: bool = True) -> Generator:
@@ -134,11 +137,6 @@ class Generator(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are."""
         return self.encoder.scales.device
-
-    @property
-    def head(self) -> nn.Module:
-        """The backbone's map to the vocabulary."""
-        return self.backbone.get_output_embeddings()
 
     def statistics(self, site: str) -> SiteStatistics:
         """Moments of one site's activations on P(X); raises `UnknownSite` for a site it does not invert."""
@@ -221,8 +219,7 @@ class Generator(nn.Module):
         keep: Bool[Tensor, " n"] | None = None,
     ) -> Condition:
         """What the control layers see of a batch; arguments as in :meth:`SiteEncoder.forward`."""
-        tokens = self.encoder(activations, bandwidths)
-        return Condition(tuple(control.prepare(tokens) for control in self.controls), keep)
+        return Condition(self._parts(self.encoder(activations, bandwidths)), keep)
 
     def condition_on(self, site: str, u: Float[Tensor, "n d"], bandwidth: float) -> Condition:
         """Condition of standardised activations of one site at one bandwidth."""
@@ -233,8 +230,12 @@ class Generator(nn.Module):
 
     def no_condition(self, n: int) -> Condition:
         """The condition of rows that see none: q(x | nothing), the generator's own prior."""
-        tokens = self.encoder.out.weight.new_zeros(n, 0, self.config.width)
-        return Condition(tuple(control.prepare(tokens) for control in self.controls))
+        return Condition(self._parts(self.encoder.out.weight.new_zeros(n, 0, self.config.width)))
+
+    def _parts(self, tokens: Float[Tensor, "n token c"]) -> tuple[tuple[Tensor, ...], ...]:
+        """What every layer that sees the condition makes of it, once a call."""
+        layers = [*self.controls] if self.ending is None else [*self.controls, self.ending.control]
+        return tuple(layer.prepare(tokens) for layer in layers)
 
     @contextmanager
     def controlled(self, condition: Condition) -> Iterator[None]:
@@ -242,7 +243,8 @@ class Generator(nn.Module):
         layout = self.architecture.layout
         path, side = layout.tap("attn_out")
         with self._turn.lock, ExitStack() as stack:
-            for block, control, parts in zip(self.architecture.blocks, self.controls, condition.parts, strict=True):
+            of_blocks = condition.parts[: len(self.controls)]
+            for block, control, parts in zip(self.architecture.blocks, self.controls, of_blocks, strict=True):
                 entry: list[Tensor] = []
 
                 def remember(hidden: Tensor, entry: list[Tensor] = entry) -> None:
@@ -257,7 +259,7 @@ class Generator(nn.Module):
                 again = self.recomputes and torch.is_grad_enabled()
                 stack.enter_context(recomputed(block, part, side, add) if again else hooked(part, side, add))
             if self.ending is not None:
-                stack.enter_context(self.ending.added(self.head))
+                stack.enter_context(self.ending.decided(self.backbone, condition.parts[-1], condition.keep))
             yield
 
     # -- training and scoring -------------------------------------------------------------------
