@@ -1,12 +1,12 @@
-"""What it is worth that a generator knows before training where inputs end.
+"""What it is worth that the end of an input is a decision of its own.
 
-    python benchmarks/bench_ends.py                        # a look, two minutes
-    python benchmarks/bench_ends.py --steps 150 --name ends    # a quarter of an hour of one core
+    python benchmarks/bench_ends.py                            # a look, two minutes
+    python benchmarks/bench_ends.py --steps 100 --name ends    # a quarter of an hour of one core
 
 Short trainings on what a model itself writes, cut after any token: of a frozen copy with adapters, and of one that
-learns as a whole; with the end's row set by where inputs end (the default), and left at zero, to be learned like all
-else. Nats of 512 held-out inputs, with the noised activation and without, beside P(X)'s own. The target is stories260K
-where ISN_THIRD_PARTY_MODELS names the folder that it is in, else the packaged model.
+learns as a whole; with the end as a decision of its own (the default), and as one token among all others. Nats of 512
+held-out inputs, with the noised activation and without, beside P(X)'s own. The target is stories260K where
+ISN_THIRD_PARTY_MODELS names the folder that it is in, else the packaged model.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from inversescope_nb.generator import building
 
 LENGTH = 64
 HELD_OUT = 512
-POINTS = 6
+POINTS = 4
 """Of a curve."""
 
 
-def curve(lm: isn.LanguageModel, trainable: str, steps: int, *, is_set: bool) -> list[dict[str, float | int | str]]:
+def curve(lm: isn.LanguageModel, trainable: str, steps: int, *, own: bool) -> list[dict[str, float | int | str]]:
     """One training's held-out nats."""
     prompts = isn.PromptDistribution.from_model(lm, max_tokens=LENGTH)
     config = isn.TrainingConfig(
         steps=steps, warmup=20, lr=4e-4, trainable=trainable, bandwidths=(0.05, 1.0), held_out=HELD_OUT, gap_inputs=0,
-        eval_every=max(1, steps // POINTS), micro_batch=64,
-        statistics_samples=2048,
+        eval_every=max(1, steps // POINTS), micro_batch=64, statistics_samples=2048,
     )  # fmt: skip
-    with patch.object(building, "set_ending", building.set_ending if is_set else lambda *_: None):
+    frame = building.GeneratorConfig
+    with patch.object(building, "GeneratorConfig", lambda **settings: frame(**settings | {"ends": own})):
         gen = isn.train_generator(lm, "blocks.*.hook_resid_post", prompts, config=config, progress=False)
     floor = -sum(prompts.log_probs(prompts.draw(HELD_OUT, lm, seed=config.seed + 3), lm)) / HELD_OUT
-    what = {"backbone": trainable, "end": "set" if is_set else "learned", "floor": floor}
+    what = {"backbone": trainable, "end": "a decision of its own" if own else "a token among others", "floor": floor}
     return [
         {**what, **{k: point[k] for k in ("step", "nll", "nll_prior", "bits")}} for point in gen.run_card["history"]
     ]
@@ -58,13 +58,13 @@ def main() -> None:
     lm = isn.load_model(folder if (folder / "config.json").is_file() else None)
     rows = []
     for trainable in ("frozen", "full"):
-        for is_set in (True, False):
-            rows += curve(lm, trainable, args.steps, is_set=is_set)
+        for own in (True, False):
+            rows += curve(lm, trainable, args.steps, own=own)
             print(pd.DataFrame(rows[-1:]).round(2).to_string(index=False), flush=True)
     chart = alt.Chart(pd.DataFrame(rows)).mark_line(point=True).encode(
         x=alt.X("step:Q", title="steps of 256 inputs"),
         y=alt.Y("nll:Q", scale=alt.Scale(zero=False), title="nats of a held-out input"),
-        color=alt.Color("end:N", title="the end's row"), strokeDash=alt.StrokeDash("backbone:N"),
+        color=alt.Color("end:N", title="the end is"), strokeDash=alt.StrokeDash("backbone:N"),
     ).properties(width=260, height=200)  # fmt: skip
     write(args.name, {"curves": pd.DataFrame(rows).round(4)}, chart, arguments=vars(args), target=lm.name)
 

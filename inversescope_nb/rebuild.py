@@ -112,19 +112,21 @@ SMALL = (
 """One study's sites and prompts alone: an hour on one core."""
 STORIES = (
     TrainingConfig(
-        steps=3_000,
+        steps=8_000,
         batch_size=256,
         micro_batch=64,
         backbone="target",
         lr=4e-4,
+        adapter_lr=4e-3,
+        units=384,
         warmup=50,
-        bandwidths=(0.05, 1.0),
+        bandwidths=(0.1, 1.0),
         gap_inputs=0,
         eval_every=100,
         save_every=100,
     ),
 )
-"""Whatever a model of stories writes, read at any token: an hour and a half on one core."""
+"""Whatever a model of stories writes, read at any token: some three hours on one core."""
 
 
 class Study(NamedTuple):
