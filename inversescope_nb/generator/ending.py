@@ -42,7 +42,7 @@ class Ending(nn.Module):
     def __init__(self, d_model: int, *, width: int, units: int, end_id: int) -> None:
         super().__init__()
         self.control = GatedControl(d_model, width=width, units=units, d_out=1)
-        self.usual = nn.Parameter(torch.zeros(()))
+        self.usual = nn.Parameter(torch.zeros(1))  # FSDP splits no scalars
         self.register_buffer("index", torch.tensor([end_id]), persistent=False)
 
     @torch.no_grad()

@@ -86,8 +86,8 @@ def prepare(
 
 def _touch_all(generator: Generator, _args: tuple, log_q: Tensor) -> Tensor:
     """The same, with a gradient of zero for adapters that no example of this process needed: FSDP waits for each."""
-    parts = (generator.encoder, generator.controls)
-    return log_q + 0 * sum(p.sum() for part in parts for p in part.parameters())
+    parts = (generator.encoder, generator.controls, generator.ending)
+    return log_q + 0 * sum(p.sum() for part in parts if part is not None for p in part.parameters())
 
 
 @contextmanager
