@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from small import byte_level_tokenizer, model_for
 from inversescope_nb.generator import Generator, TrainingConfig
 from inversescope_nb.generator.building import build_generator
 from inversescope_nb.generator.control import Condition
+from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
 
 TEXTS = ["the cat is in the park", "John gave the book to Mary", "the dog", "a dog is in the park .", "he is in Paris"]
@@ -121,6 +123,17 @@ def test_it_is_kept_in_the_folder_and_counts_in_samples(tmp_path) -> None:
     without = again.sample(again.no_condition(1), 200, seed=0)
     assert sum(len(x) for x, _ in without) > 1.5 * sum(len(x) for x, _ in drawn)
     assert not any(ended for _, ended in without)
+
+
+def test_its_odds_are_exact_beside_a_target_of_half_precision() -> None:
+    lm = model_for(word_tokenizer(), "llama")
+    half = load_model((copy.deepcopy(lm.model).bfloat16(), word_tokenizer()))
+    gen = built(half, trainable="frozen")
+    with torch.no_grad(), gen.controlled(gen.no_condition(1)):
+        found = said(gen.backbone, [half.bos_id, 7, 9])[:, half.eos_id]
+    assert gen.backbone.dtype == torch.bfloat16
+    usual = float(gen.ending.usual.detach())
+    assert found.tolist() == pytest.approx([-math.log1p(math.exp(-usual))] * 3, abs=1e-5)
 
 
 @pytest.mark.parametrize("trainable", ["full", "frozen", "lora"])

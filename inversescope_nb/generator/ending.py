@@ -68,7 +68,8 @@ class Ending(nn.Module):
             read[:] = [hidden]
 
         def split(output: Any) -> None:
-            logits, index = output.logits, self.index.to(output.logits.device)
+            logits = output.logits.float()  # a logsumexp of half precision would be off by a twentieth of a nat
+            index = self.index.to(logits.device)
             others = logits.index_fill(-1, index, -torch.inf).logsumexp(-1, keepdim=True)
             odds = self(read[0], parts, keep).to(others)
             output.logits = logits.index_copy(-1, index, others + odds)
