@@ -1,7 +1,7 @@
 """What it is worth that the end of an input is a decision of its own.
 
     python benchmarks/bench_ends.py                            # a look, two minutes
-    python benchmarks/bench_ends.py --steps 100 --name ends    # a quarter of an hour of one core
+    python benchmarks/bench_ends.py --steps 80 --name ends     # a quarter of an hour of one core
 
 Short trainings on what a model itself writes, cut after any token: of a frozen copy with adapters, and of one that
 learns as a whole; with the end as a decision of its own (the default), and as one token among all others. Nats of 512
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,9 +23,10 @@ import torch
 from _results import name_argument, write
 
 import inversescope_nb as isn
-from inversescope_nb.generator import building
+from inversescope_nb.generator.config import GeneratorConfig
 
 LENGTH = 64
+"""Tokens of the longest input, where the context has twice as many."""
 HELD_OUT = 512
 POINTS = 4
 """Of a curve."""
@@ -32,13 +34,13 @@ POINTS = 4
 
 def curve(lm: isn.LanguageModel, trainable: str, steps: int, *, own: bool) -> list[dict[str, float | int | str]]:
     """One training's held-out nats."""
-    prompts = isn.PromptDistribution.from_model(lm, max_tokens=LENGTH)
+    prompts = isn.PromptDistribution.from_model(lm, max_tokens=min(LENGTH, lm.n_ctx // 2))
     config = isn.TrainingConfig(
         steps=steps, warmup=20, lr=4e-4, trainable=trainable, bandwidths=(0.05, 1.0), held_out=HELD_OUT, gap_inputs=0,
         eval_every=max(1, steps // POINTS), micro_batch=64, statistics_samples=2048,
     )  # fmt: skip
-    frame = building.GeneratorConfig
-    with patch.object(building, "GeneratorConfig", lambda **settings: frame(**settings | {"ends": own})):
+    usual = GeneratorConfig.of
+    with patch.object(GeneratorConfig, "of", lambda *given, **also: replace(usual(*given, **also), ends=own)):
         gen = isn.train_generator(lm, "blocks.*.hook_resid_post", prompts, config=config, progress=False)
     floor = -sum(prompts.log_probs(prompts.draw(HELD_OUT, lm, seed=config.seed + 3), lm)) / HELD_OUT
     what = {"backbone": trainable, "end": "a decision of its own" if own else "a token among others", "floor": floor}

@@ -139,22 +139,13 @@ def _fresh(
             hint="leave it out of the prompts, or set tokenizer.eos_token to a spare token before load_model",
         )
     starts = (lm.text_bos_id, lm.bos_id, end_id)
-    frame = GeneratorConfig(
+    frame = GeneratorConfig.of(
+        config,
         start_id=next(token for token in starts if token is not None),
         end_id=end_id,
         has_bos=lm.text_bos_id is not None,
         max_length=min(longest + 4, n_positions(backbone, longest)),
-        control=config.control,
-        width=config.width,
-        n_tokens=config.n_tokens if config.control == "attention" else 1,
-        n_blocks=config.n_blocks,
         n_common=n_common,
-        units=config.units,
-        n_heads=config.n_heads,
-        bandwidths=tuple(config.bandwidths),
-        metric=config.metric,
-        shape=config.shape,
-        ends=config.backbone != "small",
     )
     generator = generator_class(
         backbone, statistics, prompts, frame, fingerprint=lm.fingerprint, tokenizer_hash=lm.tokenizer_hash,

@@ -50,6 +50,18 @@ class GeneratorConfig:
     ends: bool = False
     """Whether the end is a decision of its own (:mod:`~inversescope_nb.generator.ending`)."""
 
+    @classmethod
+    def of(
+        cls, config: TrainingConfig, *, start_id: int, end_id: int, has_bos: bool, max_length: int, n_common: int
+    ) -> GeneratorConfig:
+        """The shape that a training asks for, with what follows from its target and P(X)."""
+        return cls(
+            start_id=start_id, end_id=end_id, has_bos=has_bos, max_length=max_length, width=config.width,
+            n_tokens=config.n_tokens if config.control == "attention" else 1, n_blocks=config.n_blocks,
+            n_common=n_common, control=config.control, units=config.units, n_heads=config.n_heads,
+            bandwidths=config.bandwidths, metric=config.metric, shape=config.shape, ends=config.backbone != "small",
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainingConfig:

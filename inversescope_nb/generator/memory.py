@@ -205,11 +205,9 @@ def _generator(
         name: SiteStatistics(torch.empty(d), 1.0, torch.empty(d), torch.empty(d, d), False, kernel)
         for name, d in zip(sites, widths, strict=True)
     }
-    frame = GeneratorConfig(
-        start_id=0, end_id=0, has_bos=lm.text_bos_id is not None, max_length=longest + 4, control=config.control,
-        width=config.width, n_tokens=config.n_tokens if config.control == "attention" else 1, n_blocks=config.n_blocks,
-        n_common=n_coordinates(config.n_common, statistics), units=config.units, n_heads=config.n_heads,
-        metric=config.metric, shape=config.shape, ends=config.backbone != "small",
+    frame = GeneratorConfig.of(
+        config, start_id=0, end_id=0, has_bos=lm.text_bos_id is not None, max_length=longest + 4,
+        n_common=n_coordinates(config.n_common, statistics),
     )  # fmt: skip
     return Generator(
         _backbone(lm, config, longest), statistics, None, frame, fingerprint="", tokenizer_hash="",

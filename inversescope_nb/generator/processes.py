@@ -2,8 +2,7 @@
 
 All of them draw the same inputs (what a model writes, they write together), sites, bandwidths and noise; each runs the
 target on its own share and averages gradients with the others, so that the result is that of one process but for
-rounding. One that dies ends the others: at
-once where the system tells them, else after `PATIENCE`.
+rounding. One that dies ends the others: at once where the system tells them, else after `PATIENCE`.
 """
 
 from __future__ import annotations
