@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 
     from ..kernels import Kernel, SiteStatistics
 
-BANK = 1000
-"""Draws of P(X) that the chains start from."""
+BANK = 8192
+"""Draws of P(X), at most, that the chains start from: as many as an eighth of the budget has room for."""
+FIRST = 1000
+"""As many, where a quarter has room for them."""
 CHAINS = 32
 """Half of them from P(X), half from the picked input."""
+CROWD = 256
+"""Chains, at most, on the way to the bandwidth: what the bits are counted from, so as many as there is time for."""
 FEWEST = 16
 TRIES = 4
 """Candidates of one context in one batch."""
@@ -41,6 +45,8 @@ _LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
 _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
+_CROWDED = 0.125  # of it is what a way of so many moves should take:
+_WAY = 24
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
@@ -89,10 +95,11 @@ class Walk:
         self.pick, self.seconds, self.passes, self.report, self.cancel = pick, seconds, passes, report, cancel
         self.began, self.spent = time.monotonic(), 0
         self.numbers = np.random.default_rng(seed)
-        size = min(BANK, max(FEWEST, passes // 4))
+        first = min(FIRST, max(FEWEST, passes // 4))
+        size = max(first, min(BANK, passes // 8))
         lm, prompts = pick.lm, pick.prompts
         z, drawn = [], []
-        while len(drawn) < size and (len(drawn) < FEWEST or self.share() < 0.25):
+        while len(drawn) < size and (len(drawn) < FEWEST or self.share() < (0.25 if len(drawn) < first else 0.125)):
             part = min(64 if not drawn else 256, size - len(drawn))
             bank = draw_bank(lm, prompts, part, seed=int(self.numbers.integers(2**31)), cancel=cancel)
             z.append(bank.activations(pick.site.name, cancel=cancel))
@@ -138,14 +145,15 @@ class Walk:
 
     def start(self) -> None:
         """The first chains: as many as there is time to move often, drawn from the bank."""
-        affordable = self.spent / max(self.share(), 1e-9) * (1 - self.share()) / (_ROUNDS * (TRIES + 1))
-        self.n_chains = int(min(CHAINS, max(FEWEST, affordable)) // 2)
+        moves = self.spent / max(self.share(), 1e-9) * (1 - self.share()) / (TRIES + 1)  # that there is time for
+        self.n_chains = int(min(CHAINS, max(FEWEST, moves / _ROUNDS)) // 2)
+        self.n_crowd = int(max(self.n_chains, min(CROWD, _CROWDED * moves / _WAY)))
         self.log_z = self.log_z_variance = 0.0
         self.states = [list(x) for x in self.bank]
         self.d = self.d_bank.copy()
         self.log_p = np.zeros(len(self.bank))
         self.bandwidth = math.inf
-        self._next_bandwidth(self.n_chains / _LEFT / len(self.bank))
+        self._next_bandwidth(min(_LEFT, self.n_crowd / _LEFT / len(self.bank)))
         if self.scored:
             self.log_p = np.array(self.pick.prompts.log_probs(self.states, self.pick.lm))
 
@@ -170,7 +178,7 @@ class Walk:
         weight = np.exp(log_w - top)
         self.log_z += top + math.log(weight.mean())
         self.log_z_variance += float(weight.var() / weight.mean() ** 2 / len(weight))
-        marks = (np.arange(self.n_chains) + self.numbers.random()) / self.n_chains * weight.sum()
+        marks = (np.arange(self.n_crowd) + self.numbers.random()) / self.n_crowd * weight.sum()
         rows = np.minimum(np.searchsorted(np.cumsum(weight), marks), len(weight) - 1)
         self.states = [list(self.states[i]) for i in rows]
         self.d, self.log_p, self.bandwidth = self.d[rows], self.log_p[rows], new
@@ -187,9 +195,11 @@ class Walk:
         """All chains at the bandwidth itself, from here and from the picked input, until they are worth `n` draws or
         the budget is spent."""
         self.bandwidth = self.pick.bandwidth
-        self.states += [list(self.pick.ids) for _ in range(self.n_chains)]
-        self.d = np.concatenate([self.d, np.zeros(self.n_chains)])
-        self.log_p = np.concatenate([self.log_p, np.full(self.n_chains, self.picked_log_p)])
+        rows = (np.arange(self.n_chains) + self.numbers.random()) / self.n_chains * len(self.states)
+        rows = rows.astype(int)  # of the crowd, in which relatives stand side by side
+        self.states = [self.states[i] for i in rows] + [list(self.pick.ids) for _ in rows]
+        self.d = np.concatenate([self.d[rows], np.zeros(self.n_chains)])
+        self.log_p = np.concatenate([self.log_p[rows], np.full(self.n_chains, self.picked_log_p)])
         began = self.share()
         while self.share() < began + _WARM * (1 - began):  # not looked at: these begin where they were put
             self.move("walking")
