@@ -42,7 +42,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 import inversescope_nb as isn
-from inversescope_nb.activations import forward_inputs
+from inversescope_nb._forward import forward_inputs
 from inversescope_nb.token_rows import token_rows
 
 SIZES = {

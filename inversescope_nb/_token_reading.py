@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ._arguments import whole_number
-from .activations import capture, forward_inputs
+from ._forward import forward_inputs
+from .activations import capture
 from .errors import InvalidArgument
 from .generator.stopping import look, stoppable
 from .hooks import evaluation_mode

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .activations import capture, forward_inputs
+from ._forward import forward_inputs
+from .activations import capture
 from .errors import UnsupportedModel
 from .hooks import evaluation_mode
 from .sites import site_name

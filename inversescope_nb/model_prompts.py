@@ -17,7 +17,7 @@ import torch
 
 from ._arguments import check_model, draw_count, whole_number
 from ._draws import refuse_nan, tokens_at
-from .activations import forward_inputs
+from ._forward import forward_inputs
 from .errors import Cancelled, InvalidArgument
 from .hooks import evaluation_mode
 from .prompts import PromptDistribution, n_bos

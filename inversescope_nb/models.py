@@ -18,7 +18,8 @@ import torch
 
 from . import encoding, fingerprints, reading, sites, stores
 from ._arguments import folder_path, whole_number
-from .activations import BySite, forward_inputs, logits_behind, pieces_of
+from ._forward import forward_inputs, logits_behind
+from ._readers import BySite, pieces_of
 from .architectures import Architecture, candidates, takes, text_config
 from .checks import check_architecture
 from .encoding import EncodedPrompts, own_positions
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor, nn
 
-    from .activations import Piece
+    from ._readers import Piece
     from .encoding import Prompts
 
 __all__ = ["EncodedPrompts", "LanguageModel", "Site", "load_model"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .activations import BatchReader, BySite, Piece
+from ._readers import BatchReader, BySite, Piece
 from .errors import Cancelled, NotFinite, OutOfMemory
 
 if TYPE_CHECKING:

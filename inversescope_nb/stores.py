@@ -24,7 +24,7 @@ import torch
 
 from ._arguments import check_model, folder_path, whole_number
 from ._files import read_json, write_json
-from .activations import BySite, Piece
+from ._readers import BySite, Piece
 from .encoding import own_positions
 from .errors import InverseScopeError, ModelLoadError, StoreError
 from .token_rows import token_rows

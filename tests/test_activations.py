@@ -10,7 +10,8 @@ import pytest
 import torch
 from conftest import GROUPED_QUERIES, N_HEADS, N_LAYERS, POST_NORM, WORDS, tiny_model, word_tokenizer
 
-from inversescope_nb.activations import activations_of_ids, capture, patch, pieces_of, scale
+from inversescope_nb._readers import pieces_of
+from inversescope_nb.activations import activations_of_ids, capture, patch, scale
 from inversescope_nb.checks import check_architecture
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotFinite, OutOfMemory, UnsupportedModel
 from inversescope_nb.models import load_model

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from .._draws import draw_tokens, refuse_nan
-from ..activations import forward_inputs, logits_behind
+from .._forward import forward_inputs, logits_behind
 from ..hooks import evaluation_mode
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from .._arguments import check_model, seed_number, whole_number
+from .._forward import forward_inputs, logits_behind
 from .._picks import GroupBy, Targets
 from .._progress import Progress, reported
-from ..activations import forward_inputs, logits_behind, patch
+from ..activations import patch
 from ..errors import Cancelled, InvalidArgument
 from ..hooks import evaluation_mode
 from .outputs import LOGITS, Answers, Original, divergence, log_probs_of

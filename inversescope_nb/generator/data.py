@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..activations import pieces_of
+from .._readers import pieces_of
 from ..reading import by_site, in_memory, read
 from ..token_rows import TokenRows
 
