@@ -61,6 +61,16 @@ class Mixture(PromptDistribution):
         rng.shuffle(inputs)
         return inputs
 
+    def draw_texts(
+        self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None
+    ) -> list[list[int]] | None:
+        if self.cut != "random":  # as all parts are, or none of it is so
+            return None
+        rng = random.Random(seed)
+        texts = [x for part, k, s in self._choose(n, rng) if k for x in part.draw_texts(k, lm, seed=s, cancel=cancel)]
+        rng.shuffle(texts)
+        return texts
+
     def longest(self, lm: LanguageModel) -> int:
         return max(part.longest(lm) for part in self.parts)
 

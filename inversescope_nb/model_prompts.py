@@ -75,6 +75,15 @@ class ModelPrompts(PromptDistribution):
                 out[i] = row
         return out
 
+    def draw_texts(
+        self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None
+    ) -> list[list[int]]:
+        self._check(lm)
+        rng = torch.Generator().manual_seed(seed)
+        numbers = torch.rand(draw_count(n), self.max_tokens, generator=rng, dtype=torch.float64)
+        parts = numbers.split(self._rows_at_once(lm))
+        return [row for part in parts for row in self._write(lm, [self.max_tokens] * len(part), part, cancel)]
+
     def _rows_at_once(self, lm: LanguageModel) -> int:
         """How many inputs are written side by side."""
         if lm.device.type == "cpu":

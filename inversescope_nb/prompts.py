@@ -207,6 +207,19 @@ class PromptDistribution:
         """log P of one cut input in nats: ``-inf`` off the support, None where it cannot be known."""
         return None
 
+    def draw_texts(
+        self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None
+    ) -> list[list[int]] | None:
+        """`n` whole texts, of which a beginning, cut at a token drawn evenly, is a draw of P(X): one pass of the target
+        reads as many inputs as a text has tokens. None where inputs are not made that way."""
+        if self.cut != "random":
+            return None
+        check_model(lm)
+        texts = self.sample(n, seed=seed)
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("drawing inputs was stopped")
+        return lm.encode(texts).rows()
+
     def log_probs(self, inputs: Sequence[Sequence[int]], lm: LanguageModel) -> list[float] | None:
         """:meth:`log_prob` of many inputs; None where any of them cannot be known."""
         memo: dict[tuple[int, ...], float] = {}

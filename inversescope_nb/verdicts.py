@@ -26,11 +26,12 @@ MET = 1.05
 """Nested R-hat up to which chains of several origins have met."""
 LEAST_ESS = 5.0
 """Effective samples below which nothing that is estimated from the samples is shown as known."""
+MANY = 50
+"""Effective samples that are enough whatever their share of n."""
 _MISSED, _RARE = 0.1, 0.3  # shares of the posterior that a bank may show to be missed, and to be starved
 _TOO_MUCH = 2.0  # times the mass found that a bank may hold, if ten of its inputs or more hold it
 _SURELY, _OFF = 2.0, 0.3  # standard errors, and bits, by which a bank may hold more before it is too much
 _FEW, _SHARE = 10, 0.1  # effective samples, alone and as a share of n, below which nothing is called reliable
-_MANY = 50  # effective samples that are enough whatever their share of n
 _NOTHING = 0.2  # bits, with one standard error added, below which an activation says nothing
 _EVEN = 0.5  # share of n from which effective samples are too many for a heavy tail: k-hat is noise there
 
@@ -55,6 +56,15 @@ DOUBTFUL = {
 """Verdicts of inversions that are not to be believed, in words."""
 
 
+def enough(n: int) -> float:
+    """Effective samples from which `n` draws can be relied on.
+
+    >>> enough(64), enough(256), enough(4096)
+    (10, 25.6, 50)
+    """
+    return min(max(_FEW, _SHARE * n), MANY)
+
+
 def judge(inv: Inversion) -> tuple[Verdict, str]:
     """The verdict, and why, in words."""
     if pointless := _pointless(inv):
@@ -63,17 +73,15 @@ def judge(inv: Inversion) -> tuple[Verdict, str]:
         return Verdict.INVERTER_FAILED, missed
     why = f"effective sample size {inv.ess:.0f} of {inv.n}, k-hat {_signed(inv.khat)}"
     heavy = inv.khat > _statistics.KHAT_UNRELIABLE and inv.ess < _EVEN * inv.n
-    few = inv.ess < min(max(_FEW, _SHARE * inv.n), _MANY)
+    few = inv.ess < enough(inv.n)
     if few or heavy:
         share = (
-            f" ({inv.ess / inv.n:.1%} of the draws count: {_SHARE:.0%} should, or {_MANY})" if inv.ess >= _FEW else ""
+            f" ({inv.ess / inv.n:.1%} of the draws count: {_SHARE:.0%} should, or {MANY})" if inv.ess >= _FEW else ""
         )
         if not few:
             share = f" (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
         return Verdict.LOW_ESS, f"{why}{share}: draw more samples or widen the bandwidth"
-    if inv.bits + inv.bits_stderr < _NOTHING:
-        return Verdict.NO_INFORMATION, f"{max(inv.bits, 0.0):.2f} bits: the samples are the prompt distribution"
-    return Verdict.RELIABLE, why
+    return _informed(inv, why)
 
 
 def _pointless(found: Inversion | Metropolis) -> tuple[Verdict, str] | None:
@@ -97,14 +105,27 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
             Verdict.INVERTER_FAILED,
             f"prompts of a bank hold {found.bank_mass:.3g} times the mass that the walk found",
         )
-    why = f"no generator was used: {found.ess:.0f} effective samples of {found.n} states, R-hat {found.r_hat:.2f}"
     more = "give it more seconds or widen the bandwidth"
+    if found.n_texts:
+        why = (
+            f"no generator was used: {found.ess:.0f} effective samples of {found.n_texts:,} texts that were read at "
+            f"every token, k-hat {_signed(found.khat)}"
+        )
+        if found.khat > _statistics.KHAT_UNRELIABLE and found.ess < MANY:
+            return Verdict.LOW_ESS, f"{why} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail): {more}"
+        return _informed(found, why)
+    why = f"no generator was used: {found.ess:.0f} effective samples of {found.n} states, R-hat {found.r_hat:.2f}"
     if found.reached > found.bandwidth:
         return Verdict.LOW_ESS, f"{why}; chains from P(X) only came to bandwidth {found.reached:.2g}: {more}"
     if not found.r_hat <= MET:
         return Verdict.LOW_ESS, f"{why}: chains from P(X) and from the picked input have not met: {more}"
-    if found.ess < min(max(_FEW, _SHARE * found.n), _MANY):
+    if found.ess < enough(found.n):
         return Verdict.LOW_ESS, f"{why}: {more}"
+    return _informed(found, why)
+
+
+def _informed(found: Inversion | Metropolis, why: str) -> tuple[Verdict, str]:
+    """Of samples that can be relied on: whether they say anything."""
     if found.bits + found.bits_stderr < _NOTHING:
         return Verdict.NO_INFORMATION, f"{max(found.bits, 0.0):.2f} bits: the samples are the prompt distribution"
     return Verdict.RELIABLE, why

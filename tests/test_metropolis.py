@@ -9,13 +9,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 import inversescope_nb as isn
 from inversescope_nb._chains import chain_ess, nested_r_hat
 from inversescope_nb.baselines import metropolis
+from inversescope_nb.baselines._beginnings import Beginnings
 from inversescope_nb.baselines._walk import Walk
 from inversescope_nb.baselines.searched import Pick
-from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, UnknownSite
+from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotFinite, UnknownSite
 from inversescope_nb.exact import activation_table
 from inversescope_nb.prompts import PromptDistribution
 from inversescope_nb.templates import Slot, Template
@@ -98,9 +100,14 @@ def test_every_move_leaves_the_exact_posterior_as_it_is(lm, request, name, kind)
         assert abs(quantity[now].mean() - mean) <= 4.5 * error + 1e-9
 
 
+@pytest.mark.parametrize("walks", [True, False], ids=["chains", "texts"])
 @pytest.mark.parametrize(("name", "bandwidth"), [("twice", 0.5), ("free", 0.5), ("written", 0.7)])
-def test_the_whole_of_it_finds_the_exact_posterior(lm, request, name, bandwidth):
+def test_the_whole_of_it_finds_the_exact_posterior(lm, request, monkeypatch, name, bandwidth, walks):
     prompts = request.getfixturevalue(name)
+    if walks:
+        monkeypatch.setattr(prompts, "draw_texts", lambda *_, **__: None, raising=False)
+    elif prompts.cut != "random":
+        pytest.skip("no input is the beginning of another")
     every = listed(prompts, lm)
     walk = walk_of(lm, prompts, bandwidth)
     picked = walk.pick.ids
@@ -113,6 +120,8 @@ def test_the_whole_of_it_finds_the_exact_posterior(lm, request, name, bandwidth)
     weight = np.exp(log_p + walk.log_k(d, bandwidth))
     bits = -math.log2(weight.sum())
     assert found.verdict == "RELIABLE", found.verdict_reason
+    assert (found.n_texts == 0) == walks
+    assert math.isnan(found.r_hat) != walks
     assert found.bits == pytest.approx(bits, abs=4 * found.bits_stderr + 0.05)
     posterior = weight / weight.sum()
     for place in [i for i in (1, 2, 4, -1, -2) if len(picked) > abs(i)]:
@@ -127,6 +136,49 @@ def test_bits_are_exact_where_few_of_a_bank_lie_near(lm, free):
     exact = activation_table(lm, free, SITE).posterior(picked, 0.2)
     assert found.bits == pytest.approx(exact.bits, abs=4 * found.bits_stderr + 0.1)
     assert found.ess <= len(found)
+
+
+def test_texts_weigh_as_the_beginnings_that_they_are_cut_into(lm, free):
+    """Of every text once, their mean is the exact Z; drawn by their weights and cut, inputs are the exact posterior."""
+    picked = free.draw(1, lm, seed=5)[0]
+    walk = walk_of(lm, free, 0.5)
+    pick = Pick.of(lm, free, picked, SITE, -1, 0.5, None)
+    texts = Beginnings(pick, walk.units, 1)
+    whole = sorted({ids for ids in listed(free, lm) if len(ids) == 5})
+    for at in range(0, len(whole), 500):
+        texts.read([list(ids) for ids in whole[at : at + 500]])
+    exact = activation_table(lm, free, SITE, statistics=walk.units).posterior(picked, 0.5)
+    assert -texts.log_z[0] / math.log(2) == pytest.approx(exact.bits, abs=1e-4)
+    drawn = Counter(map(tuple, texts.sample(20_000, np.random.default_rng(0))))
+    of = {tuple(ids): p for ids, p in zip(exact.table.inputs, exact.p, strict=True)}
+    assert drawn.keys() <= of.keys()
+    assert sum(abs(drawn[ids] / 20_000 - p) for ids, p in of.items()) < 0.2, "total variation, mostly of rare ones"
+    frequent = [ids for ids, p in of.items() if p > 0.01]
+    assert frequent
+    for ids in frequent:
+        assert drawn[ids] / 20_000 == pytest.approx(of[ids], abs=5 * math.sqrt(of[ids] / 20_000))
+
+
+def test_texts_are_the_answer_only_where_enough_of_them_count(lm, free):
+    picked = free.draw(1, lm, seed=5)[0]
+    same = {"site": SITE, "passes": 2000, "seconds": 600, "n": 64}
+    near, far = (metropolis(lm, free, picked, bandwidth=eps, **same) for eps in (0.5, 1e-3))
+    assert near.n_texts > 0
+    assert near.acceptance == {}
+    assert "read at every token" in near.verdict_reason
+    assert near.samples == metropolis(lm, free, picked, bandwidth=0.5, **same).samples
+    assert far.n_texts == 0
+    assert far.acceptance
+    assert "states" in far.verdict_reason
+    assert far.bank_size >= 2000
+
+
+def test_an_activation_that_is_no_number_is_refused_where_texts_are_read(lm, free, monkeypatch):
+    walk = walk_of(lm, free)
+    texts = Beginnings(walk.pick, walk.units, 1)
+    monkeypatch.setattr(type(walk.units), "distance", lambda self, u, v: torch.full((len(u),), math.nan))
+    with pytest.raises(NotFinite, match="NaN"):
+        texts.read([walk.pick.ids])
 
 
 def test_the_same_seed_gives_the_same_states_where_passes_end_it(lm, twice):

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import threading
+from collections import Counter
 
 import pytest
 import torch
@@ -514,6 +515,28 @@ def test_a_share_of_a_models_own_texts_is_what_all_of_them_hold_there(lm, monkey
         written.clear()
         assert P.draw_share(20, lm, share=share, seed=4) == whole[share]
         assert len(written) == len(whole[share]), "no others are written"
+
+
+def test_texts_of_which_any_beginning_is_an_input(lm) -> None:
+    """A model's own are as long as may be; those of lists are whole; a mixture has those of its parts."""
+    own = PromptDistribution.from_model(lm, max_tokens=3)
+    texts = own.draw_texts(300, lm, seed=1)
+    assert {len(x) for x in texts} == {3 + int(lm.text_bos_id is not None)}
+    assert texts == own.draw_texts(300, lm, seed=1) != own.draw_texts(300, lm, seed=2)
+    assert all(p > -math.inf for p in own.log_probs(texts, lm))
+    first = Counter(x[1] for x in texts)
+    for token, count in first.most_common(3):
+        p = 3 * math.exp(own.log_prob([lm.text_bos_id, token], lm))
+        assert count / 300 == pytest.approx(p, abs=5 * math.sqrt(p / 300))
+    listed = PromptDistribution.from_texts(["the cat", "a dog"], cut="random")
+    whole = [*lm.encode(["the cat", "a dog"]).rows()]
+    assert {tuple(x) for x in listed.draw_texts(40, lm, seed=0)} == set(map(tuple, whole))
+    assert listed.cut_at("end").draw_texts(4, lm, seed=0) is None
+    both = PromptDistribution.mixture([own, listed], name="both")
+    mixed = both.draw_texts(60, lm, seed=0)
+    assert len(mixed) == 60
+    assert 10 < sum(x in whole for x in mixed) < 50
+    assert PromptDistribution.mixture([own, listed.cut_at("end")], name="both").draw_texts(4, lm, seed=0) is None
 
 
 def test_a_models_own_texts_leave_the_model_as_it_was(lm) -> None:

@@ -20,7 +20,8 @@ from .._statistics import effective_sample_size
 from ..banks import draw_bank
 from ..errors import Cancelled
 from ..prompts import n_bos
-from ..verdicts import MET
+from ..verdicts import MANY, MET, enough
+from ._beginnings import Beginnings
 from ._moves import Moves
 from .searched import Pick, moments
 
@@ -44,9 +45,11 @@ TRIES = 4
 _LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
 _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
+_READING = 0.5  # of it, at most, on texts that are read at every token, where P(X) cuts them anywhere
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED = 0.125  # of it is what a way of so many moves should take:
 _WAY = 24
+_TEXTS = 64  # in the first batch, and a quarter of those in all others
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
@@ -132,6 +135,23 @@ class Walk:
             raise Cancelled("the search was stopped")
         if self.report is not None:
             self.report(min(99, int(100 * self.share())), 100, message)
+
+    def read_texts(self, n: int) -> Beginnings | None:
+        """Texts at every token, until they are worth `n` draws or half of the budget is spent, or as long as the rest
+        of it will do; None where P(X) cuts its texts otherwise."""
+        lm, prompts = self.pick.lm, self.pick.prompts
+        found = Beginnings(self.pick, self.units, n_bos(lm))
+        while True:
+            share, ess = self.share(), found.ess
+            will_do = ess < MANY and ess / max(share, 1e-9) >= enough(n)
+            if len(found) and not (share < 1 if will_do else share < _READING and ess < n):
+                return found
+            part = _TEXTS if not len(found) else 4 * _TEXTS
+            texts = prompts.draw_texts(part, lm, seed=int(self.numbers.integers(2**31)), cancel=self.cancel)
+            if texts is None:
+                return None
+            found.read(texts)
+            self.count(part, "reading texts at every token")
 
     # -- the chains -----------------------------------------------------------------------------
 

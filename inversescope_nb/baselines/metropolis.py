@@ -9,6 +9,10 @@
 3. Every move is a Metropolis-Hastings step (Hastings 1970, Biometrika 57) on P(x) k(d(x)): most candidates are what the
    model's own next-token distribution writes at some place (:mod:`._moves`), and each is run through the model.
 
+Where P(X) cuts texts anywhere, a pass of the target reads as many inputs as a text has tokens (:mod:`._beginnings`).
+So texts are drawn and read first, for half of the budget at most; where they come to enough effective samples, they are
+the answer, and nothing walks.
+
 So nothing is learned, and nothing is approximated but by stopping early: chains from P(X) and chains from the picked
 input must have met before the result is called reliable.
 Steps 1 to 3 are in :mod:`._walk`.
@@ -21,7 +25,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +33,7 @@ from .._arguments import sample_count, seed_number, whole_number
 from .._progress import Progress, reported
 from .._statistics import effective_sample_size
 from ..errors import InvalidArgument
-from ..verdicts import Verdict, judge_walk
+from ..verdicts import Verdict, enough, judge_walk
 from ._walk import FEWEST, Mixing, Walk
 from .searched import Pick, Searched
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..prompts import Prompt, PromptDistribution
     from ..sites import Site
+    from ._beginnings import Beginnings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -50,13 +55,15 @@ class Metropolis(Searched):
     """The bandwidth that the chains from P(X) came to before time or passes were over."""
     r_hat: float
     """How far chains from P(X) and from the picked input are from having met, by the worst of several quantities: 1 is
-    met, above 1.05 not (nested R-hat)."""
+    met, above 1.05 not (nested R-hat). NaN where none walked."""
     acceptance: dict[str, float]
     """Kind of move -> share of its candidates that were accepted."""
     bank_mass: float
     """Mass that the bank holds near the pick, in units of what the walk found; about 1 where both are right."""
     bank_ess: float
     """Effective number of the bank's inputs that hold it."""
+    n_texts: int = 0
+    """Texts that were read at every token, where those are the answer and no chain walked; else 0."""
 
     @cached_property
     def _judgement(self) -> tuple[Verdict, str]:
@@ -125,6 +132,9 @@ def metropolis(
         raise InvalidArgument(f"seconds={seconds} must be a number above 0", hint="10 is the usual choice")
     with reported(on_progress, progress, "walking") as report:
         walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel)
+        texts = walk.read_texts(n)
+        if texts is not None and texts.ess >= enough(n):
+            return _result_of_texts(walk, texts, n, cancel)
         walk.start()
         walk.narrow()
         walk.stay(n)
@@ -135,7 +145,7 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
     """States of the chains, thinned to `n`; of those from the picked input alone where the others have not met them."""
     pick, values = walk.pick, np.stack(walk.values, 1)
     mixed = Mixing.of(values, walk.n_chains)
-    arrived = walk.reached <= pick.bandwidth
+    arrived = walk.reached <= pick.bandwidth  # else nobody knows how much of P(X) lies there
     if arrived and mixed.have_met:
         shown, ess = slice(None), mixed.ess
     else:  # chains that did not come here are no draws from here
@@ -143,9 +153,49 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
         ess = Mixing.of(values[shown], walk.n_chains).ess
     every = [x for states in walk.records for x in states[shown]]  # chains side by side, rounds behind each other
     samples = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(n, len(every))).round().astype(int))]
+    tried = {kind: walk.accepted[kind] / count for kind, count in walk.tried.items() if count}
+    return _measured(
+        walk,
+        samples,
+        walk.log_z if arrived else math.nan,
+        math.sqrt(walk.log_z_variance),
+        cancel,
+        ess=min(ess, float(len(samples))),
+        khat=math.nan,
+        reached=walk.reached,
+        r_hat=mixed.r_hat,
+        acceptance=tried,
+    )
+
+
+def _result_of_texts(walk: Walk, texts: Beginnings, n: int, cancel: threading.Event | None) -> Metropolis:
+    """Beginnings of texts that were read at every token, drawn by their weights."""
+    return _measured(
+        walk,
+        texts.sample(n, walk.numbers),
+        *texts.log_z,
+        cancel,
+        ess=min(texts.ess, float(n)),
+        khat=texts.khat,
+        reached=walk.pick.bandwidth,
+        r_hat=math.nan,
+        acceptance={},
+        n_texts=len(texts),
+    )
+
+
+def _measured(
+    walk: Walk,
+    samples: list[list[int]],
+    log_z: float,
+    log_z_stderr: float,
+    cancel: threading.Event | None,
+    **more: Any,
+) -> Metropolis:
+    """Samples of equal weight as a result, with what the bank says of the same mass."""
+    pick = walk.pick
     z = pick.lm.activations(samples, [pick.site], cancel=cancel)[pick.site.name]
     share = np.exp(walk.log_k(walk.d_bank, pick.bandwidth))
-    tried = {kind: walk.accepted[kind] / count for kind, count in walk.tried.items() if count}
     return Metropolis.measured(
         pick,
         samples,
@@ -154,14 +204,10 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
         kept=range(len(samples)),
         bank_size=walk.spent,
         weight=np.full(len(samples), 1 / len(samples)),
-        ess=min(ess, float(len(samples))),
-        khat=math.nan,
-        bits=-walk.log_z / math.log(2) if arrived else math.nan,
-        bits_stderr=math.sqrt(walk.log_z_variance) / math.log(2),
+        bits=-log_z / math.log(2),
+        bits_stderr=log_z_stderr / math.log(2),
         supported=math.isfinite(walk.picked_log_p),
-        reached=walk.reached,
-        r_hat=mixed.r_hat,
-        acceptance=tried,
-        bank_mass=float(share.mean() / math.exp(walk.log_z)) if arrived else math.nan,
+        bank_mass=float(share.mean() / math.exp(log_z)),
         bank_ess=float(effective_sample_size(share)),
+        **more,
     )
