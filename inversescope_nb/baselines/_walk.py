@@ -49,7 +49,8 @@ _READING = 0.5  # of it, at most, on texts that are read at every token, where P
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED = 0.125  # of it is what a way of so many moves should take:
 _WAY = 24
-_TEXTS = 64  # in the first batch, and a quarter of those in all others
+_BATCHES = 40  # of texts that the budget should have room for, at least
+_TEXTS = 256  # in a batch, at most
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
@@ -141,12 +142,12 @@ class Walk:
         of it will do; None where P(X) cuts its texts otherwise."""
         lm, prompts = self.pick.lm, self.pick.prompts
         found = Beginnings(self.pick, self.units, n_bos(lm))
+        part = int(max(1, min(_TEXTS, self.spent / max(self.share(), 1e-9) / _BATCHES)))
         while True:
             share, ess = self.share(), found.ess
             will_do = ess < MANY and ess / max(share, 1e-9) >= enough(n)
             if len(found) and not (share < 1 if will_do else share < _READING and ess < n):
                 return found
-            part = _TEXTS if not len(found) else 4 * _TEXTS
             texts = prompts.draw_texts(part, lm, seed=int(self.numbers.integers(2**31)), cancel=self.cancel)
             if texts is None:
                 return None

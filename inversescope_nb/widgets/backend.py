@@ -193,7 +193,7 @@ class Backend:
         return [value / math.log(2) for value in nats]
 
     def search(self, prompt: str, *, site: str, position: int, bandwidth: float, n: int, job: Job) -> Metropolis:
-        """What can be had without a generator: chains that walk from prompts of a bank to the posterior."""
+        """What can be had without a generator: texts read at every token, or chains that walk to the posterior."""
         from ..baselines import metropolis
 
         prompts = self.inputs.prompts_for(prompt)
