@@ -104,7 +104,7 @@ class Beginnings:
         weights = self.weights
         marks = (np.arange(n) + numbers.random()) / n * weights.sum()
         out = []
-        for i in np.minimum(np.searchsorted(np.cumsum(weights), marks), len(weights) - 1):
+        for i in np.minimum(np.searchsorted(np.cumsum(weights), marks, side="right"), len(weights) - 1):
             log_k = self._log_k(self.d[i])
             share = np.exp(log_k - log_k.max())
             out.append(self.texts[i][: self.first + 1 + numbers.choice(len(share), p=share / share.sum())])
