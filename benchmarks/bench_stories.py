@@ -39,20 +39,22 @@ WANTED = 10.0
 SEED = 20_260_607
 FIXED = (0.1, 0.2, 0.3)
 """Bandwidths beside the usual one of each site."""
+AT_ONCE = 20
+"""Stories that a worker takes at a time."""
 POSITIONS = [0, 8, 16, 32, 48, 64]
 
 
 def fidelity(
-    folder: Path, generator: Path, site: str, bandwidth: float | None, picks: int, device: str
+    folder: Path, generator: Path, site: str, bandwidth: float | None, picks: int, first: int, device: str
 ) -> pd.DataFrame:
-    """One site's rows, at one bandwidth."""
+    """One site's rows, at one bandwidth, of `AT_ONCE` of so many stories."""
     torch.set_num_threads(1)
     lm = isn.load_model(folder, device_map=device, dtype=torch.float32)
     gen = isn.Generator.from_pretrained(generator, target=lm)
-    inputs = gen.prompts.draw(picks, lm, seed=SEED)
+    inputs = gen.prompts.draw(picks, lm, seed=SEED)[first : first + AT_ONCE]
     frame = isn.fidelity(lm, gen, inputs, sites=[site], bandwidth=bandwidth, n=N, seed=SEED, progress=False)
     every = every_token(lm, gen, inputs, frame)
-    return frame.assign(story=range(picks), is_usual=bandwidth is None, every_token_ess=every)
+    return frame.assign(story=range(first, first + len(inputs)), is_usual=bandwidth is None, every_token_ess=every)
 
 
 @torch.inference_mode()
@@ -151,8 +153,11 @@ def main() -> None:
         print(f"SKIPPED: no generator in {args.generator.name}; python -m inversescope_nb.rebuild stories makes one")
         return
     gen = isn.Generator.from_pretrained(args.generator)
-    cells = [(site, None, args.picks) for site in gen.sites]
-    cells += [(site, bandwidth, args.fixed) for bandwidth in FIXED for site in gen.sites if args.fixed]
+    cells = [(site, None, args.picks, first) for site in gen.sites for first in range(0, args.picks, AT_ONCE)]
+    cells += [
+        (site, bandwidth, args.fixed, first)
+        for bandwidth in FIXED for site in gen.sites for first in range(0, args.fixed, AT_ONCE)
+    ]  # fmt: skip
     work = functools.partial(_cell, folder, args.generator, args.device)
     with ProcessPoolExecutor(args.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         frame = pd.concat(pool.map(work, cells), ignore_index=True)
@@ -185,7 +190,7 @@ def main() -> None:
     write(args.name, {**tables, "rows": rows.round(3)}, dots, arguments=vars(args), **about)
 
 
-def _cell(folder: Path, generator: Path, device: str, cell: tuple[str, float | None, int]) -> pd.DataFrame:
+def _cell(folder: Path, generator: Path, device: str, cell: tuple[str, float | None, int, int]) -> pd.DataFrame:
     return fidelity(folder, generator, *cell, device)
 
 

@@ -45,12 +45,11 @@ TRIES = 4
 _LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
 _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
-_READING = 0.5  # of it, at most, on texts that are read at every token, where P(X) cuts them anywhere
-_NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
-_CROWDED = 0.125  # of it is what a way of so many moves should take:
-_WAY = 24
-_BATCHES = 40  # of texts that the budget should have room for, at least
+_READING = 0.5  # of the budget, at most, is spent on reading texts at every token, unless the rest of it will do
+_BATCHES = 40  # of texts that it should have room for, at least
 _TEXTS = 256  # in a batch, at most
+_NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
+_CROWDED, _WAY = 0.125, 24  # of it is what a way of so many moves should take
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
@@ -138,8 +137,8 @@ class Walk:
             self.report(min(99, int(100 * self.share())), 100, message)
 
     def read_texts(self, n: int) -> Beginnings | None:
-        """Texts at every token, until they are worth `n` draws or half of the budget is spent, or as long as the rest
-        of it will do; None where P(X) cuts its texts otherwise."""
+        """Texts at every token, until they are worth `n` draws or half of the budget is spent, and beyond that where
+        the rest of it will do; None where P(X) cuts its texts otherwise."""
         lm, prompts = self.pick.lm, self.pick.prompts
         found = Beginnings(self.pick, self.units, n_bos(lm))
         part = int(max(1, min(_TEXTS, self.spent / max(self.share(), 1e-9) / _BATCHES)))

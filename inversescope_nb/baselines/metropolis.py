@@ -10,8 +10,8 @@
    model's own next-token distribution writes at some place (:mod:`._moves`), and each is run through the model.
 
 Where P(X) cuts texts anywhere, a pass of the target reads as many inputs as a text has tokens (:mod:`._beginnings`).
-So texts are drawn and read first, for half of the budget at most; where they come to enough effective samples, they are
-the answer, and nothing walks.
+So texts are drawn and read first, for half of the budget, or more where that will do; where they come to enough
+effective samples, they are the answer, and nothing walks.
 
 So nothing is learned, and nothing is approximated but by stopping early: chains from P(X) and chains from the picked
 input must have met before the result is called reliable.
