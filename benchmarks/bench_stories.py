@@ -41,6 +41,8 @@ FIXED = (0.1, 0.2, 0.3)
 """Bandwidths beside the usual one of each site."""
 AT_ONCE = 20
 """Stories that a worker takes at a time."""
+COUNTED = {"ess": "generator", "neighbours_ess": "neighbours", "every_token_ess": "neighbours, every token"}
+"""Columns of effective samples, and what they are of."""
 POSITIONS = [0, 8, 16, 32, 48, 64]
 
 
@@ -177,17 +179,20 @@ def main() -> None:
     with pd.option_context("display.width", 250, "display.max_columns", None):
         for table in tables.values():
             print(table.round(3).to_string(index=False), "\n")
-    counted = ["ess", "neighbours_ess", "every_token_ess"]
-    dots = alt.Chart(usual[["layer", "position", *counted]].melt(["layer", "position"])).mark_circle(
-        opacity=0.5, size=18
-    ).encode(
-        x=alt.X("position:Q", title="position of the picked token"),
-        y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=f"effective samples of {N}"),
-        color=alt.Color("variable:N", title=None),
-    ).properties(width=130, height=150).facet(column="layer:O")  # fmt: skip
-    rows = usual[["layer", "position", "bandwidth", *counted, "bits", "verdict"]]
+    rows = usual[["layer", "position", "bandwidth", *COUNTED, "bits", "verdict"]]
     about = {"n": N, "seed": SEED, "examples_seen": gen.run_card["examples_seen"], "verdicts": verdicts(usual)}
-    write(args.name, {**tables, "rows": rows.round(3)}, dots, arguments=vars(args), **about)
+    write(args.name, {**tables, "rows": rows.round(3)}, picture(rows), arguments=vars(args), **about)
+
+
+def picture(rows: pd.DataFrame) -> alt.TopLevelMixin:
+    """Means by position, a panel a layer."""
+    middle = pd.cut(rows["position"], POSITIONS).map(lambda part: part.mid).astype(float)
+    means = rows.assign(position=middle).groupby(["layer", "position"])[list(COUNTED)].mean().rename(columns=COUNTED)
+    return alt.Chart(means.reset_index().melt(["layer", "position"])).mark_line(point=True).encode(
+        x=alt.X("position:Q", title="position of the picked token"),
+        y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=f"effective samples of {N}, means"),
+        color=alt.Color("variable:N", title=None, sort=list(COUNTED.values())),
+    ).properties(width=130, height=150).facet(column="layer:O")  # fmt: skip
 
 
 def _cell(folder: Path, generator: Path, device: str, cell: tuple[str, float | None, int, int]) -> pd.DataFrame:
