@@ -1,7 +1,7 @@
 """A generator of any text at any token beside nearest neighbours, on stories that it never saw.
 
     python benchmarks/bench_stories.py                                            # a look, ten minutes
-    python benchmarks/bench_stories.py --picks 200 --fixed 0 --name stories       # an hour of one core
+    python benchmarks/bench_stories.py --picks 200 --fixed 0 --name stories       # over an hour of one core
     ... [--workers 5] [--device cuda]
 
 The target is stories260K (a Llama of 260,032 parameters, Andrej Karpathy's); ISN_THIRD_PARTY_MODELS names the folder
