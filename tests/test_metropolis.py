@@ -173,10 +173,11 @@ def test_texts_are_the_answer_only_where_enough_of_them_count(lm, free):
     assert far.bank_size >= 2000
 
 
-def test_an_activation_that_is_no_number_is_refused_where_texts_are_read(lm, free, monkeypatch):
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_activation_that_is_no_number_is_refused_where_texts_are_read(lm, free, monkeypatch, value):
     walk = walk_of(lm, free)
     texts = Beginnings(walk.pick, walk.units, 1)
-    monkeypatch.setattr(type(walk.units), "distance", lambda self, u, v: torch.full((len(u),), math.nan))
+    monkeypatch.setattr(type(walk.units), "distance", lambda self, u, v: torch.full((len(u),), value))
     with pytest.raises(NotFinite, match="NaN"):
         texts.read([walk.pick.ids])
 

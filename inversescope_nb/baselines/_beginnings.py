@@ -64,8 +64,8 @@ class Beginnings:
             for i, row, length in zip(batch.tolist(), d, lengths.tolist(), strict=True):
                 found[i] = row[self.first : length].numpy().copy()
         for i, text in enumerate(texts):
-            if np.isnan(found[i]).any():
-                raise NotFinite(f"an activation at {site.name} is NaN", hint="look at the model's weights")
+            if not np.isfinite(found[i]).all():
+                raise NotFinite(f"an activation at {site.name} is NaN or infinite", hint="look at the model's weights")
             self.texts.append(text)
             self.d.append(found[i])
             log_k = self._log_k(found[i])
