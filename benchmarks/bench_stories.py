@@ -11,8 +11,9 @@ layer, at the site's usual bandwidth and at fixed ones, and the effective sample
 draws of P(X) weighed by the kernel: as many passes of the target for both. Rows by layer, by position, by bandwidth;
 `ratio` is that of the means, its interval is of a bootstrap over the stories. A second baseline spends its passes
 better: where texts are cut at any token, a text of 64 tokens is 64 inputs, all read in one pass (`every_token`; what
-counts are texts, each with the weight of all its beginnings, so that their likeness counts for nothing). A last table
-is of `metropolis`, ten seconds of search without any generator, which does so too.
+counts are texts, each with the weight of all its beginnings, so that their likeness counts for nothing). Two last
+tables are of `metropolis`, ten seconds of search without any generator, which does so too: with texts of its own for
+each search, and with a `TextBank` that all share, in their order.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import argparse
 import functools
 import multiprocessing
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -83,16 +86,47 @@ def searched(folder: Path, generator: Path, picks: int, site: str) -> pd.DataFra
     gen = isn.Generator.from_pretrained(generator, target=lm)
     bandwidth, rows = gen.default_bandwidth(site), []
     for x in gen.prompts.draw(picks, lm, seed=SEED):
-        got = isn.baselines.metropolis(
-            lm, gen.prompts, x, site=site, bandwidth=bandwidth, n=N, statistics=gen.statistics(site), progress=False
-        )
-        rows.append(
-            {
-                "position": len(x) - 1, "layer": got.site.layer, "passes": got.bank_size, "ess": got.ess,
-                "bits": got.bits, "texts": got.n_texts > 0, "verdict": str(got.verdict),
-            }
-        )  # fmt: skip
+        rows.append(_searched(lm, gen, x, site, bandwidth, None))
     return pd.DataFrame(rows)
+
+
+def shared(folder: Path, generator: Path, picks: int) -> pd.DataFrame:
+    """The same, at every site of one story after the other, all of them from one bank of texts."""
+    torch.set_num_threads(1)
+    lm = isn.load_model(folder, dtype=torch.float32)
+    gen = isn.Generator.from_pretrained(generator, target=lm)
+    bank = isn.baselines.TextBank(lm, gen.prompts)
+    frame = pd.DataFrame([
+        {"story": i} | _searched(lm, gen, x, site, gen.default_bandwidth(site), bank)
+        for i, x in enumerate(gen.prompts.draw(picks, lm, seed=SEED), 1)
+        for site in gen.sites
+    ])  # fmt: skip
+    frame["stories"] = pd.cut(frame["story"], [0, 1, 2, 5, 10, 20, 50, 100]).astype(str)
+    return pd.DataFrame([
+        {
+            "stories": key, "searches": len(part), "seconds": part["seconds"].median(), "texts": part["held"].max(),
+            "at_once": (part["passes"] == 0).mean(), "median_ess": part["ess"].median(), "bits": part["bits"].median(),
+            "by_texts": part["texts"].mean(), "reliable": (part["verdict"] == "RELIABLE").mean(),
+        }
+        for key, part in frame.groupby("stories", sort=False)
+    ])  # fmt: skip
+
+
+def _searched(
+    lm: isn.LanguageModel, gen: isn.Generator, x: list[int], site: str, bandwidth: float,
+    bank: isn.baselines.TextBank | None,
+) -> dict[str, Any]:  # fmt: skip
+    """One search."""
+    began = time.perf_counter()
+    got = isn.baselines.metropolis(
+        lm, gen.prompts, x, site=site, bandwidth=bandwidth, n=N, statistics=gen.statistics(site), texts=bank,
+        progress=False,
+    )  # fmt: skip
+    return {
+        "position": len(x) - 1, "layer": got.site.layer, "passes": got.bank_size, "ess": got.ess, "bits": got.bits,
+        "texts": got.n_texts > 0, "verdict": str(got.verdict), "seconds": time.perf_counter() - began,
+        "held": 0 if bank is None else len(bank),
+    }  # fmt: skip
 
 
 def found(frame: pd.DataFrame) -> pd.DataFrame:
@@ -176,6 +210,7 @@ def main() -> None:
         with ProcessPoolExecutor(args.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             parts = pool.map(functools.partial(searched, folder, args.generator, args.search), gen.sites)
             tables["search"] = found(pd.concat(parts, ignore_index=True))
+        tables["shared"] = shared(folder, args.generator, args.search)
     with pd.option_context("display.width", 250, "display.max_columns", None):
         for table in tables.values():
             print(table.round(3).to_string(index=False), "\n")

@@ -63,9 +63,8 @@ class Mixture(PromptDistribution):
 
     def draw_texts(
         self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None
-    ) -> list[list[int]] | None:
-        if self.cut != "random":  # as all parts are, or none of it is so
-            return None
+    ) -> list[list[int]]:
+        self.check_cuts_anywhere()  # as all parts do, or it does not
         rng = random.Random(seed)
         texts = [x for part, k, s in self._choose(n, rng) if k for x in part.draw_texts(k, lm, seed=s, cancel=cancel)]
         rng.shuffle(texts)

@@ -207,14 +207,29 @@ class PromptDistribution:
         """log P of one cut input in nats: ``-inf`` off the support, None where it cannot be known."""
         return None
 
+    @property
+    def cuts_anywhere(self) -> bool:
+        """Whether an input is the beginning of a text, cut after any token, each as likely."""
+        return self.cut == "random"
+
+    def check_cuts_anywhere(self) -> None:
+        """Raises `InvalidArgument` where an input is something else than that."""
+        if not self.cuts_anywhere:
+            raise InvalidArgument(
+                f"{self.name} cuts its texts at {self.cut}, not after any token", hint="make it with cut='random'"
+            )
+
     def draw_texts(
         self, n: int, lm: LanguageModel, *, seed: int, cancel: threading.Event | None = None
-    ) -> list[list[int]] | None:
+    ) -> list[list[int]]:
         """`n` whole texts, of which a beginning, cut at a token drawn evenly, is a draw of P(X): one pass of the target
-        reads as many inputs as a text has tokens. None where inputs are not made that way."""
-        if self.cut != "random":
-            return None
+        reads as many inputs as a text has tokens.
+
+        Raises:
+            InvalidArgument: inputs are not made that way.
+        """
         check_model(lm)
+        self.check_cuts_anywhere()
         texts = self.sample(n, seed=seed)
         if cancel is not None and cancel.is_set():
             raise Cancelled("drawing inputs was stopped")

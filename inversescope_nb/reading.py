@@ -9,13 +9,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
+from ._forward import forward_inputs
 from ._readers import BatchReader, BySite, Piece
+from .activations import capture
 from .errors import Cancelled, NotFinite, OutOfMemory
+from .hooks import evaluation_mode
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -62,9 +67,64 @@ def read(
         Cancelled: `cancel` was set.
     """
     reader = BatchReader(lm, [site for piece in places for site in piece.sites])
+    run = partial(_run, reader, rows, positions, places)
+    _in_turns(rows, batches, reader.ready, run, on_progress=on_progress, cancel=cancel)
+
+
+def read_every_token(
+    lm: LanguageModel, rows: TokenRows, site: Site, *, first: int = 0, cancel: threading.Event | None = None
+) -> Float[Tensor, "tokens d"]:
+    """Activations of one site at every token of every row: of all rows one after the other, in the model's dtype.
+
+    Args:
+        lm: the model.
+        rows: token ids; batches are made of them by length, and halved where memory runs out.
+        site: where to read.
+        first: tokens in front of each row that are left out (BOS).
+        cancel: checked between batches.
+
+    Raises:
+        NotFinite, OutOfMemory, Cancelled
+    """
+    kept = (rows.lengths - first).clamp(min=0)
+    starts = kept.cumsum(0) - kept
+    found = torch.empty(int(kept.sum()), site.d, dtype=lm.dtype)
+
+    def run(batch: Int[Tensor, " k"]) -> None:
+        ids, lengths = rows.padded(batch, lm.pad_id), rows.lengths[batch]
+        with torch.inference_mode(), capture(lm, [site], stop=True) as seen:
+            lm.model(**forward_inputs(lm, ids.to(lm.device), lengths.to(lm.device)))
+        column = torch.arange(first, ids.shape[1])
+        real = column < lengths[:, None]
+        where = (starts[batch, None] + column - first)[real]
+        values = seen[site.name][:, first:].cpu()[real]
+        bad = (~torch.isfinite(values).all(-1)).nonzero()
+        if len(bad):
+            raise _no_number(lm, site, int(batch[int(real.nonzero()[bad[0, 0], 0])]), values[bad[0, 0]])
+        found[where] = values
+
+    @contextmanager
+    def ready() -> Iterator[None]:
+        with lm.lock, evaluation_mode(lm.model):
+            yield
+
+    _in_turns(rows, rows.batches(), ready, run, cancel=cancel)
+    return found
+
+
+def _in_turns(
+    rows: TokenRows,
+    batches: Sequence[Int[Tensor, " k"]],
+    ready: Callable[[], AbstractContextManager[None]],
+    run: Callable[[Int[Tensor, " k"]], None],
+    *,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> None:
+    """Runs every batch within `ready()`, and lets other threads in between; halves those that do not fit in memory."""
     waiting, done, most = deque(batches), 0, None
     while waiting:
-        with reader.ready():
+        with ready():
             began = time.monotonic()
             while waiting and time.monotonic() - began < TURN_S:
                 if cancel is not None and cancel.is_set():
@@ -75,7 +135,7 @@ def read(
                     waiting.extendleft(reversed(batch.split(max(1, most // width))))
                     continue
                 try:
-                    _run(reader, rows, positions, batch, places)
+                    run(batch)
                 except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error):
                         raise
@@ -120,8 +180,8 @@ def _run(
     reader: BatchReader,
     rows: TokenRows,
     positions: Int[Tensor, " n"],
-    batch: Int[Tensor, " k"],
     places: Mapping[Piece, Float[Tensor, "sites n d"]],
+    batch: Int[Tensor, " k"],
 ) -> None:
     """One batch: nothing of it is held when this is left, whichever way."""
     keeper = _Keeper(reader.lm, batch, places)
@@ -193,12 +253,16 @@ def _refuse_what_is_not_finite(
         if not len(bad):
             continue
         at, row = bad[0].tolist()
-        what = "NaN" if bool(values[at, row].isnan().any()) else "infinite"
-        fix = "dtype='bfloat16' or 'float32' reaches further" if lm.dtype == torch.float16 else "are its weights whole?"
-        raise NotFinite(
-            f"{lm.name} computes {what} values at {piece.sites[at]} for prompt {int(batch[row])}",
-            hint=f"nothing can be said about such activations; the model is {lm.dtype}: {fix}",
-        )
+        raise _no_number(lm, piece.sites[at], int(batch[row]), values[at, row])
+
+
+def _no_number(lm: LanguageModel, site: Site, prompt: int, values: Float[Tensor, " d"]) -> NotFinite:
+    what = "NaN" if bool(values.isnan().any()) else "infinite"
+    fix = "dtype='bfloat16' or 'float32' reaches further" if lm.dtype == torch.float16 else "are its weights whole?"
+    return NotFinite(
+        f"{lm.name} computes {what} values at {site} for prompt {prompt}",
+        hint=f"nothing can be said about such activations; the model is {lm.dtype}: {fix}",
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

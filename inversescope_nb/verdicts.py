@@ -114,12 +114,12 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
         if found.khat > _statistics.KHAT_UNRELIABLE and found.ess < MANY:
             return Verdict.LOW_ESS, f"{why} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail): {more}"
         return _informed(found, why)
-    why = f"no generator was used: {found.ess:.0f} effective samples of {found.n} states, R-hat {found.r_hat:.2f}"
+    why = f"no generator was used: states of chains are worth {found.ess:.0f} draws, R-hat {found.r_hat:.2f}"
     if found.reached > found.bandwidth:
         return Verdict.LOW_ESS, f"{why}; chains from P(X) only came to bandwidth {found.reached:.2g}: {more}"
     if not found.r_hat <= MET:
         return Verdict.LOW_ESS, f"{why}: chains from P(X) and from the picked input have not met: {more}"
-    if found.ess < enough(found.n):
+    if found.ess < enough(found.asked):
         return Verdict.LOW_ESS, f"{why}: {more}"
     return _informed(found, why)
 

@@ -13,7 +13,7 @@ import torch
 
 import inversescope_nb as isn
 from inversescope_nb._chains import chain_ess, nested_r_hat
-from inversescope_nb.baselines import metropolis
+from inversescope_nb.baselines import TextBank, metropolis
 from inversescope_nb.baselines._beginnings import Beginnings
 from inversescope_nb.baselines._walk import Walk
 from inversescope_nb.baselines.searched import Pick
@@ -79,6 +79,7 @@ def test_every_move_leaves_the_exact_posterior_as_it_is(lm, request, name, kind)
     posterior = np.exp(log_p + walk.log_k(d, 0.5))
     posterior /= posterior.sum()
     rows = np.random.default_rng(1).choice(len(inputs), CHAINS, p=posterior)
+    walk.start()
     walk.states, walk.d, walk.log_p = [list(inputs[i]) for i in rows], d[rows], log_p[rows]
     walk.bandwidth, walk.law = 0.5, {kind: 1.0}
     for _ in range(4):
@@ -105,7 +106,7 @@ def test_every_move_leaves_the_exact_posterior_as_it_is(lm, request, name, kind)
 def test_the_whole_of_it_finds_the_exact_posterior(lm, request, monkeypatch, name, bandwidth, walks):
     prompts = request.getfixturevalue(name)
     if walks:
-        monkeypatch.setattr(prompts, "draw_texts", lambda *_, **__: None, raising=False)
+        monkeypatch.setattr(PromptDistribution, "cuts_anywhere", False)
     elif prompts.cut != "random":
         pytest.skip("no input is the beginning of another")
     every = listed(prompts, lm)
@@ -138,18 +139,26 @@ def test_bits_are_exact_where_few_of_a_bank_lie_near(lm, free):
     assert found.ess <= len(found)
 
 
-def test_texts_weigh_as_the_beginnings_that_they_are_cut_into(lm, free):
+def test_texts_weigh_as_the_beginnings_that_they_are_cut_into(lm, free, monkeypatch):
     """Of every text once, their mean is the exact Z; drawn by their weights and cut, inputs are the exact posterior."""
     picked = free.draw(1, lm, seed=5)[0]
     walk = walk_of(lm, free, 0.5)
     pick = Pick.of(lm, free, picked, SITE, -1, 0.5, None)
-    texts = Beginnings(pick, walk.units, 1)
     whole = sorted({ids for ids in listed(free, lm) if len(ids) == 5})
-    for at in range(0, len(whole), 500):
-        texts.read([list(ids) for ids in whole[at : at + 500]])
+    monkeypatch.setattr(free, "draw_texts", lambda *_, **__: [list(ids) for ids in whole], raising=False)
+    bank = TextBank(lm, free)
+    bank.grow(len(whole))
+    texts = Beginnings(pick, walk.units, bank)
+    for part in range(len(bank.parts)):
+        texts.look(bank.activations(pick.site, part))
+    assert len(texts) == len(whole)
     exact = activation_table(lm, free, SITE, statistics=walk.units).posterior(picked, 0.5)
     assert -texts.log_z[0] / math.log(2) == pytest.approx(exact.bits, abs=1e-4)
-    drawn = Counter(map(tuple, texts.sample(20_000, np.random.default_rng(0))))
+    drawn: Counter[tuple[int, ...]] = Counter()
+    rng = np.random.default_rng(0)
+    for _ in range(40):  # a text is cut once in each
+        for ids, share in zip(*texts.sample(500, rng), strict=True):
+            drawn[tuple(ids)] += round(500 * share)
     of = {tuple(ids): p for ids, p in zip(exact.table.inputs, exact.p, strict=True)}
     assert drawn.keys() <= of.keys()
     assert sum(abs(drawn[ids] / 20_000 - p) for ids, p in of.items()) < 0.2, "total variation, mostly of rare ones"
@@ -160,7 +169,7 @@ def test_texts_weigh_as_the_beginnings_that_they_are_cut_into(lm, free):
 
 
 def test_texts_are_the_answer_only_where_enough_of_them_count(lm, free):
-    picked = free.draw(1, lm, seed=5)[0]
+    picked = next(ids for ids in free.draw(20, lm, seed=5) if len(ids) == 5)
     same = {"site": SITE, "passes": 2000, "seconds": 600, "n": 64}
     near, far = (metropolis(lm, free, picked, bandwidth=eps, **same) for eps in (0.5, 1e-3))
     assert near.n_texts > 0
@@ -176,10 +185,10 @@ def test_texts_are_the_answer_only_where_enough_of_them_count(lm, free):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_an_activation_that_is_no_number_is_refused_where_texts_are_read(lm, free, monkeypatch, value):
     walk = walk_of(lm, free)
-    texts = Beginnings(walk.pick, walk.units, 1)
+    texts = Beginnings(walk.pick, walk.units, walk.texts)
     monkeypatch.setattr(type(walk.units), "distance", lambda self, u, v: torch.full((len(u),), value))
     with pytest.raises(NotFinite, match="NaN"):
-        texts.read([walk.pick.ids])
+        texts.look(walk.texts.activations(walk.pick.site, 0))
 
 
 def test_the_same_seed_gives_the_same_states_where_passes_end_it(lm, twice):

@@ -531,12 +531,14 @@ def test_texts_of_which_any_beginning_is_an_input(lm) -> None:
     listed = PromptDistribution.from_texts(["the cat", "a dog"], cut="random")
     whole = [*lm.encode(["the cat", "a dog"]).rows()]
     assert {tuple(x) for x in listed.draw_texts(40, lm, seed=0)} == set(map(tuple, whole))
-    assert listed.cut_at("end").draw_texts(4, lm, seed=0) is None
+    for cut in (listed.cut_at("end"), PromptDistribution.mixture([own, listed.cut_at("end")], name="both")):
+        assert not cut.cuts_anywhere
+        with pytest.raises(InvalidArgument, match="not after any token"):
+            cut.draw_texts(4, lm, seed=0)
     both = PromptDistribution.mixture([own, listed], name="both")
     mixed = both.draw_texts(60, lm, seed=0)
     assert len(mixed) == 60
     assert 10 < sum(x in whole for x in mixed) < 50
-    assert PromptDistribution.mixture([own, listed.cut_at("end")], name="both").draw_texts(4, lm, seed=0) is None
 
 
 def test_a_models_own_texts_leave_the_model_as_it_was(lm) -> None:

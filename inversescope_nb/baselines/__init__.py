@@ -20,9 +20,10 @@ from .probe import Probe, probe
 from .pursuit import Dictionary
 from .rejection import Rejection, rejection
 from .slot_decoder import SlotDecoder, train_slot_decoder
+from .text_bank import TextBank
 
 __all__ = [
     "Accuracy", "AtomClassifier", "Dictionary", "Metropolis", "Neighbours", "Perturbation", "Prior", "Probe",
-    "Rejection", "SlotDecoder", "dictionary", "metropolis", "neighbours", "perturbation", "prior", "probe",
+    "Rejection", "SlotDecoder", "TextBank", "dictionary", "metropolis", "neighbours", "perturbation", "prior", "probe",
     "rejection", "train_slot_decoder",
 ]  # fmt: skip

@@ -1,10 +1,10 @@
-"""Texts read at every token: where P(X) cuts texts anywhere, one pass reads as many inputs as a text has tokens.
+"""How near all beginnings of a bank's texts lie to one picked activation.
 
 A text that P(X) cuts evenly is worth the mean kernel of its beginnings, w = 1/length * (sum over them of k(d)). Texts
 are drawn independently, so these are importance weights as any others (of texts, not of beginnings: those of one text
 are alike), their mean is Z = E over P(X) of the kernel, and a text drawn by its weight, cut at a token drawn by k(d),
 is a draw from the posterior. (The cut is summed over instead of drawn, as Rao and Blackwell would have it.)
-Axis names: n (texts), pos (tokens).
+Axis names: n (texts), tokens (beginnings of all of them, one after the other).
 """
 
 from __future__ import annotations
@@ -13,71 +13,67 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from .._forward import forward_inputs
 from .._statistics import effective_sample_size, pareto_khat
-from ..activations import capture
 from ..errors import NotFinite
-from ..hooks import evaluation_mode
-from ..token_rows import TokenRows
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from torch import Tensor
 
     from ..kernels import SiteStatistics
     from .searched import Pick
-
-_TOKENS = 1 << 13
-"""In one batch."""
+    from .text_bank import TextBank
 
 
 class Beginnings:
-    """Texts, and how near each of their beginnings lies to a picked activation.
+    """The parts of a bank that one pick has looked at, and how near each of their beginnings lies.
 
     Args:
         pick: the activation, and its bandwidth.
         units: what distances are measured in.
-        first: tokens in front of every text that are no beginning of their own.
+        bank: the texts.
     """
 
-    def __init__(self, pick: Pick, units: SiteStatistics, first: int) -> None:
-        self.pick, self.units, self.first = pick, units, first
-        self.texts: list[list[int]] = []
-        self.d: list[Float[np.ndarray, " pos"]] = []
-        self._log_w: list[float] = []
+    def __init__(self, pick: Pick, units: SiteStatistics, bank: TextBank) -> None:
+        self.pick, self.units, self.bank = pick, units, bank
+        self.n_parts = 0
+        """Parts of the bank that were looked at, from its first on."""
+        self._d: list[Float[np.ndarray, " tokens"]] = []
+        self._log_w: list[Float[np.ndarray, " n"]] = []
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return sum(map(len, self._log_w))
 
-    @torch.inference_mode()
-    def read(self, texts: list[list[int]]) -> None:
-        """Runs texts, and adds them."""
-        lm, site, rows = self.pick.lm, self.pick.site, TokenRows.of_ids(texts)
-        found: dict[int, np.ndarray] = {}
-        for batch in rows.batches(max(1, _TOKENS // int(rows.lengths.max()))):
-            ids, lengths = rows.padded(batch, 0), rows.lengths[batch]
-            with lm.lock, evaluation_mode(lm.model), capture(lm, [site], stop=True) as seen:
-                lm.model(**forward_inputs(lm, ids.to(lm.device), lengths.to(lm.device)))
-            z = seen[site.name].float().cpu()
-            d = self.units.distance(z.flatten(0, 1), self.pick.z_hat).double().view(z.shape[:2])
-            for i, row, length in zip(batch.tolist(), d, lengths.tolist(), strict=True):
-                found[i] = row[self.first : length].numpy().copy()
-        for i, text in enumerate(texts):
-            if not np.isfinite(found[i]).all():
-                raise NotFinite(f"an activation at {site.name} is NaN or infinite", hint="look at the model's weights")
-            self.texts.append(text)
-            self.d.append(found[i])
-            log_k = self._log_k(found[i])
-            self._log_w.append(float(np.logaddexp.reduce(log_k)) - math.log(len(log_k)))
+    @property
+    def is_free(self) -> bool:
+        """Whether the next part was read before."""
+        return self.n_parts < len(self.bank.parts) and self.bank.has(self.pick.site, self.n_parts)
 
-    def _log_k(self, d: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:
+    def look(self, z: Float[Tensor, "tokens d"]) -> None:
+        """Takes in the next part of the bank, given its activations."""
+        part = self.bank.parts[self.n_parts]
+        d = self.units.distance(z, self.pick.z_hat).double().numpy()
+        if not np.isfinite(d).all():
+            raise NotFinite(f"a distance at {self.pick.site} is NaN or infinite", hint="look at the statistics given")
+        with np.errstate(invalid="ignore"):  # of a ball that holds nothing
+            log_w = np.logaddexp.reduceat(self._log_k(d), part.starts.numpy()) - np.log(part.beginnings.numpy())
+        self._d.append(d)
+        self._log_w.append(log_w)
+        self.n_parts += 1
+
+    def _log_k(self, d: Float[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
         return np.asarray(self.units.kernel.log(d, self.pick.bandwidth))
+
+    @property
+    def log_w(self) -> Float[np.ndarray, " n"]:
+        """log of the texts' weights."""
+        return np.concatenate([*self._log_w, np.zeros(0)])
 
     @property
     def weights(self) -> Float[np.ndarray, " n"]:
         """Of the texts, in units of the largest; all 0 where a ball holds none of them."""
-        log_w = np.array(self._log_w)
+        log_w = self.log_w
         top = log_w.max(initial=-math.inf)
         return np.exp(log_w - top) if math.isfinite(top) else np.zeros(len(log_w))
 
@@ -90,22 +86,30 @@ class Beginnings:
     @property
     def khat(self) -> float:
         """Tail index of their weights."""
-        return float(pareto_khat(np.array(self._log_w)))
+        return float(pareto_khat(self.log_w))
 
     @property
     def log_z(self) -> tuple[float, float]:
         """log of the mean kernel over P(X), nats, and its standard error."""
         weights = self.weights
         mean = float(weights.mean())
-        return max(self._log_w) + math.log(mean), float(weights.std()) / mean / math.sqrt(len(weights))
+        return float(self.log_w.max()) + math.log(mean), float(weights.std()) / mean / math.sqrt(len(weights))
 
-    def sample(self, n: int, numbers: np.random.Generator) -> list[list[int]]:
-        """`n` inputs, each as likely as any other: texts by their weights, cut by the kernel."""
+    def sample(self, n: int, numbers: np.random.Generator) -> tuple[list[list[int]], Float[np.ndarray, " k"]]:
+        """Texts drawn `n` times by their weights, each cut once by the kernel; and how often each was, as shares.
+
+        So these inputs are as independent as their weights say: two beginnings of one text would not be.
+        """
         weights = self.weights
         marks = (np.arange(n) + numbers.random()) / n * weights.sum()
-        out = []
-        for i in np.minimum(np.searchsorted(np.cumsum(weights), marks, side="right"), len(weights) - 1):
-            log_k = self._log_k(self.d[i])
+        chosen = np.minimum(np.searchsorted(np.cumsum(weights), marks, side="right"), len(weights) - 1)
+        chosen, counts = np.unique(chosen, return_counts=True)
+        ends, inputs = np.cumsum([len(log_w) for log_w in self._log_w]), []
+        for text in chosen:
+            at = int(np.searchsorted(ends, text, side="right"))
+            part, i = self.bank.parts[at], int(text - (ends[at] - len(self._log_w[at])))
+            start = int(part.starts[i])
+            log_k = self._log_k(self._d[at][start : start + int(part.beginnings[i])])
             share = np.exp(log_k - log_k.max())
-            out.append(self.texts[i][: self.first + 1 + numbers.choice(len(share), p=share / share.sum())])
-        return out
+            inputs.append(part.input(i, int(numbers.choice(len(share), p=share / share.sum()))))
+        return inputs, counts / n

@@ -18,12 +18,13 @@ from .._chains import chain_ess, nested_r_hat
 from .._progress import Progress
 from .._statistics import effective_sample_size
 from ..banks import draw_bank
-from ..errors import Cancelled
+from ..errors import Cancelled, NotEnumerable
 from ..prompts import n_bos
 from ..verdicts import MANY, MET, enough
 from ._beginnings import Beginnings
 from ._moves import Moves
 from .searched import Pick, moments
+from .text_bank import TextBank
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -47,7 +48,7 @@ _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
 _READING = 0.5  # of the budget, at most, is spent on reading texts at every token, unless the rest of it will do
 _BATCHES = 40  # of texts that it should have room for, at least
-_TEXTS = 256  # in a batch, at most
+_TEXTS, _FIRST_TEXTS = 256, 16  # that are drawn at a time: at most, and at first
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED, _WAY = 0.125, 24  # of it is what a way of so many moves should take
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
@@ -94,29 +95,24 @@ class Walk:
         seed: int,
         report: Progress | None,
         cancel: threading.Event | None,
+        texts: TextBank | None = None,
     ) -> None:
         self.pick, self.seconds, self.passes, self.report, self.cancel = pick, seconds, passes, report, cancel
         self.began, self.spent = time.monotonic(), 0
         self.numbers = np.random.default_rng(seed)
-        first = min(FIRST, max(FEWEST, passes // 4))
-        size = max(first, min(BANK, passes // 8))
-        lm, prompts = pick.lm, pick.prompts
-        z, drawn = [], []
-        while len(drawn) < size and (len(drawn) < FEWEST or self.share() < (0.25 if len(drawn) < first else 0.125)):
-            part = min(64 if not drawn else 256, size - len(drawn))
-            bank = draw_bank(lm, prompts, part, seed=int(self.numbers.integers(2**31)), cancel=cancel)
-            z.append(bank.activations(pick.site.name, cancel=cancel))
-            drawn += bank.inputs
-            self.count(part, "running a bank")
-        self.bank, self.z_bank = drawn, torch.cat(z)
-        self.units = moments(self.z_bank, statistics, kernel)
-        self.d_bank = self.distances(self.z_bank)
-        own = prompts.log_probs([pick.ids], lm)
+        self.first = min(FIRST, max(FEWEST, passes // 4))
+        """Draws of P(X), at least, that distances are measured with, if there is time for them."""
+        self.size = max(self.first, min(BANK, passes // 8))
+        self.texts = self._text_bank(texts, seed)
+        self.n_parts = 0 if self.texts is None else self._first_parts(self.texts)
+        """Parts of the bank of texts that were looked at."""
+        self.bank, z = self._drawn() if self.texts is None else self._cut(self.texts)
+        self.units = moments(z, statistics, kernel)
+        self.d_bank = self.distances(z)
+        own = pick.prompts.log_probs([pick.ids], pick.lm)
         self.scored = own is not None
         self.picked_log_p = own[0] if self.scored else 0.0
-        self.moves = Moves(lm, prompts, drawn, scored=self.scored, first=n_bos(lm), seed=seed)
-        self.tried = dict.fromkeys(self.moves.kinds, 0)
-        self.accepted = dict.fromkeys(self.moves.kinds, 0)
+        self.seed = seed
         self.records: list[list[list[int]]] = []
         self.values: list[np.ndarray] = []
         self.reached = math.inf
@@ -136,22 +132,86 @@ class Walk:
         if self.report is not None:
             self.report(min(99, int(100 * self.share())), 100, message)
 
+    # -- inputs of P(X) -------------------------------------------------------------------------
+
+    def _drawn(self) -> tuple[list[list[int]], Float[Tensor, "n d"]]:
+        """Draws of P(X), with their activations."""
+        z: list[Tensor] = []
+        drawn: list[list[int]] = []
+        while len(drawn) < self.size and (
+            len(drawn) < FEWEST or self.share() < (0.25 if len(drawn) < self.first else 0.125)
+        ):
+            part = min(64 if not drawn else 256, self.size - len(drawn))
+            seed = int(self.numbers.integers(2**31))
+            bank = draw_bank(self.pick.lm, self.pick.prompts, part, seed=seed, cancel=self.cancel)
+            z.append(bank.activations(self.pick.site.name, cancel=self.cancel))
+            drawn += bank.inputs
+            self.count(part, "running a bank")
+        return drawn, torch.cat(z)
+
+    def _text_bank(self, given: TextBank | None, seed: int) -> TextBank | None:
+        """Texts to read at every token, some of them drawn; None where P(X) has none such."""
+        if given is None and not self.pick.prompts.cuts_anywhere:
+            return None
+        texts = given if given is not None else TextBank(self.pick.lm, self.pick.prompts, seed=seed)
+        self._at_a_time, self.has_grown = _FIRST_TEXTS, False
+        try:
+            while len(texts) < FEWEST or (len(texts) < self.first and self.share() < 0.25):
+                self._grow(texts)
+        except NotEnumerable:  # it has cut inputs only
+            return None
+        return texts
+
+    def _grow(self, texts: TextBank) -> None:
+        """Draws more texts, so many that there will be several such steps."""
+        before, self.has_grown = self.share(), True
+        texts.grow(self._at_a_time, cancel=self.cancel)
+        self.count(0, "writing texts")
+        each = max((self.share() - before) / self._at_a_time, 1 / self.passes)
+        self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _BATCHES)))
+
+    def _first_parts(self, texts: TextBank) -> int:
+        """How many parts of the bank distances are measured with, all of which are read."""
+        n_texts = 0
+        for i, part in enumerate(texts.parts):
+            if n_texts >= self.first or (n_texts >= FEWEST and self.share() >= 0.25):
+                return i
+            self._read(texts, i)
+            n_texts += len(part)
+        return len(texts.parts)
+
+    def _read(self, texts: TextBank, part: int) -> Float[Tensor, "tokens d"]:
+        before = texts.n_read
+        z = texts.activations(self.pick.site, part, cancel=self.cancel)
+        self.count(texts.n_read - before, "reading texts at every token")
+        return z
+
+    def _cut(self, texts: TextBank) -> tuple[list[list[int]], Float[Tensor, "n d"]]:
+        """As many draws of P(X), each the beginning of a text."""
+        parts = texts.parts[: self.n_parts]
+        z = [part.drawn(self._read(texts, i)).float() for i, part in enumerate(parts)]
+        return [x for part in parts for x in part.inputs()][: self.size], torch.cat(z)[: self.size]
+
     def read_texts(self, n: int) -> Beginnings | None:
-        """Texts at every token, until they are worth `n` draws or half of the budget is spent, and beyond that where
-        the rest of it will do; None where P(X) cuts its texts otherwise."""
-        lm, prompts = self.pick.lm, self.pick.prompts
-        found = Beginnings(self.pick, self.units, n_bos(lm))
-        part = int(max(1, min(_TEXTS, self.spent / max(self.share(), 1e-9) / _BATCHES)))
+        """Texts at every token; None where P(X) cuts its texts otherwise.
+
+        Those that there are, if they are worth many draws. Else more, until they are worth `n` or half of the budget is
+        spent, and beyond that where the rest of it will do.
+        """
+        if self.texts is None:
+            return None
+        found = Beginnings(self.pick, self.units, self.texts)
         while True:
             share, ess = self.share(), found.ess
             will_do = ess < MANY and ess / max(share, 1e-9) >= enough(n)
-            if len(found) and not (share < 1 if will_do else share < _READING and ess < n):
+            wanted = n if self.has_grown else min(n, MANY)
+            more = share < 1 if will_do else share < _READING and ess < wanted
+            if len(found) and not more and not found.is_free:
                 return found
-            texts = prompts.draw_texts(part, lm, seed=int(self.numbers.integers(2**31)), cancel=self.cancel)
-            if texts is None:
-                return None
-            found.read(texts)
-            self.count(part, "reading texts at every token")
+            if found.n_parts == len(self.texts.parts):
+                self._grow(self.texts)
+            found.look(self._read(self.texts, found.n_parts))
+            self.n_parts = found.n_parts
 
     # -- the chains -----------------------------------------------------------------------------
 
@@ -165,6 +225,12 @@ class Walk:
 
     def start(self) -> None:
         """The first chains: as many as there is time to move often, drawn from the bank."""
+        if self.texts is not None:  # there are more of them now
+            self.bank, z = self._cut(self.texts)
+            self.d_bank = self.distances(z)
+        pick = self.pick
+        self.moves = Moves(pick.lm, pick.prompts, self.bank, scored=self.scored, first=n_bos(pick.lm), seed=self.seed)
+        self.tried, self.accepted = dict.fromkeys(self.moves.kinds, 0), dict.fromkeys(self.moves.kinds, 0)
         moves = self.spent / max(self.share(), 1e-9) * (1 - self.share()) / (TRIES + 1)  # that there is time for
         self.n_chains = int(min(CHAINS, max(FEWEST, moves / _ROUNDS)) // 2)
         self.n_crowd = int(max(self.n_chains, min(CROWD, _CROWDED * moves / _WAY)))

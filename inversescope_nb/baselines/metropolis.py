@@ -36,18 +36,29 @@ from ..errors import InvalidArgument
 from ..verdicts import Verdict, enough, judge_walk
 from ._walk import FEWEST, Mixing, Walk
 from .searched import Pick, Searched
+from .text_bank import check_texts
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from ..kernels import Kernel, SiteStatistics
     from ..models import LanguageModel
     from ..prompts import Prompt, PromptDistribution
     from ..sites import Site
     from ._beginnings import Beginnings
+    from .text_bank import TextBank
+
+
+_SHOWN = 4  # states of chains, at least, however few they are worth
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Metropolis(Searched):
-    """States of chains that walk through the posterior, each as likely as any other; made by :func:`metropolis`."""
+    """States of chains that walk through the posterior, or beginnings of texts; made by :func:`metropolis`.
+
+    They are as independent as their weights say: of the chains' states about as many as these are worth independent
+    draws, each as likely as any other; of each text one beginning, weighed.
+    """
 
     supported: bool
     """Whether P(X) can make the picked input."""
@@ -59,9 +70,12 @@ class Metropolis(Searched):
     acceptance: dict[str, float]
     """Kind of move -> share of its candidates that were accepted."""
     bank_mass: float
-    """Mass that the bank holds near the pick, in units of what the walk found; about 1 where both are right."""
+    """Mass that the bank holds near the pick, in units of what the walk found; about 1 where both are right. NaN where
+    none walked: the bank is the answer."""
     bank_ess: float
     """Effective number of the bank's inputs that hold it."""
+    asked: int
+    """Inputs that were asked for, at most."""
     n_texts: int = 0
     """Texts that were read at every token, where those are the answer and no chain walked; else 0."""
 
@@ -98,6 +112,7 @@ def metropolis(
     passes: int = 100_000,
     kernel: Kernel | None = None,
     statistics: SiteStatistics | None = None,
+    texts: TextBank | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
     progress: bool = True,
@@ -106,10 +121,13 @@ def metropolis(
     """The inputs that the target cannot tell from the picked one, found by walking, without a generator.
 
     Args:
-        n: states of the chains to show, at most.
+        n: inputs to show, at most; of chains no more than their states are worth independent draws.
         seconds: time that it may take, about: the batch at work is finished.
         passes: inputs that may be run through the target, those that only proposed counted.
-        seed: of everything drawn; the same seed gives the same result where `passes` ends it, not `seconds`.
+        texts: where P(X) cuts texts anywhere, a bank of them, which further picks answer from at once, and which this
+            one may add to; None: texts of this pick alone.
+        seed: of everything drawn (not of the texts of a bank that is given); the same seed gives the same result where
+            `passes` ends it, not `seconds`.
 
     Other arguments as of :func:`inversescope_nb.baselines.neighbours`. Where P(X) cannot say how likely an input is,
     chains only jump between draws of it: no better than neighbours.
@@ -122,19 +140,19 @@ def metropolis(
     >>> found = isn.baselines.metropolis(
     ...     lm, task.prompts, "4 3 7 + 5 6 8 =", site="resid_post.3", bandwidth=0.3, n=64, passes=3000
     ... )
-    >>> len(found), bool(found.d.mean() < 0.6)
-    (64, True)
+    >>> 4 <= len(found) <= 64, bool(found.d.mean() < 0.6)
+    (True, True)
     """
     pick = Pick.of(lm, prompts, target, site, position, bandwidth, kernel)
-    n, seed = sample_count(n), seed_number(seed)
+    n, seed, texts = sample_count(n), seed_number(seed), check_texts(texts, lm, prompts)
     passes = whole_number("passes", passes, least=8 * FEWEST, hint="100000 is the usual choice")
     if not 0 < seconds < math.inf:
         raise InvalidArgument(f"seconds={seconds} must be a number above 0", hint="10 is the usual choice")
     with reported(on_progress, progress, "walking") as report:
-        walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel)
-        texts = walk.read_texts(n)
-        if texts is not None and texts.ess >= enough(n):
-            return _result_of_texts(walk, texts, n, cancel)
+        walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel, texts)
+        beginnings = walk.read_texts(n)
+        if beginnings is not None and beginnings.ess >= enough(n):
+            return _result_of_texts(walk, beginnings, n, cancel)
         walk.start()
         walk.narrow()
         walk.stay(n)
@@ -152,19 +170,26 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
         shown = slice(walk.n_chains, None)
         ess = Mixing.of(values[shown], walk.n_chains).ess
     every = [x for states in walk.records for x in states[shown]]  # chains side by side, rounds behind each other
-    samples = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, min(n, len(every))).round().astype(int))]
+    worth = min(n, len(every), max(_SHOWN, int(ess)))
+    samples = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, worth).round().astype(int))]
     tried = {kind: walk.accepted[kind] / count for kind, count in walk.tried.items() if count}
+    log_z = walk.log_z if arrived else math.nan
+    share = np.exp(walk.log_k(walk.d_bank, pick.bandwidth))
     return _measured(
         walk,
         samples,
-        walk.log_z if arrived else math.nan,
+        np.full(len(samples), 1 / len(samples)),
+        log_z,
         math.sqrt(walk.log_z_variance),
         cancel,
-        ess=min(ess, float(len(samples))),
+        ess=min(ess, float(n)),
+        asked=n,
         khat=math.nan,
         reached=walk.reached,
         r_hat=mixed.r_hat,
         acceptance=tried,
+        bank_mass=float(share.mean() / math.exp(log_z)),
+        bank_ess=float(effective_sample_size(share)),
     )
 
 
@@ -172,30 +197,33 @@ def _result_of_texts(walk: Walk, texts: Beginnings, n: int, cancel: threading.Ev
     """Beginnings of texts that were read at every token, drawn by their weights."""
     return _measured(
         walk,
-        texts.sample(n, walk.numbers),
+        *texts.sample(n, walk.numbers),
         *texts.log_z,
         cancel,
         ess=min(texts.ess, float(n)),
+        asked=n,
         khat=texts.khat,
         reached=walk.pick.bandwidth,
         r_hat=math.nan,
         acceptance={},
         n_texts=len(texts),
+        bank_mass=math.nan,
+        bank_ess=0.0,
     )
 
 
 def _measured(
     walk: Walk,
     samples: list[list[int]],
+    weight: Float[np.ndarray, " n"],
     log_z: float,
     log_z_stderr: float,
     cancel: threading.Event | None,
     **more: Any,
 ) -> Metropolis:
-    """Samples of equal weight as a result, with what the bank says of the same mass."""
+    """Samples as a result."""
     pick = walk.pick
     z = pick.lm.activations(samples, [pick.site], cancel=cancel)[pick.site.name]
-    share = np.exp(walk.log_k(walk.d_bank, pick.bandwidth))
     return Metropolis.measured(
         pick,
         samples,
@@ -203,11 +231,9 @@ def _measured(
         walk.units,
         kept=range(len(samples)),
         bank_size=walk.spent,
-        weight=np.full(len(samples), 1 / len(samples)),
+        weight=weight,
         bits=-log_z / math.log(2),
         bits_stderr=log_z_stderr / math.log(2),
         supported=math.isfinite(walk.picked_log_p),
-        bank_mass=float(share.mean() / math.exp(log_z)),
-        bank_ess=float(effective_sample_size(share)),
         **more,
     )

@@ -26,7 +26,7 @@ from .training import Trainings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..baselines import Metropolis
+    from ..baselines import Metropolis, TextBank
     from ..contrasting import Contrast
     from ..generator import Generator, TrainingConfig
     from ..inversion import Inversion
@@ -72,6 +72,8 @@ class Backend:
         self.trainings = Trainings(lm, training, run_dir)
         self.shelf = Shelf(lm, generators)
         self.shelf.keep(self.trainings.finished(), self.inputs.match)
+        self._texts: TextBank | None = None
+        """What searches read last: the next one answers from it, and adds to it."""
         self._sweeps: TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -194,9 +196,11 @@ class Backend:
 
     def search(self, prompt: str, *, site: str, position: int, bandwidth: float, n: int, job: Job) -> Metropolis:
         """What can be had without a generator: texts read at every token, or chains that walk to the posterior."""
-        from ..baselines import metropolis
+        from ..baselines import TextBank, metropolis
 
         prompts = self.inputs.prompts_for(prompt)
+        if prompts.cuts_anywhere and (self._texts is None or self._texts.prompts is not prompts):
+            self._texts = TextBank(self.lm, prompts)
         with held(self.lm.lock, job.cancel):
             return metropolis(
                 self.lm,
@@ -207,6 +211,7 @@ class Backend:
                 bandwidth=bandwidth,
                 n=n,
                 seconds=SEARCH_SECONDS,
+                texts=self._texts if prompts.cuts_anywhere else None,
                 on_progress=job.report,
                 cancel=job.cancel,
             )
