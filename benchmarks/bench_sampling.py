@@ -25,7 +25,7 @@ from bench_capture import through
 from transformers import GenerationConfig
 
 import inversescope_nb as isn
-from inversescope_nb import inversion
+from inversescope_nb import _measuring
 from inversescope_nb.generator.building import build_generator
 
 WANTED = 0.8
@@ -112,18 +112,18 @@ def stops(lm: isn.LanguageModel, gen: isn.Generator, *, turns: int) -> list[dict
 
 def overlapping(name: str, lm: isn.LanguageModel, gen: isn.Generator, ids: list[int], *, n: int, turns: int) -> dict:
     """Inversions whose batches are re-run while the next is sampled, and by turns, by turns."""
-    usual, times = inversion._overlaps, {"together": [], "by turns": []}
+    usual, times = _measuring._overlaps, {"together": [], "by turns": []}
     try:
         for turn in range(turns + 1):
             for way, overlaps in (("together", True), ("by turns", False)):
-                inversion._overlaps = lambda _lm, overlaps=overlaps: overlaps
+                _measuring._overlaps = lambda _lm, overlaps=overlaps: overlaps
                 took, _ = seconds(
                     lambda: isn.invert(lm, gen, ids, site=SITE, bandwidth=BANDWIDTH, n=n, bank=0, progress=False)
                 )
                 if turn:
                     times[way].append(took)
     finally:
-        inversion._overlaps = usual
+        _measuring._overlaps = usual
     ratio = statistics.median(a / b for a, b in zip(times["together"], times["by turns"], strict=True))
     return {"backbone": name, "samples": n, **{way: statistics.median(t) for way, t in times.items()}, "ratio": ratio}
 

@@ -16,8 +16,8 @@ import torch
 from ._arguments import check_generator, check_statistics, seed_number, whole_number
 from .errors import InvalidArgument
 from .features import Feature, InputText, as_features
-from .inversion import cut
 from .kernels import SiteStatistics, check_bandwidth, distance
+from .picking import cut
 from .sites import Site
 
 if TYPE_CHECKING:

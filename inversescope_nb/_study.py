@@ -24,7 +24,8 @@ from ._files import write_text
 from ._json import number, plain
 from .banks import SIZE
 from .errors import Cancelled, CheckpointMismatch
-from .inversion import Inversion, check_picked, invert_activation, place_of
+from .inversion import Inversion, invert_activation
+from .picking import check_picked, place_of
 from .verdicts import coarse_share
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 from ._arguments import check_generator, check_model
 from ._token_reading import activations_at_all_tokens
 from .errors import InvalidArgument
-from .inversion import cut
 from .inverted import Inversion
+from .picking import cut
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -16,8 +16,9 @@ from ._arguments import sample_count, seed_number
 from ._progress import Progress, reported
 from .errors import Cancelled, InvalidArgument
 from .features import as_features
-from .inversion import invert, place_of
+from .inversion import invert
 from .kernels import check_bandwidth
+from .picking import place_of
 from .rates import Features, consistency_of, prior_texts_of
 
 if TYPE_CHECKING:

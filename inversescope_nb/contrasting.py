@@ -27,8 +27,8 @@ from ._fixed_differences import WHICH, TokenPair
 from ._progress import Progress, reported
 from .contrasted import SIDES, Contrast, OneSide
 from .errors import GeneratorMismatch, InvalidArgument
-from .inversion import is_text
 from .inverted import Inversion
+from .picking import is_text
 
 if TYPE_CHECKING:
     from .generator import Generator

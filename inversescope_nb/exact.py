@@ -15,8 +15,8 @@ import torch
 from ._arguments import check_kernel, check_model, check_prompts, check_statistics, whole_number
 from ._exact_tables import ROWS, ActivationTable, ExactPosterior
 from ._progress import Progress, reported
-from .inversion import cut
 from .kernels import Kernel, SiteStatistics, check_bandwidth, site_statistics
+from .picking import cut
 from .sites import Site
 
 if TYPE_CHECKING:

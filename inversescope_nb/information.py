@@ -21,7 +21,7 @@ import numpy as np
 from ._arguments import check_prompts, seed_number, unit_of_information, whole_number
 from ._progress import Progress, reported
 from .errors import Cancelled
-from .inversion import check_length, cut, place_of
+from .picking import check_length, cut, place_of
 
 if TYPE_CHECKING:
     from .generator import Generator

@@ -26,9 +26,9 @@ from ._scoring import Labels, Study, report
 from ._study import Cell, CellStore, generator_hash, sample_cells
 from .errors import Cancelled, InvalidArgument, NotEnumerable, UnknownSite, suggest
 from .features import Feature, InputText, as_features
-from .inversion import text_of
 from .kernels import check_bandwidth
 from .model_prompts import ModelPrompts
+from .picking import text_of
 from .reports import ConsistencyReport
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ._progress import Progress, reported
 from ._token_reading import activations_at_all_tokens, layer_before, log_prior, log_prompts, units, window
 from .errors import InvalidArgument, suggest
 from .generator.stopping import look
-from .inversion import cut, place_of
+from .picking import cut, place_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float

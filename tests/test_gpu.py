@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversescope_nb as isn
-from inversescope_nb import inversion
+from inversescope_nb import _measuring
 from inversescope_nb.generator.memory import estimate_memory
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -67,7 +67,7 @@ def test_an_inversion_is_that_of_a_cpu_but_for_its_draws(lm, device) -> None:
 
 def test_what_is_measured_while_the_next_batch_is_sampled_is_the_same(lm, gen, monkeypatch) -> None:
     together = isn.invert(lm, gen, PROMPT, **HOW)
-    monkeypatch.setattr(inversion, "_overlaps", lambda lm: False)
+    monkeypatch.setattr(_measuring, "_overlaps", lambda lm: False)
     by_turns = isn.invert(lm, gen, PROMPT, **HOW)
     assert together.samples == by_turns.samples
     np.testing.assert_allclose(together.d, by_turns.d, rtol=1e-3, atol=1e-4)

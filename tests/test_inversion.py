@@ -14,7 +14,7 @@ from conftest import tiny_model
 from known_answer import Copy, copying_model, label, prompts, rate
 from small import byte_level_tokenizer, model_for, open_gates, word_tokenizer
 
-import inversescope_nb.inversion as inversion_module
+from inversescope_nb import _measuring, picking
 from inversescope_nb.banks import Bank, draw_bank
 from inversescope_nb.errors import BadPrompt, Cancelled, GeneratorMismatch, InvalidArgument, UnknownSite
 from inversescope_nb.exact import ActivationTable, activation_table
@@ -550,7 +550,7 @@ def test_samples_off_the_support_weigh_nothing(lm, gen) -> None:
 
 @pytest.mark.parametrize("n", [1, 5, 8, 13])
 def test_any_number_of_samples_in_batches(lm, gen, monkeypatch, n) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 4)
+    monkeypatch.setattr(_measuring, "BATCH", 4)
     steps = []
     found = invert(lm, gen, "the cat", site=SITE, n=n, bank=0, on_progress=lambda *x: steps.append(x[:2]))
     assert found.n == len(found.samples) == len(found.weight) == n
@@ -564,7 +564,7 @@ def test_the_same_seed_gives_the_same_inversion(lm, gen) -> None:
 
 
 def test_batches_of_neighbouring_seeds_are_different_draws(lm, gen, monkeypatch) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 10)
+    monkeypatch.setattr(_measuring, "BATCH", 10)
     a, b = (invert(lm, gen, "the cat", site=SITE, n=20, seed=s).samples for s in (0, 10))
     assert a[10:] != b[:10]
     assert a[:10] != a[10:]
@@ -574,7 +574,7 @@ def test_batches_of_neighbouring_seeds_are_different_draws(lm, gen, monkeypatch)
 
 
 def test_drawing_stops_once_enough_samples_count(lm, table, monkeypatch) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 20)
+    monkeypatch.setattr(_measuring, "BATCH", 20)
     known, P = table
     oracle = TableGenerator(known, P, lambda posterior: posterior.p)  # every sample counts fully
     how = {"site": SITE, "bandwidth": 0.5, "n": 90, "seed": 4}
@@ -595,7 +595,7 @@ def test_drawing_stops_once_enough_samples_count(lm, table, monkeypatch) -> None
 
 def test_rates_of_samples_that_were_enough_are_not_biased(lm, table, monkeypatch) -> None:
     """Whether to stop is decided by the very weights that the rate is made of."""
-    monkeypatch.setattr(inversion_module, "BATCH", 30)
+    monkeypatch.setattr(_measuring, "BATCH", 30)
     known, P = table
     tilt = np.random.default_rng(0).uniform(0.2, 1.0, len(known.inputs))
     crooked = TableGenerator(known, P, lambda posterior: tilt * (posterior.p + 0.5 / len(tilt)))
@@ -614,7 +614,7 @@ def test_rates_of_samples_that_were_enough_are_not_biased(lm, table, monkeypatch
 
 
 def test_samples_that_count_little_are_drawn_to_the_end(lm, table, monkeypatch) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 20)
+    monkeypatch.setattr(_measuring, "BATCH", 20)
     known, P = table
     tilt = np.random.default_rng(0).uniform(0.01, 1.0, len(known.inputs)) ** 3
     crooked = TableGenerator(known, P, lambda posterior: tilt)
@@ -630,7 +630,7 @@ def test_samples_that_count_little_are_drawn_to_the_end(lm, table, monkeypatch) 
 
 
 def test_samples_with_and_without_a_stop_are_the_same(lm, trained, monkeypatch) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 8)
+    monkeypatch.setattr(_measuring, "BATCH", 8)
     how = {"site": SITE, "bandwidth": 1.0, "n": 64, "seed": 2}
     whole = invert(lm, trained, "the cat", **how)
     found = invert(lm, trained, "the cat", **how, ess=8)
@@ -646,7 +646,7 @@ def test_samples_with_and_without_a_stop_are_the_same(lm, trained, monkeypatch) 
 @pytest.mark.parametrize("ess", [None, 8])
 def test_sampling_ahead_changes_nothing(lm, trained, monkeypatch, ess) -> None:
     """What a GPU does: the next batch is sampled in another thread while one is re-run."""
-    monkeypatch.setattr(inversion_module, "BATCH", 8)
+    monkeypatch.setattr(_measuring, "BATCH", 8)
     real, threads = trained.sample, set()
 
     def sample(*args, **kwargs):
@@ -660,7 +660,7 @@ def test_sampling_ahead_changes_nothing(lm, trained, monkeypatch, ess) -> None:
     alone = invert(lm, trained, "the cat", **how)
     assert threads == {threading.main_thread()}
     threads.clear()
-    monkeypatch.setattr(inversion_module, "_overlaps", lambda lm: True)
+    monkeypatch.setattr(_measuring, "_overlaps", lambda lm: True)
     ahead = invert(lm, trained, "the cat", **{**how, "ess": ess})
     assert threads
     assert threading.main_thread() not in threads
@@ -673,8 +673,8 @@ def test_sampling_ahead_changes_nothing(lm, trained, monkeypatch, ess) -> None:
 
 @pytest.mark.parametrize("overlaps", [False, True])
 def test_what_fails_while_sampling_reaches_the_caller(lm, trained, monkeypatch, overlaps) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 8)
-    monkeypatch.setattr(inversion_module, "_overlaps", lambda lm: overlaps)
+    monkeypatch.setattr(_measuring, "BATCH", 8)
+    monkeypatch.setattr(_measuring, "_overlaps", lambda lm: overlaps)
     cancel, before = threading.Event(), threading.active_count()
     with pytest.raises(Cancelled):
         invert(lm, trained, "the cat", site=SITE, n=64, cancel=cancel, on_progress=lambda *_: cancel.set())
@@ -827,8 +827,8 @@ def test_a_pick_that_is_too_long_for_the_generator_is_refused(lm) -> None:
 
 
 def test_a_sample_with_tokens_that_the_target_has_not_is_no_text(lm) -> None:
-    assert inversion_module.text_of(lm, lm.encode("the cat").rows()[0]) == "the cat"
-    assert inversion_module.text_of(lm, [1, lm.vocab_size]) == ""
+    assert picking.text_of(lm, lm.encode("the cat").rows()[0]) == "the cat"
+    assert picking.text_of(lm, [1, lm.vocab_size]) == ""
 
 
 def test_a_generator_of_another_model_is_refused(gen) -> None:
@@ -838,7 +838,7 @@ def test_a_generator_of_another_model_is_refused(gen) -> None:
 
 
 def test_an_inversion_is_cancelled(lm, gen, monkeypatch) -> None:
-    monkeypatch.setattr(inversion_module, "BATCH", 4)
+    monkeypatch.setattr(_measuring, "BATCH", 4)
     event = threading.Event()
     done = []
 

@@ -16,9 +16,9 @@ from .._arguments import check_kernel, check_model, check_prompts, check_statist
 from .._statistics import effective_sample_size, normalise, pareto_khat, wilson
 from ..errors import InvalidArgument
 from ..features import InputText
-from ..inversion import cut
 from ..kernels import Kernel, SiteStatistics, check_bandwidth, site_statistics
 from ..nearby import Nearby
+from ..picking import cut
 from ..sites import Site
 
 if TYPE_CHECKING:

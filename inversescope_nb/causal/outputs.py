@@ -16,7 +16,7 @@ import torch
 from ..activations import patch, scale
 from ..errors import BadPrompt, InvalidArgument
 from ..features import Feature, InputText, feature
-from ..inversion import text_of
+from ..picking import text_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -49,7 +49,7 @@ from .._scoring import PERMUTATIONS_PER_ROW, Labels
 from .._statistics import benjamini_hochberg
 from ..errors import Cancelled
 from ..features import Feature, as_features
-from ..inversion import text_of
+from ..picking import text_of
 from ..rates import Features
 from .evidence import row_of
 from .outputs import Answers, Original
