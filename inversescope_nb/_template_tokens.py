@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._template_walk import Compiled, Tokens
+from .cuts import n_bos
 from .errors import Cancelled
-from .prompts import PIECE, n_bos
+from .prompts import PIECE
 
 if TYPE_CHECKING:
     from .models import LanguageModel

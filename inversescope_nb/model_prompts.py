@@ -18,9 +18,10 @@ import torch
 from ._arguments import check_model, draw_count, whole_number
 from ._draws import refuse_nan, tokens_at
 from ._forward import forward_inputs
+from .cuts import n_bos
 from .errors import Cancelled, InvalidArgument
 from .hooks import evaluation_mode
-from .prompts import PromptDistribution, n_bos
+from .prompts import PromptDistribution
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from ._arguments import check_model, draw_count
 from ._template_tokens import compiled_for
 from ._template_walk import SLOT, Compiled, Reading
+from .cuts import check_cut, cut_weights, n_bos
 from .errors import InvalidArgument, NotEnumerable, suggest
-from .prompts import Prompt, PromptDistribution, check_cut, cut_weights, n_bos
+from .prompts import Prompt, PromptDistribution
 from .templates import Slot, Template
 
 if TYPE_CHECKING:

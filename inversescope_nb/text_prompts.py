@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._arguments import check_model, draw_count, whole_number
+from .cuts import check_cut, cut_weights, n_bos
 from .errors import BadPrompt, InvalidArgument, ModelLoadError, suggest
-from .prompts import Prompt, PromptDistribution, check_cut, cut_weights, n_bos
+from .prompts import Prompt, PromptDistribution
 
 if TYPE_CHECKING:
     from .models import LanguageModel

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from conftest import tiny_config, tiny_model, word_tokenizer
 
+from inversescope_nb.cuts import cut_weights, n_bos
 from inversescope_nb.generator import Generator
 from inversescope_nb.models import LanguageModel, load_model
-from inversescope_nb.prompts import PromptDistribution, cut_weights, n_bos
+from inversescope_nb.prompts import PromptDistribution
 
 CORPUS = [
     "Ann likes tea.",

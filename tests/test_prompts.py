@@ -24,9 +24,10 @@ from small import (
 )
 
 from inversescope_nb._draws import tokens_at
+from inversescope_nb.cuts import check_cut, cut_weights
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, ModelLoadError, NotEnumerable
 from inversescope_nb.models import load_model
-from inversescope_nb.prompts import PIECE, Prompt, PromptDistribution, agreed, check_cut, cut_weights
+from inversescope_nb.prompts import PIECE, Prompt, PromptDistribution, agreed
 from inversescope_nb.templates import Slot, Template
 
 CUTS = ("end", "slot:B", "slots", "random", "slots+random")

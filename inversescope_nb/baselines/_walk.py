@@ -18,8 +18,8 @@ from .._chains import chain_ess, nested_r_hat
 from .._progress import Progress
 from .._statistics import effective_sample_size
 from ..banks import draw_bank
+from ..cuts import n_bos
 from ..errors import Cancelled, NotEnumerable
-from ..prompts import n_bos
 from ..verdicts import MANY, MET, enough
 from ._beginnings import Beginnings
 from ._moves import Moves

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from .._arguments import check_model, check_prompts, seed_number, whole_number
+from ..cuts import n_bos
 from ..errors import InvalidArgument
-from ..prompts import n_bos
 from ..reading import read_every_token
 from ..token_rows import TOKENS_PER_BATCH, TokenRows
 

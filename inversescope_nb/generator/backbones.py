@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ..architectures import text_config
+from ..cuts import n_bos
 from ..errors import InvalidArgument, ModelLoadError
 from ..loading import first_line, hub_options, location
-from ..prompts import n_bos
 from .config import HEAD
 
 if TYPE_CHECKING:
