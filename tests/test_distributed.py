@@ -22,6 +22,7 @@ TINY = {
     "steps": 8, "batch_size": 13, "width": 16, "n_blocks": 1, "statistics_samples": 63, "held_out": 9, "eval_every": 1,
     "save_every": 3, "warmup": 2, "optimizer": "adamw", "n_common": 0, "drop_condition": 0.3,
 }  # fmt: skip
+ZERO_2 = Path(__file__).parent.parent / "examples" / "accelerate" / "deepspeed_zero2.yaml"
 CPU = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -40,12 +41,14 @@ def start(folder: Path, name: str, command: list[str], environment: dict[str, st
 
 def trained(folder: Path, name: str, processes: int, **arguments) -> tuple[list[dict], dict[str, torch.Tensor]]:
     """The curve and the weights of a whole run of so many processes."""
-    command = [sys.executable]
+    command, environment = [sys.executable], {}
     if processes > 1:
-        command += ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
-        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        command += ["--main_process_port", str(free_port())]
-    run = start(folder, name, command, **arguments)
+        command += ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"]
+        command += ["--mixed_precision", "no", "--main_process_port", str(free_port())]
+        command += ["--config_file", str(ZERO_2)] if arguments.get("zero") else ["--multi_gpu"]
+    if arguments.get("zero"):
+        environment = {"ACCELERATE_USE_CPU": "false", "ACCELERATE_TORCH_DEVICE": "cpu", "DS_ACCELERATOR": "cpu"}
+    run = start(folder, name, command, environment, **arguments)
     assert run.wait(LIMIT_S) == 0, (folder / f"{name}.log").read_text()[-3000:]
     history = json.loads((folder / name / "history.json").read_text())
     return history, _files.read_tensors(folder / name / "weights.safetensors")
@@ -130,10 +133,13 @@ def test_a_run_goes_on_where_a_killed_process_left_it(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_weights_that_are_split_train_as_whole_ones_do(tmp_path) -> None:
-    """By PyTorch's FSDP2, prepared by accelerate; killed, and resumed from the parts of both processes."""
+@pytest.mark.parametrize("how", ["fsdp", "zero"])
+def test_what_is_split_trains_as_a_whole_does(tmp_path, how) -> None:
+    """By PyTorch's FSDP2 or DeepSpeed's ZeRO 2, prepared by accelerate; killed, and resumed from the parts of both."""
+    if how == "zero":
+        pytest.importorskip("deepspeed")
     one = trained(tmp_path, "one", 1, config=TINY)
-    arguments = {"config": TINY, "fsdp": True, "run_dir": str(tmp_path / "run")}
+    arguments = {"config": TINY, how: True, "run_dir": str(tmp_path / "run")}
     with pytest.raises(AssertionError, match="SIGKILL"):
         trained(tmp_path, "killed", 2, dies={"rank": 1, "step": 5}, **arguments)
     assert json.loads((tmp_path / "run" / "sharded.json").read_text())["step"] == 3

@@ -40,6 +40,7 @@ from inversescope_nb.errors import (
 from inversescope_nb.generator import Condition, Generator, TrainingConfig, load_generator, probe
 from inversescope_nb.generator.backbones import make_backbone, twin
 from inversescope_nb.generator.building import build_generator, resolve_sites
+from inversescope_nb.generator.data import collate
 from inversescope_nb.generator.hub import card_text
 from inversescope_nb.kernels import SiteStatistics
 from inversescope_nb.models import load_model
@@ -248,6 +249,46 @@ def test_only_what_is_in_the_residual_basis_shares_a_map(lm) -> None:
     assert sum(gen.encoder.shares) == 2
     only = build_generator(lm, ["blocks.1.attn.hook_z.2", whole], prompts(), config(n_common=0))
     assert dict(zip(only.sites, only.encoder.shares, strict=True)) == {whole: True, "blocks.1.attn.hook_z.2": False}
+
+
+@pytest.mark.parametrize("metric", ["scaled", "whitened", "cosine"])
+@pytest.mark.parametrize("n_common", [0, 8])
+def test_gradients_come_in_one_order_whatever_the_sites_of_a_batch(lm, n_common, metric) -> None:
+    """DeepSpeed adds up what processes send in the order in which it comes."""
+    sites = ["blocks.0.hook_resid_post", "blocks.1.attn.hook_z.2", "blocks.1.hook_resid_post"]
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    gen = build_generator(lm, sites, P, config(n_common=n_common, metric=metric)).train()
+    names = {id(p): name for name, p in gen.named_parameters()}
+    rng = torch.Generator().manual_seed(0)
+
+    def order(own: list[int], keep: bool, alike: bool) -> list[str]:
+        examples = [
+            {"ids": [1, 5, 6], "site": i, "eps": 0.1, "keep": keep,
+             "u": torch.randn(gen.statistics(sites[i]).width, generator=rng)}
+            for i in own
+        ]  # fmt: skip
+        seen: list[str] = []
+        hooks = [
+            p.register_post_accumulate_grad_hook(lambda p: seen.append(names[id(p)]))
+            for p in gen.parameters() if p.requires_grad
+        ]  # fmt: skip
+        loss = gen(**collate(examples, gen, alike=alike)).sum()
+        loss.backward()
+        for hook in hooks:
+            hook.remove()
+        gen.zero_grad(set_to_none=True)
+        return [*seen, f"{loss.item():.3f}"]
+
+    everywhere = order([0, 1, 2], True, alike=True)[:-1]
+    assert set(everywhere) == {name for name, p in gen.named_parameters() if p.requires_grad}
+    for own, keep in (([1], True), ([0, 0], False), ([2, 0], True)):
+        assert order(own, keep, alike=True)[:-1] == everywhere
+    rng.manual_seed(1)
+    plain = order([1, 1], True, alike=False)
+    rng.manual_seed(1)
+    assert order([1, 1], True, alike=True)[-1] == plain[-1], "the same is computed"
+    if not n_common:
+        assert plain[:-1] != everywhere
 
 
 @pytest.mark.parametrize("bandwidth", [0, -1, 5.0, math.nan, "wide", None])

@@ -1,9 +1,9 @@
 """One process of a training, started by test_distributed.py: ``python worker.py ARGUMENTS.json``.
 
 The arguments: ``config`` (fields of TrainingConfig), ``out`` (a folder), ``run_dir``, ``dies`` ({"rank", "step"}: which
-process is killed behind which step), ``fsdp`` (whether weights are split) and ``written`` (whether the inputs are
-what the model writes). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`; each one leaves
-``rank_R.json``: how many inputs it ran the target on, and how many it wrote.
+process is killed behind which step), ``fsdp`` and ``zero`` (whether weights, or moments, are split) and ``written``
+(whether the inputs are what the model writes). Rank 0 leaves ``history.json`` and ``weights.safetensors`` in `out`;
+each one leaves ``rank_R.json``: how many inputs it ran the target on, and how many it wrote.
 """
 
 from __future__ import annotations
@@ -41,6 +41,14 @@ def split_weights(lm, config):
     return accelerator
 
 
+def speak_gloo() -> None:
+    """Has accelerate give DeepSpeed a backend, which by itself it does on GPUs only."""
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+
+    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+
+
 def main() -> None:
     """Trains, and writes what came of it."""
     logging.basicConfig(level=logging.INFO)
@@ -65,6 +73,8 @@ def main() -> None:
     training.last_activations, ModelPrompts._write = counted, noted
     if arguments.get("fsdp"):
         training.make_accelerator = split_weights
+    if arguments.get("zero"):
+        speak_gloo()
     lm = load_model((tiny_model("llama"), word_tokenizer()))
     prompts = PromptDistribution.from_texts(TEXTS, cut="random")
     if arguments.get("written"):

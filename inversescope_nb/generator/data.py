@@ -51,17 +51,23 @@ def by_length(examples: list[dict[str, Any]], n_batches: int) -> list[list[dict[
     return [ordered[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def collate(examples: list[dict[str, Any]], generator: Generator) -> dict[str, Any]:
-    """Arguments of :meth:`Generator.forward`: examples grouped by site."""
+def collate(examples: list[dict[str, Any]], generator: Generator, *, alike: bool = False) -> dict[str, Any]:
+    """Arguments of :meth:`Generator.forward`: examples grouped by site.
+
+    `alike`: what is computed does not depend on which sites these examples are of. Then every process's backward pass
+    finds all gradients, in the same order: FSDP waits for each of them, and DeepSpeed adds them up as they come.
+    """
     examples = sorted(examples, key=lambda e: e["site"])
-    device = generator.device
+    device, sites = generator.device, [e["site"] for e in examples]
     ids, lengths = generator.rows([e["ids"] for e in examples])
     groups: list[tuple[int, Float[Tensor, "k d"]]] = []
-    for site in dict.fromkeys(e["site"] for e in examples):
-        groups.append((site, torch.stack([e["u"] for e in examples if e["site"] == site]).to(device)))
+    for site in range(len(generator.sites)) if alike else dict.fromkeys(sites):
+        own = [e["u"] for e in examples if e["site"] == site]
+        u = torch.stack(own) if own else torch.zeros(0, generator.statistics(generator.sites[site]).width)
+        groups.append((site, u.to(device)))
     keep = torch.tensor([e["keep"] for e in examples], device=device)
     eps = torch.tensor([e["eps"] for e in examples], device=device)
     return {
         "ids": ids, "lengths": lengths, "activations": groups, "bandwidths": eps,
-        "keep": None if bool(keep.all()) else keep,
+        "keep": None if bool(keep.all()) and not alike else keep,
     }  # fmt: skip

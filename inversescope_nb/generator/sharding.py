@@ -22,7 +22,6 @@ from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
 
     from .config import TrainingConfig
     from .generator import Generator
@@ -76,18 +75,11 @@ def prepare(
         blocks = {type(block).__name__ for block in generator.architecture.blocks}
         plugin = accelerator.state.fsdp_plugin
         plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or sorted(blocks)
-        generator.register_forward_hook(_touch_all)
         return accelerator.prepare(generator, optimizer)
     shared = generator.shares_target  # its adapters are where the target is
     with warnings.catch_warnings():  # of a new name for broadcast_buffers, which older versions do not know
         warnings.simplefilter("ignore", FutureWarning)
         return accelerator.prepare(generator, optimizer, device_placement=[not shared, not shared])
-
-
-def _touch_all(generator: Generator, _args: tuple, log_q: Tensor) -> Tensor:
-    """The same, with a gradient of zero for adapters that no example of this process needed: FSDP waits for each."""
-    parts = (generator.encoder, generator.controls, generator.ending)
-    return log_q + 0 * sum(p.sum() for part in parts if part is not None for p in part.parameters())
 
 
 @contextmanager

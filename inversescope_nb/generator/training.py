@@ -168,6 +168,7 @@ class _Run:
         # on the CPU, where activations arrive
         self.statistics = {site: self.generator.statistics(site).cpu() for site in sites}
         self.is_split = sharding.splits_weights(self.accelerator)
+        self.is_shared_out = sharding.has_shards(self.accelerator)
         self.empty = sharding.hollow(self.generator) if self.is_split else None
         rows = math.ceil(config.batch_size / self.accelerator.num_processes)
         self.model, self.optimizer = sharding.prepare(self.accelerator, self.generator, self.optimizer, rows)
@@ -350,7 +351,7 @@ class _Run:
         batches = by_length(examples, self._n_batches(inputs, 3, world))
         for last, batch in enumerate(batches, start=1 - len(batches)):
             with sharding.accumulating(self.accelerator, self.model, last=last == 0):
-                log_q = self.model(**collate(batch, self.generator))
+                log_q = self.model(**collate(batch, self.generator, alike=self.is_shared_out))
                 loss = -log_q.sum() / n_tokens
                 self.accelerator.backward(loss)
             total += loss.item()
