@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from test_training import SITES, TINY, config, prompts, run
 from inversescope_nb.errors import InvalidArgument
 from inversescope_nb.generator import TrainingConfig, memory, train_generator
 from inversescope_nb.generator.building import build_generator
-from inversescope_nb.generator.memory import estimate_memory
+from inversescope_nb.generator.memory import estimate_memory, peak_memory
 from inversescope_nb.models import load_model
 
 CARD = 80e9
@@ -220,3 +221,17 @@ def test_mixed_precision_learns_nearly_the_same_curve() -> None:
     assert half != full
     assert half == pytest.approx(full, rel=0.03)
     assert full[-1] < full[0] - 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux keeps this, others do not")
+def test_the_memory_of_a_process_is_not_that_of_the_one_that_started_it():
+    """getrusage() of a new process begins with what its parent held when it was forked."""
+    large = bytearray(800 * 2**20)
+    large[::4096] = b"x" * len(large[::4096])
+    code = "import torch; from inversescope_nb.generator.memory import *; print(peak_memory(torch.device('cpu'))[0])"
+    # a forked child that runs another program, as shells and launchers do
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, preexec_fn=int)
+    own = peak_memory(torch.device("cpu"))[0]
+    assert 0.1 < float(found.stdout) < own - 0.3
+    assert own > 0.8
+    del large

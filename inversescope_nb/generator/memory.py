@@ -11,10 +11,12 @@ import copy
 import itertools
 import logging
 import math
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -139,6 +141,10 @@ def peak_memory(device: torch.device) -> tuple[float | None, str]:
     """(gigabytes at most so far, of what): tensors on a GPU, else the whole process; None where that is not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GB, f"tensors on {device}"
+    with suppress(OSError):  # not Linux; there, what getrusage says of a new process begins with its parent's
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        if found := re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE):
+            return int(found[1]) * 1024 / GB, "the process"
     try:
         import resource
     except ImportError:  # Windows
