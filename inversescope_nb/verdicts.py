@@ -109,10 +109,11 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
     if found.n_texts:
         why = (
             f"no generator was used: {found.ess:.0f} effective samples of {found.n_texts:,} texts that were read at "
-            f"every token, k-hat {_signed(found.khat)}"
+            "every token"
         )
         if found.khat > _statistics.KHAT_UNRELIABLE and found.ess < MANY:
-            return Verdict.LOW_ESS, f"{why} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail): {more}"
+            tail = f"k-hat {_signed(found.khat)} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
+            return Verdict.LOW_ESS, f"{why}, {tail}: {more}"
         return _informed(found, why)
     why = f"no generator was used: states of chains are worth {found.ess:.0f} draws, R-hat {found.r_hat:.2f}"
     if found.reached > found.bandwidth:

@@ -15,7 +15,10 @@ from conftest import tiny_model, word_tokenizer
 import inversescope_nb as isn
 from inversescope_nb._statistics import effective_sample_size
 from inversescope_nb.baselines import TextBank, metropolis
+from inversescope_nb.baselines._beginnings import Beginnings, thinned
+from inversescope_nb.baselines.searched import Pick
 from inversescope_nb.errors import Cancelled, InvalidArgument, NotFinite, OutOfMemory
+from inversescope_nb.kernels import site_statistics
 from inversescope_nb.prompts import PromptDistribution
 from inversescope_nb.reading import read_every_token
 from inversescope_nb.token_rows import TokenRows
@@ -197,12 +200,39 @@ def test_what_is_kept_changes_no_answer(lm, written):
     assert read.bank_size > kept.bank_size
 
 
-def test_texts_count_as_many_as_they_are_effective(lm, written):
+@pytest.mark.parametrize("n", [16, 64, 4096])
+def test_texts_count_as_many_as_they_are_effective(lm, written, n):
     """Each text once: what downstream makes of the weights is what the texts are worth."""
-    found = metropolis(lm, written, written.draw(1, lm, seed=9)[0], **{**SMALL, "n": 256})
-    assert found.n_texts > 0
+    bank = TextBank(lm, written)
+    bank.grow(1000)
+    found = metropolis(lm, written, written.draw(1, lm, seed=9)[0], texts=bank, **{**SMALL, "n": n})
+    assert found.n_texts == 1000
     assert found.weight.sum() == pytest.approx(1)
-    assert float(effective_sample_size(found.weight)) == pytest.approx(found.ess, rel=0.15)
+    assert len(found) <= min(n, 1000)
+    assert float(effective_sample_size(found.weight)) == pytest.approx(found.ess)
+    pick = Pick.of(lm, written, found.prompt_ids, SITE, -1, SMALL["bandwidth"], None)
+    units = site_statistics(
+        torch.cat([part.drawn(bank.activations(pick.site, i)) for i, part in enumerate(bank.parts)])
+    )
+    all_of_them = Beginnings(pick, units, bank)
+    for i in range(len(bank.parts)):
+        all_of_them.look(bank.activations(pick.site, i))
+    assert found.ess == pytest.approx(min(n, all_of_them.ess), rel=0.3)
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 20])
+def test_thinning_keeps_the_expectation_of_every_weight(n):
+    weights = np.array([8.0, 4, 2, 1, 1, 1, 0.5, 0.5, 0.25, 0, 0.125, 0.125])
+    total, rng, rounds = np.zeros(len(weights)), np.random.default_rng(0), 4000
+    for _ in range(rounds):
+        rows, new = thinned(weights, n, rng)
+        assert len(set(rows)) == len(rows) == min(n, 11)
+        assert new.sum() == pytest.approx(1)
+        total[rows] += new
+    share = weights / weights.sum()
+    np.testing.assert_allclose(total / rounds, share, atol=5 * np.sqrt(share.max() / rounds))
+    if n >= 7:  # the largest two stay as they are, each time
+        np.testing.assert_allclose(total[:2] / rounds, share[:2])
 
 
 def test_chains_show_as_many_states_as_these_are_worth(lm):

@@ -18,7 +18,7 @@ from .._statistics import effective_sample_size, pareto_khat
 from ..errors import NotFinite
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from ..kernels import SiteStatistics
@@ -96,14 +96,11 @@ class Beginnings:
         return float(self.log_w.max()) + math.log(mean), float(weights.std()) / mean / math.sqrt(len(weights))
 
     def sample(self, n: int, numbers: np.random.Generator) -> tuple[list[list[int]], Float[np.ndarray, " k"]]:
-        """Texts drawn `n` times by their weights, each cut once by the kernel; and how often each was, as shares.
+        """At most `n` of the texts, each cut once by the kernel, with weights that sum to 1.
 
         So these inputs are as independent as their weights say: two beginnings of one text would not be.
         """
-        weights = self.weights
-        marks = (np.arange(n) + numbers.random()) / n * weights.sum()
-        chosen = np.minimum(np.searchsorted(np.cumsum(weights), marks, side="right"), len(weights) - 1)
-        chosen, counts = np.unique(chosen, return_counts=True)
+        chosen, weights = thinned(self.weights, n, numbers)
         ends, inputs = np.cumsum([len(log_w) for log_w in self._log_w]), []
         for text in chosen:
             at = int(np.searchsorted(ends, text, side="right"))
@@ -112,4 +109,32 @@ class Beginnings:
             log_k = self._log_k(self._d[at][start : start + int(part.beginnings[i])])
             share = np.exp(log_k - log_k.max())
             inputs.append(part.input(i, int(numbers.choice(len(share), p=share / share.sum()))))
-        return inputs, counts / n
+        return inputs, weights
+
+
+def thinned(
+    weights: Float[np.ndarray, " m"], n: int, numbers: np.random.Generator
+) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """At most `n` of many, each once, with new weights whose expectations are the old ones, and which sum to 1.
+
+    What weighs more than a threshold stays as it is; of all else some stay, with that weight each (Fearnhead and
+    Clifford 2003, J. R. Stat. Soc. B 65, section 3: no such thinning changes weights by less, in mean square).
+
+    >>> rows, weights = thinned(np.array([5.0, 1, 0, 1, 1, 1, 1]), 3, np.random.default_rng(0))
+    >>> len(rows), weights.tolist()
+    (3, [0.5, 0.25, 0.25])
+    """
+    weights = weights / weights.sum()
+    rows = np.flatnonzero(weights)
+    if len(rows) <= n:
+        return rows, weights[rows]
+    rows = rows[np.argsort(-weights[rows], kind="stable")]
+    kept = np.arange(n)  # how many stay as they are, if the others share what is left among n - kept places
+    left = np.cumsum(weights[rows][::-1])[::-1][:n]
+    is_small = weights[rows[:n]] < left / (n - kept)
+    first = int(np.argmax(is_small)) if is_small.any() else n - 1
+    small = rows[first:]
+    marks = (np.arange(n - first) + numbers.random()) / (n - first) * left[first]
+    some = np.minimum(np.searchsorted(np.cumsum(weights[small]), marks, side="right"), len(small) - 1)
+    new = np.concatenate([weights[rows[:first]], np.full(n - first, left[first] / (n - first))])
+    return np.concatenate([rows[:first], small[some]]), new / new.sum()

@@ -195,12 +195,14 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
 
 def _result_of_texts(walk: Walk, texts: Beginnings, n: int, cancel: threading.Event | None) -> Metropolis:
     """Beginnings of texts that were read at every token, drawn by their weights."""
+    samples, weight = texts.sample(n, walk.numbers)
     return _measured(
         walk,
-        *texts.sample(n, walk.numbers),
+        samples,
+        weight,
         *texts.log_z,
         cancel,
-        ess=min(texts.ess, float(n)),
+        ess=float(effective_sample_size(weight)),
         asked=n,
         khat=texts.khat,
         reached=walk.pick.bandwidth,
