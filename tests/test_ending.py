@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from conftest import word_tokenizer
-from small import byte_level_tokenizer, model_for
+from small import byte_level_tokenizer, model_for, open_gates
 
 from inversescope_nb.generator import Generator, TrainingConfig
 from inversescope_nb.generator.building import build_generator
@@ -106,6 +106,35 @@ def test_its_condition_counts_and_a_dropped_one_is_none() -> None:
     dropped = gen.token_log_probs(ids, lengths, Condition(given.parts, torch.tensor([True, False]))).detach()
     none = gen.token_log_probs(ids, lengths, gen.no_condition(2)).detach()
     torch.testing.assert_close(dropped, torch.stack([seen[0], none[1]]))
+
+
+@pytest.mark.parametrize("trainable", ["full", "frozen"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gemma2"])
+def test_what_is_scored_is_what_is_sampled(architecture, trainable) -> None:
+    """Scores never hold the logits with the end in its place; values and gradients are those of their log-softmax."""
+    lm = model_for(word_tokenizer(), architecture)
+    P = PromptDistribution.from_texts(TEXTS, cut="random")
+    gen = open_gates(built(lm, P, trainable=trainable)).train()
+    ids, lengths = gen.rows(P.draw(9, lm, seed=1))
+    u, eps = torch.randn(9, lm.d_model, generator=torch.Generator().manual_seed(0)), torch.full((9,), 0.3)
+    keep = torch.arange(9) % 3 > 0
+    mask = torch.arange(ids.shape[1]) < lengths[:, None]
+    found = {}
+    for way in ("scored", "sampled"):
+        gen.zero_grad(set_to_none=True)
+        condition = gen.condition([(0, u)], eps, keep)
+        if way == "scored":
+            log_q = gen.token_log_probs(ids, lengths, condition)
+        else:
+            with gen.controlled(condition):
+                logits = gen.backbone(input_ids=ids[:, :-1], attention_mask=mask[:, :-1].long()).logits
+            log_q = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0] * mask[:, 1:]
+        log_q.sum().backward()
+        found[way] = log_q.detach(), {name: p.grad for name, p in gen.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(found["scored"][0], found["sampled"][0], atol=1e-5, rtol=1e-5)
+    assert found["scored"][1].keys() == found["sampled"][1].keys()
+    for name, gradient in found["sampled"][1].items():
+        torch.testing.assert_close(found["scored"][1][name], gradient, atol=1e-4, rtol=1e-4)
 
 
 def test_it_is_kept_in_the_folder_and_counts_in_samples(tmp_path) -> None:

@@ -19,13 +19,14 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..hooks import hooked
 from .control import GatedControl
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
 
@@ -43,6 +44,7 @@ class Ending(nn.Module):
         super().__init__()
         self.control = GatedControl(d_model, width=width, units=units, d_out=1)
         self.usual = nn.Parameter(torch.zeros(1))  # FSDP splits no scalars
+        self.end_id = end_id
         self.register_buffer("index", torch.tensor([end_id]), persistent=False)
 
     @torch.no_grad()
@@ -57,15 +59,42 @@ class Ending(nn.Module):
         """Log odds; `parts` from the control layer's :meth:`~.GatedControl.prepare`."""
         return self.control(hidden.to(self.usual), *parts, keep=keep) + self.usual
 
+    def log_probs(
+        self,
+        logits: Float[Tensor, "n pos vocab"],
+        targets: Int[Tensor, "n pos"],
+        hidden: Float[Tensor, "n pos d_model"],
+        parts: tuple[Tensor, ...],
+        keep: Bool[Tensor, " n"] | None,
+    ) -> Float[Tensor, "n pos"]:
+        """log q of each target, nats, float32: whether it is the end, and if not, which of the other tokens.
+
+        The same as the log-softmax of what :meth:`decided` makes of the logits, with fewer copies of them.
+        """
+        index = self.index.to(logits.device)
+        odds = self(hidden, parts, keep).squeeze(-1).to(logits.device, torch.float32)
+        is_end = targets == self.end_id
+        other = targets.masked_fill(is_end, 0 if self.end_id else 1)  # where it is the end, any: it does not count
+        others = logits.float().index_fill(-1, index, -torch.inf)
+        among = -F.cross_entropy(others.transpose(1, 2), other, reduction="none")
+        return torch.where(is_end, F.logsigmoid(odds), F.logsigmoid(-odds) + among)
+
+    @contextmanager
+    def read(self, backbone: nn.Module) -> Iterator[list[Tensor]]:
+        """A list that holds, behind each of the backbone's forward passes in the block, what its head read."""
+        read: list[Tensor] = []
+
+        def remember(hidden: Tensor) -> None:
+            read[:] = [hidden]
+
+        with hooked(backbone.get_output_embeddings(), "in", remember):
+            yield read
+
     @contextmanager
     def decided(
         self, backbone: nn.Module, parts: tuple[Tensor, ...], keep: Bool[Tensor, " n"] | None
     ) -> Iterator[None]:
         """Within the block the backbone's logits hold these odds."""
-        read: list[Tensor] = []
-
-        def remember(hidden: Tensor) -> None:
-            read[:] = [hidden]
 
         def split(output: Any) -> None:
             logits = output.logits.float()  # a logsumexp of half precision would be off by a twentieth of a nat
@@ -76,8 +105,7 @@ class Ending(nn.Module):
 
         # peft's `generate()` calls the model inside alone; what is done twice is the same as done once
         wholes = {backbone, getattr(backbone, "get_base_model", lambda: backbone)()}
-        with ExitStack() as stack:
-            stack.enter_context(hooked(backbone.get_output_embeddings(), "in", remember))
+        with self.read(backbone) as read, ExitStack() as stack:
             for whole in wholes:
                 stack.enter_context(hooked(whole, "out", split))
             yield

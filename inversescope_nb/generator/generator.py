@@ -238,8 +238,11 @@ class Generator(nn.Module):
         return tuple(layer.prepare(tokens) for layer in layers)
 
     @contextmanager
-    def controlled(self, condition: Condition) -> Iterator[None]:
-        """Within the block the backbone's forward passes see the condition; other threads wait for its end."""
+    def controlled(self, condition: Condition, *, ends: bool = True) -> Iterator[None]:
+        """Within the block the backbone's forward passes see the condition; other threads wait for its end.
+
+        `ends`: and their logits know where an input ends.
+        """
         layout = self.architecture.layout
         path, side = layout.tap("attn_out")
         with self._turn.lock, ExitStack() as stack:
@@ -258,7 +261,7 @@ class Generator(nn.Module):
                 stack.enter_context(hooked(block, "in", remember))
                 again = self.recomputes and torch.is_grad_enabled()
                 stack.enter_context(recomputed(block, part, side, add) if again else hooked(part, side, add))
-            if self.ending is not None:
+            if self.ending is not None and ends:
                 stack.enter_context(self.ending.decided(self.backbone, condition.parts[-1], condition.keep))
             yield
 
@@ -282,11 +285,16 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "n pos-1"]:
         """log q of every token behind the first, nats, 0 behind a row's end."""
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        with self.controlled(condition):
-            seen, real = ids[:, :-1], mask[:, :-1].long()
+        seen, real, read = ids[:, :-1], mask[:, :-1].long(), ExitStack()
+        with self.controlled(condition, ends=False), read:
+            hidden = None if self.ending is None else read.enter_context(self.ending.read(self.backbone))
             logits = self.backbone(input_ids=seen, attention_mask=real, use_cache=False).logits
-        nll = F.cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:].to(logits.device), reduction="none")
-        return -nll.to(mask.device) * mask[:, 1:]
+        targets = ids[:, 1:].to(logits.device)
+        if hidden is None:
+            log_q = -F.cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
+        else:
+            log_q = self.ending.log_probs(logits, targets, hidden[0], condition.parts[-1], condition.keep)
+        return log_q.to(mask.device) * mask[:, 1:]
 
     def forward(
         self,
