@@ -74,7 +74,7 @@ def read(
 def read_every_token(
     lm: LanguageModel, rows: TokenRows, site: Site, *, first: int = 0, cancel: threading.Event | None = None
 ) -> Float[Tensor, "tokens d"]:
-    """Activations of one site at every token of every row: of all rows one after the other, in the model's dtype.
+    """Activations of one site at every token of every row: of all rows one after the other, in the site's dtype.
 
     Args:
         lm: the model.
@@ -88,7 +88,7 @@ def read_every_token(
     """
     kept = (rows.lengths - first).clamp(min=0)
     starts = kept.cumsum(0) - kept
-    found = torch.empty(int(kept.sum()), site.d, dtype=lm.dtype)
+    found: list[Tensor] = []  # a site may be in another dtype than the model
 
     def run(batch: Int[Tensor, " k"]) -> None:
         ids, lengths = rows.padded(batch, lm.pad_id), rows.lengths[batch]
@@ -101,7 +101,9 @@ def read_every_token(
         bad = (~torch.isfinite(values).all(-1)).nonzero()
         if len(bad):
             raise _no_number(lm, site, int(batch[int(real.nonzero()[bad[0, 0], 0])]), values[bad[0, 0]])
-        found[where] = values
+        if not found:
+            found.append(torch.empty(int(kept.sum()), site.d, dtype=values.dtype))
+        found[0][where] = values
 
     @contextmanager
     def ready() -> Iterator[None]:
@@ -109,7 +111,7 @@ def read_every_token(
             yield
 
     _in_turns(rows, rows.batches(), ready, run, cancel=cancel)
-    return found
+    return found[0]
 
 
 def _in_turns(

@@ -111,7 +111,9 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
             f"no generator was used: {found.ess:.0f} effective samples of {found.n_texts:,} texts that were read at "
             "every token"
         )
-        if found.khat > _statistics.KHAT_UNRELIABLE and found.ess < MANY:
+        if found.ess < enough(found.asked):
+            return Verdict.LOW_ESS, f"{why}: ask for more inputs, or {more}"
+        if found.khat > _statistics.KHAT_UNRELIABLE and found.ess_of_texts < MANY:
             tail = f"k-hat {_signed(found.khat)} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
             return Verdict.LOW_ESS, f"{why}, {tail}: {more}"
         return _informed(found, why)

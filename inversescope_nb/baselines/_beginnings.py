@@ -53,7 +53,7 @@ class Beginnings:
     def look(self, z: Float[Tensor, "tokens d"]) -> None:
         """Takes in the next part of the bank, given its activations."""
         part = self.bank.parts[self.n_parts]
-        d = self.units.distance(z, self.pick.z_hat).double().numpy()
+        d = self.units.distance(z.float(), self.pick.z_hat).double().numpy()  # as the pick's own: in float32
         if not np.isfinite(d).all():
             raise NotFinite(f"a distance at {self.pick.site} is NaN or infinite", hint="look at the statistics given")
         with np.errstate(invalid="ignore"):  # of a ball that holds nothing

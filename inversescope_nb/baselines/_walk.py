@@ -104,8 +104,10 @@ class Walk:
         """Draws of P(X), at least, that distances are measured with, if there is time for them."""
         self.size = max(self.first, min(BANK, passes // 8))
         self.texts = self._text_bank(texts, seed)
-        self.n_parts = 0 if self.texts is None else self._first_parts(self.texts)
-        """Parts of the bank of texts that were looked at."""
+        self.cut_z: dict[int, Float[Tensor, "n d"]] = {}
+        """Of the parts of the bank of texts that were read, activations where each text is cut."""
+        if self.texts is not None:
+            self._read_first(self.texts)
         self.bank, z = self._drawn() if self.texts is None else self._cut(self.texts)
         self.units = moments(z, statistics, kernel)
         self.d_bank = self.distances(z)
@@ -170,27 +172,30 @@ class Walk:
         each = max((self.share() - before) / self._at_a_time, 1 / self.passes)
         self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _BATCHES)))
 
-    def _first_parts(self, texts: TextBank) -> int:
-        """How many parts of the bank distances are measured with, all of which are read."""
+    def _read_first(self, texts: TextBank) -> None:
+        """Reads the parts of the bank that distances are measured with."""
         n_texts = 0
         for i, part in enumerate(texts.parts):
             if n_texts >= self.first or (n_texts >= FEWEST and self.share() >= 0.25):
-                return i
+                return
             self._read(texts, i)
             n_texts += len(part)
-        return len(texts.parts)
 
     def _read(self, texts: TextBank, part: int) -> Float[Tensor, "tokens d"]:
         before = texts.n_read
         z = texts.activations(self.pick.site, part, cancel=self.cancel)
         self.count(texts.n_read - before, "reading texts at every token")
+        self.cut_z[part] = texts.parts[part].drawn(z).float()
         return z
 
     def _cut(self, texts: TextBank) -> tuple[list[list[int]], Float[Tensor, "n d"]]:
-        """As many draws of P(X), each the beginning of a text."""
-        parts = texts.parts[: self.n_parts]
-        z = [part.drawn(self._read(texts, i)).float() for i, part in enumerate(parts)]
-        return [x for part in parts for x in part.inputs()][: self.size], torch.cat(z)[: self.size]
+        """As many draws of P(X), each the beginning of a text that was read."""
+        z, inputs = [], []
+        for i in sorted(self.cut_z):
+            if len(inputs) < self.size:
+                z.append(self.cut_z[i])
+                inputs += texts.parts[i].inputs()
+        return inputs[: self.size], torch.cat(z)[: self.size]
 
     def read_texts(self, n: int) -> Beginnings | None:
         """Texts at every token; None where P(X) cuts its texts otherwise.
@@ -201,17 +206,20 @@ class Walk:
         if self.texts is None:
             return None
         found = Beginnings(self.pick, self.units, self.texts)
+        given = (0.0, 0.0)  # share of the budget and effective samples, before any text was run for this pick
         while True:
             share, ess = self.share(), found.ess
-            will_do = ess < MANY and ess / max(share, 1e-9) >= enough(n)
-            wanted = n if self.has_grown else min(n, MANY)
+            if self.spent == 0 and len(found):
+                given = (share, ess)
+            pace = (ess - given[1]) / max(share - given[0], 1e-9)
+            will_do = ess < MANY and ess + pace * (1 - share) >= enough(n)
+            wanted = max(n, MANY) if self.has_grown else MANY
             more = share < 1 if will_do else share < _READING and ess < wanted
             if len(found) and not more and not found.is_free:
                 return found
             if found.n_parts == len(self.texts.parts):
                 self._grow(self.texts)
             found.look(self._read(self.texts, found.n_parts))
-            self.n_parts = found.n_parts
 
     # -- the chains -----------------------------------------------------------------------------
 
@@ -228,10 +236,16 @@ class Walk:
         if self.texts is not None:  # there are more of them now
             self.bank, z = self._cut(self.texts)
             self.d_bank = self.distances(z)
+            some, before = self.bank[:64], self.share()
+            self.pick.lm.activations(some, [self.pick.site], cancel=self.cancel)
+            self.count(len(some), "running a bank")
+            each = max((self.share() - before) / len(some), 1 / self.passes)
+        else:
+            each = self.share() / self.spent
         pick = self.pick
         self.moves = Moves(pick.lm, pick.prompts, self.bank, scored=self.scored, first=n_bos(pick.lm), seed=self.seed)
         self.tried, self.accepted = dict.fromkeys(self.moves.kinds, 0), dict.fromkeys(self.moves.kinds, 0)
-        moves = self.spent / max(self.share(), 1e-9) * (1 - self.share()) / (TRIES + 1)  # that there is time for
+        moves = max(0.0, 1 - self.share()) / max(each, 1e-9) / (TRIES + 1)  # that there is time for
         self.n_chains = int(min(CHAINS, max(FEWEST, moves / _ROUNDS)) // 2)
         self.n_crowd = int(max(self.n_chains, min(CROWD, _CROWDED * moves / _WAY)))
         self.log_z = self.log_z_variance = 0.0
@@ -319,7 +333,7 @@ class Walk:
         marks = np.log(self.numbers.random(len(flat)))
         own_q, moved = found.own.copy(), 0
         for i, (c, m) in enumerate(flat):
-            gain = log_k[i] - own_k[c]
+            gain = log_k[i] - own_k[c] if log_k[i] > -math.inf else -math.inf
             if not found.are_draws:
                 gain += log_p[i] - self.log_p[c] + own_q[c] - found.log_q[c, m] if log_p[i] > -math.inf else -math.inf
             if marks[i] < gain:

@@ -76,6 +76,8 @@ class Metropolis(Searched):
     """Effective number of the bank's inputs that hold it."""
     asked: int
     """Inputs that were asked for, at most."""
+    ess_of_texts: float = math.nan
+    """Effective number of all texts that were read, of which those that weigh most are shown."""
     n_texts: int = 0
     """Texts that were read at every token, where those are the answer and no chain walked; else 0."""
 
@@ -203,6 +205,7 @@ def _result_of_texts(walk: Walk, texts: Beginnings, n: int, cancel: threading.Ev
         *texts.log_z,
         cancel,
         ess=float(effective_sample_size(weight)),
+        ess_of_texts=texts.ess,
         asked=n,
         khat=texts.khat,
         reached=walk.pick.bandwidth,

@@ -85,7 +85,7 @@ class Searched(Nearby):
     weight: Float[np.ndarray, " n"]
     """Shares of the estimate; they sum to 1, or are 0 where nothing was found."""
     ess: float
-    """Effective sample size over all that was searched."""
+    """Effective sample size: over all that was searched, or of :attr:`weight` where the heaviest are shown."""
     khat: float
     """Tail index of the weights; above 0.7 they are not to be trusted."""
     bits: float
@@ -95,7 +95,7 @@ class Searched(Nearby):
     ball_edge: float
     """The weighted 95 % quantile of d, for display."""
     bank_size: int
-    """Inputs that were run: what the search cost, in passes of the target."""
+    """Inputs that were run: what the search cost, in passes of the target; those shown are run once more, uncounted."""
 
     @property
     def verdict(self) -> str:

@@ -18,7 +18,7 @@ from .._arguments import check_model, check_prompts, seed_number, whole_number
 from ..cuts import n_bos
 from ..errors import InvalidArgument
 from ..reading import read_every_token
-from ..token_rows import TOKENS_PER_BATCH, TokenRows
+from ..token_rows import TokenRows
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BUDGET = 1 << 29
 """Bytes of activations that a bank keeps at most, unless it is told otherwise."""
+TOKENS = {"cpu": 1024, "cuda": 8192}
+"""That are read together at most, by device: after each such part a search looks at its watch."""
 _SEED = 271_828
 
 
@@ -131,13 +133,16 @@ class TextBank:
         texts = self.prompts.draw_texts(n, self.lm, seed=self._numbers.randrange(2**31), cancel=cancel)
         cuts = torch.Generator().manual_seed(self._numbers.getrandbits(62))
         bos, found, at = n_bos(self.lm), [], 0
+        most = TOKENS.get(self.lm.device.type, TOKENS["cpu"])
         while at < len(texts):  # what is read in one batch, and kept or not
             end, width = at + 1, len(texts[at])
-            while end < len(texts) and (end + 1 - at) * max(width, len(texts[end])) <= TOKENS_PER_BATCH:
+            while end < len(texts) and (end + 1 - at) * max(width, len(texts[end])) <= most:
                 width = max(width, len(texts[end]))
                 end += 1
             rows = TokenRows.of_ids(texts[at:end])
             beginnings = rows.lengths - bos
+            if int(beginnings.min()) < 1:
+                raise InvalidArgument(f"a text of {self.prompts.name} has no tokens", hint="leave empty texts out")
             cut = (torch.rand(len(rows), generator=cuts, dtype=torch.float64) * beginnings).long()
             found.append(Texts(rows, beginnings, cut))
             at = end
@@ -156,17 +161,22 @@ class TextBank:
             self.n_read += len(rows)
             if not self._room(site, values.nbytes):
                 return values
-            self._kept[key] = values
-        return self._kept[key]
+        else:
+            values = self._kept.pop(key)
+        self._kept[key] = values  # the latest comes last
+        return values
 
     def _room(self, site: Site, size: int) -> bool:
-        """Makes room for so many bytes at the cost of other sites, the oldest first; whether there is."""
-        used = sum(values.nbytes for values in self._kept.values())
-        for key in [key for key in self._kept if key[0] != site.name]:
+        """Makes room for so many bytes at the cost of other sites, what was used long ago first; whether there is."""
+        others = [key for key in self._kept if key[0] != site.name]
+        used, free_able = (sum(self._kept[key].nbytes for key in keys) for keys in (self._kept, others))
+        if used - free_able + size > self.budget:
+            return False
+        for key in others:
             if used + size <= self.budget:
                 break
             used -= self._kept.pop(key).nbytes
-        return used + size <= self.budget
+        return True
 
 
 def check_texts(texts: TextBank | None, lm: LanguageModel, prompts: PromptDistribution) -> TextBank | None:

@@ -63,7 +63,7 @@ def collate(examples: list[dict[str, Any]], generator: Generator, *, alike: bool
     groups: list[tuple[int, Float[Tensor, "k d"]]] = []
     for site in range(len(generator.sites)) if alike else dict.fromkeys(sites):
         own = [e["u"] for e in examples if e["site"] == site]
-        u = torch.stack(own) if own else torch.zeros(0, generator.statistics(generator.sites[site]).width)
+        u = torch.stack(own) if own else torch.zeros(0, len(getattr(generator.encoder, f"mean_{site}")))
         groups.append((site, u.to(device)))
     keep = torch.tensor([e["keep"] for e in examples], device=device)
     eps = torch.tensor([e["eps"] for e in examples], device=device)

@@ -69,14 +69,16 @@ class Ending(nn.Module):
     ) -> Float[Tensor, "n pos"]:
         """log q of each target, nats, float32: whether it is the end, and if not, which of the other tokens.
 
-        The same as the log-softmax of what :meth:`decided` makes of the logits, with fewer copies of them.
+        The same as the log-softmax of what :meth:`decided` makes of the logits, with fewer copies of them; `logits`
+        are written to.
         """
         index = self.index.to(logits.device)
         odds = self(hidden, parts, keep).squeeze(-1).to(logits.device, torch.float32)
         is_end = targets == self.end_id
         other = targets.masked_fill(is_end, 0 if self.end_id else 1)  # where it is the end, any: it does not count
-        others = logits.float().index_fill(-1, index, -torch.inf)
-        among = -F.cross_entropy(others.transpose(1, 2), other, reduction="none")
+        others = logits.float()
+        others.index_fill_(-1, index, -torch.inf)  # in place: no head needs its own logits to find its gradient
+        among = -F.cross_entropy(others.flatten(0, 1), other.flatten(), reduction="none").view_as(odds)
         return torch.where(is_end, F.logsigmoid(odds), F.logsigmoid(-odds) + among)
 
     @contextmanager

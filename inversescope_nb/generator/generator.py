@@ -238,11 +238,16 @@ class Generator(nn.Module):
         return tuple(layer.prepare(tokens) for layer in layers)
 
     @contextmanager
-    def controlled(self, condition: Condition, *, ends: bool = True) -> Iterator[None]:
-        """Within the block the backbone's forward passes see the condition; other threads wait for its end.
+    def controlled(self, condition: Condition) -> Iterator[None]:
+        """Within the block the backbone's forward passes see the condition; other threads wait for its end."""
+        with self._steered(condition), ExitStack() as stack:
+            if self.ending is not None:
+                stack.enter_context(self.ending.decided(self.backbone, condition.parts[-1], condition.keep))
+            yield
 
-        `ends`: and their logits know where an input ends.
-        """
+    @contextmanager
+    def _steered(self, condition: Condition) -> Iterator[None]:
+        """The same, but the logits know nothing of where inputs end."""
         layout = self.architecture.layout
         path, side = layout.tap("attn_out")
         with self._turn.lock, ExitStack() as stack:
@@ -261,8 +266,6 @@ class Generator(nn.Module):
                 stack.enter_context(hooked(block, "in", remember))
                 again = self.recomputes and torch.is_grad_enabled()
                 stack.enter_context(recomputed(block, part, side, add) if again else hooked(part, side, add))
-            if self.ending is not None and ends:
-                stack.enter_context(self.ending.decided(self.backbone, condition.parts[-1], condition.keep))
             yield
 
     # -- training and scoring -------------------------------------------------------------------
@@ -285,15 +288,17 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "n pos-1"]:
         """log q of every token behind the first, nats, 0 behind a row's end."""
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        seen, real, read = ids[:, :-1], mask[:, :-1].long(), ExitStack()
-        with self.controlled(condition, ends=False), read:
-            hidden = None if self.ending is None else read.enter_context(self.ending.read(self.backbone))
-            logits = self.backbone(input_ids=seen, attention_mask=real, use_cache=False).logits
+        given = {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1].long(), "use_cache": False}
+        if self.ending is None:
+            with self.controlled(condition):
+                logits = self.backbone(**given).logits
+            targets = ids[:, 1:].to(logits.device)
+            nll = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+            return -nll.view_as(targets).to(mask.device) * mask[:, 1:]
+        with self._steered(condition), self.ending.read(self.backbone) as hidden:
+            logits = self.backbone(**given).logits
         targets = ids[:, 1:].to(logits.device)
-        if hidden is None:
-            log_q = -F.cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
-        else:
-            log_q = self.ending.log_probs(logits, targets, hidden[0], condition.parts[-1], condition.keep)
+        log_q = self.ending.log_probs(logits, targets, hidden[0], condition.parts[-1], condition.keep)
         return log_q.to(mask.device) * mask[:, 1:]
 
     def forward(
