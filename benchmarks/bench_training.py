@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -200,6 +201,10 @@ print(json.dumps([(told.total - told.target) / 1e9, (peak - before) / 1e9, told.
 """
 
 
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""Has glibc give back what is freed: tensors are to be measured, not what an allocator holds for later."""
+
+
 def memory(args: argparse.Namespace) -> list[dict]:
     """Gigabytes beside the target: told from shapes, and taken by a process of its own."""
     rows = []
@@ -208,7 +213,7 @@ def memory(args: argparse.Namespace) -> list[dict]:
         "all, checkpointed": WAYS["all, AdamW"] | {"gradient_checkpointing": True},
     }.items():  # fmt: skip
         command = [sys.executable, "-c", MEMORY, sys.path[0], json.dumps(how), str(args.layers), str(args.batch)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | GIVES_BACK)
         told, took, _ = json.loads(done.stdout.splitlines()[-1])
         rows.append({"trained": name, "told_gb": told, "took_gb": took, "took_of_told": took / told})
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)

@@ -224,6 +224,8 @@ def test_texts_count_as_many_as_they_are_effective(lm, written, n):
     found = metropolis(lm, written, written.draw(1, lm, seed=9)[0], texts=bank, **{**SMALL, "n": n})
     assert found.n_texts == 1000
     assert found.weight.sum() == pytest.approx(1)
+    copies = [i for i, x in enumerate(found.samples) if x == found.prompt_ids]
+    assert found.copy_share == pytest.approx(sum(found.weight[i] for i in copies))
     assert len(found) <= min(n, 1000)
     assert float(effective_sample_size(found.weight)) == pytest.approx(found.ess)
     pick = Pick.of(lm, written, found.prompt_ids, SITE, -1, SMALL["bandwidth"], None)

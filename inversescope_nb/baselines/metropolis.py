@@ -96,6 +96,11 @@ class Metropolis(Searched):
         return self._judgement[1]
 
     @property
+    def copy_share(self) -> float:
+        """Share of the weight that is the picked input's."""
+        return float(self.weight[self.is_copy].sum())
+
+    @property
     def picked_on_support(self) -> bool:
         """Whether P(X) can make the picked input."""
         return self.supported
