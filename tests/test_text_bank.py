@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from conftest import tiny_model, word_tokenizer
 
 import inversescope_nb as isn
 from inversescope_nb._statistics import effective_sample_size
-from inversescope_nb.baselines import TextBank, metropolis, text_bank
+from inversescope_nb.baselines import TextBank, metropolis
 from inversescope_nb.baselines._beginnings import Beginnings, thinned
 from inversescope_nb.baselines.searched import Pick
 from inversescope_nb.errors import Cancelled, InvalidArgument, NotFinite, OutOfMemory
@@ -127,20 +128,18 @@ def rows_of(part) -> list[list[int]]:
     ]
 
 
-def test_parts_are_no_larger_than_a_batch(lm, monkeypatch):
-    monkeypatch.setitem(text_bank.TOKENS, "cpu", 20)
+def test_parts_are_no_larger_than_they_may_be(lm):
     bank = TextBank(lm, PromptDistribution.from_texts(TEXTS))
-    bank.grow(40)
+    bank.grow(40, tokens=20)
     sizes = [len(part) * int(part.rows.lengths.max()) for part in bank.parts]
     assert len(bank) == 40
     assert max(sizes) <= 20
     assert sum(sizes) / len(sizes) > 10
 
 
-def test_no_more_is_kept_than_the_budget_and_other_sites_go_first(lm, texts, monkeypatch):
-    monkeypatch.setitem(text_bank.TOKENS, "cpu", 64)
+def test_no_more_is_kept_than_the_budget_and_other_sites_go_first(lm, texts):
     bank = TextBank(lm, texts)
-    bank.grow(30)
+    bank.grow(30, tokens=64)
     here, there = lm.site(SITE), lm.site(OTHER)
     n = len(bank.parts)
     assert n > 3
@@ -161,7 +160,7 @@ def test_no_more_is_kept_than_the_budget_and_other_sites_go_first(lm, texts, mon
     assert bank.activations(here, 0) is first
     assert bank.n_read == read
     nothing = TextBank(lm, texts, budget=0)
-    nothing.grow(30)
+    nothing.grow(30, tokens=64)
     torch.testing.assert_close(nothing.activations(here, 0), first)
     nothing.activations(here, 0)
     assert nothing.n_read == 2 * len(nothing.parts[0])
@@ -324,3 +323,21 @@ def test_bad_arguments(lm, texts, written):
         metropolis(lm, texts, "the cat", texts=TextBank(other, texts), **SMALL)
     with pytest.raises(InvalidArgument, match="a list is no TextBank"):
         metropolis(lm, texts, "the cat", texts=[], **SMALL)
+
+
+def test_a_slow_model_reads_little_at_a_time(lm, monkeypatch):
+    """Texts cost nothing to write here; what is read together follows how long reading takes."""
+    walk = SimpleNamespace(seconds=2.0, now=0.0)
+    monkeypatch.setattr("inversescope_nb.baselines._walk.time.monotonic", lambda: walk.now)
+    sizes = []
+
+    def slow(module, args, kwargs):
+        hidden = args[0] if args else kwargs["hidden_states"]
+        sizes.append(hidden.shape[0] * hidden.shape[1])
+        walk.now += 1e-3 * sizes[-1]
+
+    P = PromptDistribution.from_texts([" ".join(["the dog is in"] * 5)])
+    with lm.architecture.blocks[0].register_forward_pre_hook(slow, with_kwargs=True):
+        metropolis(lm, P, "the dog is", site=SITE, bandwidth=1e-4, seconds=2.0, n=16)
+    assert max(sizes) <= 1024
+    assert walk.now < 2.0 + 1.1

@@ -24,7 +24,7 @@ from ..verdicts import MANY, MET, enough
 from ._beginnings import Beginnings
 from ._moves import Moves
 from .searched import Pick, moments
-from .text_bank import TextBank
+from .text_bank import TOKENS, TextBank
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -49,6 +49,7 @@ _STEPS = 2  # moves between two narrower kernels
 _READING = 0.5  # of the budget, at most, is spent on reading texts at every token, unless the rest of it will do
 _BATCHES = 40  # of texts that it should have room for, at least
 _TEXTS, _FIRST_TEXTS = 256, 16  # that are drawn at a time: at most, and at first
+_FIRST_TOKENS, _FEW_TOKENS = 1024, 256  # of them, that are read together: at first, and always
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED, _WAY = 0.125, 24  # of it is what a way of so many moves should take
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
@@ -103,11 +104,14 @@ class Walk:
         self.first = min(FIRST, max(FEWEST, passes // 4))
         """Draws of P(X), at least, that distances are measured with, if there is time for them."""
         self.size = max(self.first, min(BANK, passes // 8))
-        self.texts = self._text_bank(texts, seed)
+        self.texts = texts
+        if texts is None and pick.prompts.cuts_anywhere:
+            self.texts = TextBank(pick.lm, pick.prompts, seed=seed)
+        self._at_a_time, self._tokens, self.has_grown = _FIRST_TEXTS, _FIRST_TOKENS, False
         self.cut_z: dict[int, Float[Tensor, "n d"]] = {}
         """Of the parts of the bank of texts that were read, activations where each text is cut."""
         if self.texts is not None:
-            self._read_first(self.texts)
+            self._read_first()
         self.bank, z = self._drawn() if self.texts is None else self._cut(self.texts)
         self.units = moments(z, statistics, kernel)
         self.d_bank = self.distances(z)
@@ -151,41 +155,36 @@ class Walk:
             self.count(part, "running a bank")
         return drawn, torch.cat(z)
 
-    def _text_bank(self, given: TextBank | None, seed: int) -> TextBank | None:
-        """Texts to read at every token, some of them drawn; None where P(X) has none such."""
-        if given is None and not self.pick.prompts.cuts_anywhere:
-            return None
-        texts = given if given is not None else TextBank(self.pick.lm, self.pick.prompts, seed=seed)
-        self._at_a_time, self.has_grown = _FIRST_TEXTS, False
+    def _read_first(self) -> None:
+        """Reads the texts that distances are measured with, and draws them where there are none yet."""
+        n_texts = part = 0
         try:
-            while len(texts) < FEWEST or (len(texts) < self.first and self.share() < 0.25):
-                self._grow(texts)
+            while n_texts < FEWEST or (n_texts < self.first and self.share() < 0.25):
+                if part == len(self.texts.parts):
+                    self._grow(self.texts)
+                self._read(self.texts, part)
+                n_texts += len(self.texts.parts[part])
+                part += 1
         except NotEnumerable:  # it has cut inputs only
-            return None
-        return texts
+            self.texts = None
 
     def _grow(self, texts: TextBank) -> None:
         """Draws more texts, so many that there will be several such steps."""
         before, self.has_grown = self.share(), True
-        texts.grow(self._at_a_time, cancel=self.cancel)
+        texts.grow(self._at_a_time, tokens=self._tokens, cancel=self.cancel)
         self.count(0, "writing texts")
         each = max((self.share() - before) / self._at_a_time, 1 / self.passes)
         self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _BATCHES)))
 
-    def _read_first(self, texts: TextBank) -> None:
-        """Reads the parts of the bank that distances are measured with."""
-        n_texts = 0
-        for i, part in enumerate(texts.parts):
-            if n_texts >= self.first or (n_texts >= FEWEST and self.share() >= 0.25):
-                return
-            self._read(texts, i)
-            n_texts += len(part)
-
     def _read(self, texts: TextBank, part: int) -> Float[Tensor, "tokens d"]:
-        before = texts.n_read
+        """One part's activations; how long they took says how much is read together from now on."""
+        began, n_read = time.monotonic(), texts.n_read
         z = texts.activations(self.pick.site, part, cancel=self.cancel)
-        self.count(texts.n_read - before, "reading texts at every token")
+        self.count(texts.n_read - n_read, "reading texts at every token")
         self.cut_z[part] = texts.parts[part].drawn(z).float()
+        if texts.n_read > n_read:
+            each = max((time.monotonic() - began) / self.seconds / len(z), 1e-9)
+            self._tokens = int(max(_FEW_TOKENS, min(TOKENS, 1 / each / _BATCHES)))
         return z
 
     def _cut(self, texts: TextBank) -> tuple[list[list[int]], Float[Tensor, "n d"]]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 BUDGET = 1 << 29
 """Bytes of activations that a bank keeps at most, unless it is told otherwise."""
-TOKENS = {"cpu": 1024, "cuda": 8192}
-"""That are read together at most, by device: after each such part a search looks at its watch."""
+TOKENS = 8192
+"""That are read together at most."""
 _SEED = 271_828
 
 
@@ -123,8 +123,10 @@ class TextBank:
         """Beginnings of all texts."""
         return sum(int(part.beginnings.sum()) for part in self.parts)
 
-    def grow(self, n: int, *, cancel: threading.Event | None = None) -> None:
+    def grow(self, n: int, *, tokens: int = TOKENS, cancel: threading.Event | None = None) -> None:
         """Draws `n` more texts; `Cancelled` is raised on request, and nothing added.
+
+        `tokens`: of the texts that will be read together, at most, unless one alone is longer.
 
         Raises:
             InvalidArgument, Cancelled
@@ -133,10 +135,9 @@ class TextBank:
         texts = self.prompts.draw_texts(n, self.lm, seed=self._numbers.randrange(2**31), cancel=cancel)
         cuts = torch.Generator().manual_seed(self._numbers.getrandbits(62))
         bos, found, at = n_bos(self.lm), [], 0
-        most = TOKENS.get(self.lm.device.type, TOKENS["cpu"])
         while at < len(texts):  # what is read in one batch, and kept or not
             end, width = at + 1, len(texts[at])
-            while end < len(texts) and (end + 1 - at) * max(width, len(texts[end])) <= most:
+            while end < len(texts) and (end + 1 - at) * max(width, len(texts[end])) <= tokens:
                 width = max(width, len(texts[end]))
                 end += 1
             rows = TokenRows.of_ids(texts[at:end])
