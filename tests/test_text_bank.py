@@ -256,7 +256,7 @@ def test_chains_show_as_many_states_as_these_are_worth(lm):
     )
     found = metropolis(lm, whole, "John gave Mary", **{**SMALL, "n": 500})
     assert found.n_texts == 0
-    assert len(found) == max(4, int(found.ess))
+    assert min(500, int(found.ess)) <= len(found) <= 500
     assert found.asked == 500
 
 

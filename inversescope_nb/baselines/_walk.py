@@ -66,6 +66,8 @@ class Mixing:
 
     ess: float
     """Independent draws that their states are worth."""
+    typical: float
+    """The same by the median quantity."""
     r_hat: float
     """Nested R-hat of chains from P(X) and from the picked input."""
 
@@ -75,7 +77,8 @@ class Mixing:
         found = [chain_ess(x) for x in np.moveaxis(values, -1, 0)]
         origins = np.arange(len(values)) // n_chains
         ess = float(np.nanmin(found)) if np.isfinite(found).any() else 0.0
-        return cls(ess, max(nested_r_hat(x, origins) for x in np.moveaxis(values, -1, 0)))
+        typical = float(np.nanmedian(found)) if ess else 0.0
+        return cls(ess, typical, max(nested_r_hat(x, origins) for x in np.moveaxis(values, -1, 0)))
 
     @property
     def have_met(self) -> bool:

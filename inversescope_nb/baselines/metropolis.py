@@ -57,7 +57,8 @@ class Metropolis(Searched):
     """States of chains that walk through the posterior, or beginnings of texts; made by :func:`metropolis`.
 
     They are as independent as their weights say: of the chains' states about as many as these are worth independent
-    draws, each as likely as any other; of each text one beginning, weighed.
+    draws of a typical quantity (`ess` is that of the worst), each as likely as any other; of each text one beginning,
+    weighed.
     """
 
     supported: bool
@@ -172,12 +173,12 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
     mixed = Mixing.of(values, walk.n_chains)
     arrived = walk.reached <= pick.bandwidth  # else nobody knows how much of P(X) lies there
     if arrived and mixed.have_met:
-        shown, ess = slice(None), mixed.ess
+        shown, own = slice(None), mixed
     else:  # chains that did not come here are no draws from here
         shown = slice(walk.n_chains, None)
-        ess = Mixing.of(values[shown], walk.n_chains).ess
+        own = Mixing.of(values[shown], walk.n_chains)
     every = [x for states in walk.records for x in states[shown]]  # chains side by side, rounds behind each other
-    worth = min(n, len(every), max(_SHOWN, int(ess)))
+    worth = min(n, len(every), max(_SHOWN, int(own.typical)))
     samples = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, worth).round().astype(int))]
     tried = {kind: walk.accepted[kind] / count for kind, count in walk.tried.items() if count}
     log_z = walk.log_z if arrived else math.nan
@@ -189,7 +190,7 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
         log_z,
         math.sqrt(walk.log_z_variance),
         cancel,
-        ess=min(ess, float(n)),
+        ess=min(own.ess, float(n)),
         asked=n,
         khat=math.nan,
         reached=walk.reached,
