@@ -154,7 +154,7 @@ class TextBank:
         return (site.name, part) in self._kept
 
     def activations(self, site: Site, part: int, *, cancel: threading.Event | None = None) -> Float[Tensor, "tokens d"]:
-        """What a site holds at all tokens of one of :attr:`parts`, in the model's dtype: read, or kept before."""
+        """What a site holds at all tokens of one of :attr:`parts`, in the site's dtype: read, or kept before."""
         key = (site.name, part)
         if key not in self._kept:
             rows = self.parts[part].rows
