@@ -3,8 +3,8 @@
     python benchmarks/bench_training.py [--target gpt2|packaged] [--compile] [--device cuda]
 
 *Plain* trains a copy of the target on the same inputs, framed, in the same batches by length, with the same loss over
-the same tokens, AdamW and clipping. *Ours* trains a generator whose backbone is the target: reading the activations of
-every input, noise, encoder, control layers, backbone, optimizer. At one thread, in CPU seconds, so that what others
+the same tokens, and clipping, by AdamW and by Muon. *Ours* trains a generator whose backbone is the target: reading the
+activations of every input, noise, encoder, control layers, backbone, optimizer. At one thread, in CPU seconds, so that what others
 take of a busy machine does not count (on a GPU in seconds, waited for); medians over rounds, in each of which every one
 takes a step on the same inputs.
 Targets are random models of GPT-2's width and vocabulary (of fewer layers, so that a step is affordable on one core),
@@ -32,7 +32,7 @@ from bench_capture import through
 
 import inversescope_nb as isn
 from inversescope_nb.generator import training
-from inversescope_nb.generator.data import by_length
+from inversescope_nb.generator.optimizers import make_optimizer
 from inversescope_nb.generator.training import _Run
 
 WORDS, ATLEAST, ATMOST = 50_000, 16, 32
@@ -73,15 +73,16 @@ def packaged(device: str = "cpu") -> tuple[isn.LanguageModel, isn.PromptDistribu
 class Plain:
     """Plain training of a copy of the target."""
 
-    def __init__(self, lm: isn.LanguageModel, run: _Run) -> None:
+    def __init__(self, lm: isn.LanguageModel, run: _Run, optimizer: str = "adamw") -> None:
         self.run, self.model = run, copy.deepcopy(lm.model).float().eval()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01)
+        config = isn.TrainingConfig(optimizer=optimizer, lr=1e-4)
+        self.optimizer = make_optimizer(torch.nn.ModuleDict({"backbone": self.model}), config)
 
     def step(self, inputs: list[list[int]]) -> None:
         """One step."""
         examples = [{"ids": x} for x in inputs]
         n_tokens = sum(len(x) + 1 - int(self.run.generator.config.has_bos) for x in inputs)
-        for batch in by_length(examples, self.run._n_batches(inputs, 3)):
+        for batch in self.run._split(examples, inputs, training.LEAST_BATCHES):
             ids, lengths = self.run.generator.rows([e["ids"] for e in batch])
             mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
             with self.run.accelerator.autocast():
@@ -150,14 +151,16 @@ def speed(target: str, args: argparse.Namespace) -> list[dict]:
     if args.device != "cpu":
         batch = 4 * args.batch if target == "gpt2" else 4096
     ours = {way: Ours(lm, sites, prompts, batch, how | {"mixed_precision": args.mixed}) for way, how in WAYS.items()}
-    plain = Plain(lm, next(iter(ours.values())).run)
+    run = next(iter(ours.values())).run
+    plain = {name: Plain(lm, run, name.lower()) for name in ("AdamW", "Muon")}
     works: dict[tuple[str, str], Callable[[list[list[int]]], float]] = {}
     for way, one in ours.items():
         works[way, "drawn before"] = one.step
         if way != "all, Muon":
             works[way, "drawing included"] = lambda _inputs, one=one: one.step(None)
             works[way, "no capture"] = lambda inputs, one=one: one.step(inputs, capture=False)
-    works["plain", "drawn before"] = lambda inputs: seconds_of(lambda: plain.step(inputs))
+    for name, one in plain.items():
+        works[f"plain, {name}", "drawn before"] = lambda inputs, one=one: seconds_of(lambda: one.step(inputs))
     turns: dict[tuple[str, str], list[float]] = {key: [] for key in works}
     order = list(works)
     for round_ in range(rounds + 1):
@@ -167,14 +170,15 @@ def speed(target: str, args: argparse.Namespace) -> list[dict]:
             seconds = works[key](inputs)
             if round_:  # the first one warms up
                 turns[key].append(seconds)
-    usual = statistics.median(turns["plain", "drawn before"])
+    usual, by_muon = (statistics.median(turns[f"plain, {name}", "drawn before"]) for name in plain)
     rows = []
     for (way, what), seconds in turns.items():
         wanted = WANTED.get(way.partition(",")[0]) if what != "no capture" else None
         median = statistics.median(seconds)
         rows.append(
             {"target": f"{target}, {lm.n_layers} layers of {lm.d_model}, {len(sites)} sites", "trained": way,
-             "inputs": what, "examples_per_s": batch / median, "share_of_plain": usual / median, "wanted": wanted}
+             "inputs": what, "examples_per_s": batch / median, "share_of_plain": usual / median, "wanted": wanted,
+             "share_of_plain_muon": by_muon / median if "Muon" in way else None}
         )  # fmt: skip
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
     return rows

@@ -21,6 +21,7 @@ from inversescope_nb.generator import TrainingConfig, backbones, load_generator,
 from inversescope_nb.generator.building import build_generator
 from inversescope_nb.generator.data import by_length, last_activations
 from inversescope_nb.generator.gaps import AMOUNTS, GapProbe
+from inversescope_nb.generator.memory import estimate_memory, n_batches
 from inversescope_nb.generator.quality import BANDWIDTHS, usual_bandwidths
 from inversescope_nb.generator.training import _Run
 from inversescope_nb.inversion import invert
@@ -89,7 +90,7 @@ def test_examples_are_noised_as_the_kernel_says(lm) -> None:
 def test_a_steps_gradient_does_not_depend_on_how_its_batch_is_split(lm, monkeypatch) -> None:
     found = []
     for n in (1, 3, 12):
-        monkeypatch.setattr(training, "by_length", lambda examples, _, n=n: by_length(examples, n))
+        monkeypatch.setattr(training, "by_length", lambda examples, _, n=n, **_how: by_length(examples, n))
         one = run(lm, drop_condition=0.4)
         for control in one.generator.controls:
             control.gate.data += 0.05
@@ -105,10 +106,42 @@ def test_a_steps_gradient_does_not_depend_on_how_its_batch_is_split(lm, monkeypa
 
 def test_a_large_vocabulary_is_trained_on_in_more_batches(lm) -> None:
     one = run(lm)
-    inputs = [[0] * 9] * 100
-    assert one._n_batches(inputs, 3) == 3
+    examples = [{"ids": [0] * 9}] * 100
+    assert len(one._split(examples, [e["ids"] for e in examples], 3)) == 3
     one.generator.vocab_size = 128_000
-    assert one._n_batches(inputs, 3) == math.ceil(1000 * 128_000 / 2**25)
+    assert len(one._split(examples, [e["ids"] for e in examples], 3)) == math.ceil(1000 * 128_000 / 2**25)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 16])
+def test_one_long_input_does_not_make_others_as_long(lm, micro_batch) -> None:
+    """A third of the rows, padded to the longest, would need 50 times the memory that a batch is to have."""
+    one = run(lm, micro_batch=micro_batch)
+    one.generator.vocab_size = 50_000
+    examples = [{"ids": [0] * n} for n in [999] + [9] * 300]
+    sizes = [len(batch) * (len(batch[0]["ids"]) + 1) for batch in one._split(examples, [e["ids"] for e in examples], 3)]
+    if micro_batch is None:
+        assert sizes[0] == 1000
+        assert sum(sizes) == 4000
+        assert max(sizes[1:]) <= 2**25 / 50_000
+    else:
+        assert len(sizes) == math.ceil(301 / 16)
+        assert sizes[0] == 16 * 1000
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_memory_is_told_for_the_largest_batch_there_can_be(lm, monkeypatch, micro_batch) -> None:
+    from inversescope_nb.generator import memory
+
+    monkeypatch.setattr(memory, "LOGITS_PER_BATCH", 4 * 100 * lm.vocab_size)  # 100 tokens in a batch
+    told = estimate_memory(lm, SITES, TrainingConfig(batch_size=60, micro_batch=micro_batch), 19)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        lengths = rng.integers(1, 20, 60).tolist()
+        n = n_batches(lengths, lm.vocab_size, micro_batch, least=3)
+        found = by_length([{"ids": [0] * k} for k in lengths], n, rows_alone=micro_batch is not None)
+        most = max(len(batch) * (len(batch[0]["ids"]) + 1) for batch in found)
+        assert most <= (micro_batch or 5) * 20
+        assert most * lm.vocab_size * 4 <= told.logits * 20 / 19
 
 
 @pytest.mark.parametrize(("n", "batches"), [(1, 3), (2, 3), (10, 3), (12, 4)])
@@ -117,23 +150,20 @@ def test_batches_are_of_like_length_and_lose_nothing(n, batches) -> None:
     found = by_length(examples, batches)
     assert sorted(e["i"] for batch in found for e in batch) == list(range(n))
     lengths = [len(e["ids"]) for batch in found for e in batch]
-    assert lengths == sorted(lengths)
+    assert lengths == sorted(lengths, reverse=True)
     assert len(found) <= batches
     assert len(found) == min(n, batches)
     assert by_length([], 3) == []
 
 
-def test_processes_that_share_a_batch_take_as_many_steps(lm) -> None:
+def test_processes_that_share_a_batch_take_as_many_steps() -> None:
     """Whatever the lengths of each one's examples: they wait for each other at every backward pass."""
-    one = run(lm)
-    one.generator.vocab_size = 500_000
     rng = np.random.default_rng(0)
     for world in (1, 2, 3):
         for n in (3, 7, 40):
             examples = [{"ids": [0] * int(k)} for k in rng.integers(1, 60, n)]
-            n_batches = one._n_batches([e["ids"] for e in examples], 3, world)
-            counts = {len(by_length(examples[rank::world], n_batches)) for rank in range(world)}
-            assert counts == {n_batches}
+            n = n_batches([len(e["ids"]) for e in examples], 500_000, None, least=3, world=world)
+            assert {len(by_length(examples[rank::world], n)) for rank in range(world)} == {n}
 
 
 def test_activations_come_back_in_the_inputs_order(lm) -> None:

@@ -6,8 +6,8 @@ Axis names: n (inputs), pos (tokens), d (site width), k (inputs of one site in a
 from __future__ import annotations
 
 import itertools
-import math
 import threading
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,39 @@ def last_activations(
     return dict(by_site(lm, map(lm.site, sites), places))
 
 
-def by_length(examples: list[dict[str, Any]], n_batches: int) -> list[list[dict[str, Any]]]:
-    """The examples in (at most) so many batches of like length, so that little is padded."""
-    ordered = sorted(examples, key=lambda e: len(e["ids"]))
+def by_length(
+    examples: list[dict[str, Any]], n_batches: int, *, rows_alone: bool = False
+) -> list[list[dict[str, Any]]]:
+    """The examples in (at most) so many batches of like length, the longest first.
+
+    The largest, but for those of one example, is as small as it can be: in tokens, padded, or in examples where
+    `rows_alone`.
+    """
+    ordered = sorted(examples, key=lambda e: len(e["ids"]), reverse=True)
     n_batches = min(n_batches, len(ordered))
-    edges = [math.ceil(len(ordered) * i / n_batches) for i in range(n_batches + 1)] if ordered else []
-    return [ordered[a:b] for a, b in itertools.pairwise(edges)]
+    if not ordered:
+        return []
+    sizes = [1 if rows_alone else len(e["ids"]) + 1 for e in ordered]
+    limits = range(1, sizes[0] * len(ordered) + 1)
+    enough = bisect_left(limits, True, key=lambda limit: len(edges_within(sizes, limit)) <= n_batches + 1)
+    batches = [ordered[a:b] for a, b in itertools.pairwise(edges_within(sizes, limits[enough]))]
+    while len(batches) < n_batches:
+        most = max(range(len(batches)), key=lambda i: len(batches[i]))
+        half = (len(batches[most]) + 1) // 2
+        batches[most : most + 1] = batches[most][:half], batches[most][half:]
+    return batches
+
+
+def edges_within(sizes: Sequence[int], limit: int) -> list[int]:
+    """Where batches begin, and the last one ends, if each takes as many rows as fit when padded to its first one.
+
+    >>> edges_within([9, 9, 3, 3, 3, 3, 2], 10)
+    [0, 1, 2, 5, 7]
+    """
+    edges = [0]
+    while edges[-1] < len(sizes):
+        edges.append(min(len(sizes), edges[-1] + max(1, limit // sizes[edges[-1]])))
+    return edges
 
 
 def collate(examples: list[dict[str, Any]], generator: Generator, *, alike: bool = False) -> dict[str, Any]:

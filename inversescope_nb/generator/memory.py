@@ -29,6 +29,7 @@ from ..models import LanguageModel
 from .backbones import make_backbone, prepared
 from .common import n_coordinates
 from .config import GeneratorConfig, TrainingConfig
+from .data import edges_within
 from .generator import LOGITS_PER_BATCH, Generator
 from .optimizers import make_optimizer
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 GB = 1e9
+LEAST_BATCHES = 3
+"""That a step is split into, of like length, so that little is padded."""
 _CAPTURED = {"cpu": 128, "cuda": 1024}  # inputs that the target runs on at once
 
 
@@ -82,25 +85,33 @@ def n_batches(lengths: Sequence[int], vocab_size: int, micro_batch: int | None, 
 
     >>> n_batches([9] * 100, 50, None, least=3), n_batches([9] * 100, 50, 8, least=3, world=2)
     (3, 7)
+    >>> n_batches([999] + [9] * 300, 50_000, None, least=3)  # one long input does not make all rows as long
+    6
     """
     if micro_batch is not None:
         wanted = math.ceil(math.ceil(len(lengths) / world) / micro_batch)
     else:
-        logits = sum(n + 1 for n in lengths) * vocab_size / world
-        wanted = max(least, math.ceil(logits / (LOGITS_PER_BATCH // 4)))  # gradients and their sources stay too
+        limit = _tokens_at_most(vocab_size)
+        shares = (sorted((n + 1 for n in lengths[rank::world]), reverse=True) for rank in range(world))
+        wanted = max(least, *(len(edges_within(sizes, limit)) - 1 for sizes in shares))
     return max(1, min(wanted, len(lengths) // world))
+
+
+def _tokens_at_most(vocab_size: int) -> int:
+    """Of a batch, padded; a single row may have more."""
+    return LOGITS_PER_BATCH // 4 // vocab_size  # gradients and their sources stay too
 
 
 def estimate_memory(
     lm: LanguageModel, sites: Sequence[str], config: TrainingConfig, longest: int, *, processes: int = 1
 ) -> MemoryEstimate:
-    """Bytes that training a generator needs, from shapes alone; nothing is drawn, loaded or run.
+    """Bytes that training a generator needs at most, from shapes alone; nothing is drawn, loaded or run.
 
     Args:
         lm: the target; its weights may be on the meta device.
         sites: names of its sites.
         config: of the training. With mixed precision it is more than is needed.
-        longest: tokens of the longest input; every one is taken to be as long.
+        longest: tokens of the longest input, with as many others as long as one batch holds.
         processes: that share a batch; the estimate is of one of them.
 
     >>> import inversescope_nb as isn
@@ -117,9 +128,9 @@ def estimate_memory(
     trained = [p for p in generator.parameters() if p.requires_grad]
     optimizer = make_optimizer(generator, config)
     moments = sum(p.nbytes * (1 if g["hidden"] else 2) for g in optimizer.param_groups for p in g["params"])
-    rows = math.ceil(config.batch_size / processes)
-    split = n_batches([longest] * config.batch_size, generator.vocab_size, config.micro_batch, least=3, world=processes)
-    rows = math.ceil(rows / split)
+    share = math.ceil(config.batch_size / processes)
+    most = max(1, _tokens_at_most(generator.vocab_size) // (longest + 1))
+    rows = min(share, config.micro_batch or min(most, math.ceil(share / LEAST_BATCHES)))
     own = 0 if generator.shares_target else _size(generator.backbone)
     item = next(p for p in generator.backbone.parameters()).element_size()
     widest = max(max(p.shape) for block in there.architecture.blocks for p in block.parameters() if p.ndim > 1)

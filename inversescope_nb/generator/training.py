@@ -41,7 +41,7 @@ from .config import TrainingConfig
 from .data import by_length, collate, last_activations
 from .gaps import GapProbe
 from .generator import Generator
-from .memory import GB, foresee, n_batches, peak_memory, say
+from .memory import GB, LEAST_BATCHES, foresee, n_batches, peak_memory, say
 from .optimizers import make_optimizer
 from .processes import drawn, make_accelerator, same_buffers, share, summed
 from .quality import usual_bandwidths
@@ -348,7 +348,7 @@ class _Run:
         n_tokens = sum(len(x) + 1 - int(self.generator.config.has_bos) for x in inputs) / world  # gradients' mean
         self.model.train()
         total = 0.0
-        batches = by_length(examples, self._n_batches(inputs, 3, world))
+        batches = self._split(examples, inputs, LEAST_BATCHES)
         for last, batch in enumerate(batches, start=1 - len(batches)):
             with sharding.accumulating(self.accelerator, self.model, last=last == 0):
                 log_q = self.model(**collate(batch, self.generator, alike=self.is_shared_out))
@@ -409,10 +409,11 @@ class _Run:
                     found[group[row]] = u
         return found
 
-    def _n_batches(self, inputs: list[list[int]], least: int, world: int = 1) -> int:
-        """Batches of like length that a step's inputs are split into; see :func:`.memory.n_batches`."""
-        lengths = list(map(len, inputs))
-        return n_batches(lengths, self.generator.vocab_size, self.config.micro_batch, least=least, world=world)
+    def _split(self, examples: list[dict[str, Any]], inputs: list[list[int]], least: int) -> list[list[dict[str, Any]]]:
+        """This process's examples in batches of like length: as many of them in all that share these inputs."""
+        rows, world = self.config.micro_batch, self.accelerator.num_processes
+        n = n_batches(list(map(len, inputs)), self.generator.vocab_size, rows, least=least, world=world)
+        return by_length(examples, n, rows_alone=rows is not None)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -425,7 +426,7 @@ class _Run:
             rng = torch.Generator().manual_seed(self.config.seed + 4)
             self.seen = self.examples(self.held_out, rng, 0.0, self.sites)
         given, prior = 0.0, 0.0
-        for batch in by_length(self.seen, self._n_batches(self.held_out, 4, self.accelerator.num_processes)):
+        for batch in self._split(self.seen, self.held_out, 4):
             given -= float(self.generator(**collate(batch, self.generator)).sum())
             if self.generator.has_prior:
                 unseen = [e | {"keep": False} for e in batch]
