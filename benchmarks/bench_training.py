@@ -4,9 +4,9 @@
 
 *Plain* trains a copy of the target on the same inputs, framed, in the same batches by length, with the same loss over
 the same tokens, and clipping, by AdamW and by Muon. *Ours* trains a generator whose backbone is the target: reading the
-activations of every input, noise, encoder, control layers, backbone, optimizer. At one thread, in CPU seconds, so that what others
-take of a busy machine does not count (on a GPU in seconds, waited for); medians over rounds, in each of which every one
-takes a step on the same inputs.
+activations of every input, noise, encoder, control layers, backbone, optimizer. At one thread, in CPU seconds, so that
+what others take of a busy machine does not count (on a GPU in seconds, waited for); medians over rounds, in each of
+which every one takes a step on the same inputs.
 Targets are random models of GPT-2's width and vocabulary (of fewer layers, so that a step is affordable on one core),
 and the packaged one. A second table holds the memory told from shapes against what a process took.
 """
@@ -31,7 +31,7 @@ from _results import name_argument, write
 from bench_capture import through
 
 import inversescope_nb as isn
-from inversescope_nb.generator import training
+from inversescope_nb.generator import examples, training
 from inversescope_nb.generator.optimizers import make_optimizer
 from inversescope_nb.generator.training import _Run
 
@@ -104,22 +104,22 @@ class Ours:
             steps=10_000, batch_size=batch, statistics_samples=256, held_out=8, gap_inputs=0, **how
         )
         self.run, self.at = _Run(lm, sites, prompts, config, None, False), 0
-        self.prompts, self.read = prompts, training.last_activations
+        self.prompts, self.read = prompts, examples.last_activations
 
     def step(self, inputs: list[list[int]] | None, *, capture: bool = True) -> float:
         """CPU seconds of a step, on inputs that it draws itself (None) or given; with or without running the target."""
         self.run.prompts = self.prompts if inputs is None else _Given(inputs)
         if not capture:
-            training.last_activations = self._made_up
+            examples.last_activations = self._made_up
         try:
             return seconds_of(lambda: self.run.optimize(self.at))
         finally:
-            training.last_activations = self.read
+            examples.last_activations = self.read
             self.at += 1
 
     def _made_up(self, lm, inputs, sites, **_how) -> dict[str, torch.Tensor]:
         """Activations that cost nothing."""
-        return {name: torch.ones(len(inputs), self.run.statistics[name].width) for name in sites}
+        return {name: torch.ones(len(inputs), self.run.examples.statistics[name].width) for name in sites}
 
 
 class _Given:

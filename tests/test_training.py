@@ -17,7 +17,15 @@ from small import byte_level_tokenizer, model_for, same_weights, weights_of, wor
 from inversescope_nb import _files, _progress
 from inversescope_nb.errors import Cancelled, CheckpointMismatch, InvalidArgument, ModelLoadError
 from inversescope_nb.exact import activation_table
-from inversescope_nb.generator import TrainingConfig, backbones, load_generator, quality, train_generator, training
+from inversescope_nb.generator import (
+    TrainingConfig,
+    backbones,
+    examples,
+    load_generator,
+    quality,
+    train_generator,
+    training,
+)
 from inversescope_nb.generator.building import build_generator
 from inversescope_nb.generator.data import by_length, last_activations
 from inversescope_nb.generator.gaps import AMOUNTS, GapProbe
@@ -71,7 +79,7 @@ def test_examples_are_noised_as_the_kernel_says(lm) -> None:
     for i, example in enumerate(found):
         assert example["ids"] == inputs[i]
         site = example["site"]
-        u = one.statistics[SITES[site]].standardise(z[SITES[site]][i])
+        u = one.examples.statistics[SITES[site]].standardise(z[SITES[site]][i])
         noise[site].append(((example["u"] - u) / (example["eps"] * math.sqrt(len(u)))).numpy())
     for values in noise.values():
         values = np.array(values)
@@ -703,13 +711,13 @@ def test_an_input_is_read_at_its_own_site_and_no_deeper(lm, monkeypatch) -> None
         calls.append((len(inputs), {lm.site(name).layer for name in names}))
         return last_activations(lm, inputs, names, **how)
 
-    monkeypatch.setattr(training, "last_activations", read)
-    monkeypatch.setattr(training, "GROUP", 16)
+    monkeypatch.setattr(examples, "last_activations", read)
+    monkeypatch.setattr(examples, "GROUP", 16)
     inputs = one.prompts.draw(64, lm, seed=3)
     found = one.examples(inputs, torch.Generator().manual_seed(1), 0.0, one.sites)
     assert sum(n for n, _ in calls) == 64
     assert {0} in [layers for _, layers in calls], "the shallow ones end early"
-    monkeypatch.setattr(training, "GROUP", 1000)
+    monkeypatch.setattr(examples, "GROUP", 1000)
     whole = one.examples(inputs, torch.Generator().manual_seed(1), 0.0, one.sites)
     for a, b, x in zip(found, whole, inputs, strict=True):
         assert a["ids"] == x

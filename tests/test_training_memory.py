@@ -82,7 +82,7 @@ def test_the_estimate_counts_what_is_there(architecture, trainable) -> None:
 
     length, rows = prompts().longest(lm), 24 // 3
     ids = torch.ones(rows, length + 1, dtype=torch.long)
-    u = torch.zeros(rows, one.statistics[SITES[0]].width)
+    u = torch.zeros(rows, one.examples.statistics[SITES[0]].width)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         log_q = one.generator(ids, torch.full((rows,), length + 1), [(0, u)], torch.full((rows,), 0.1),
                               torch.ones(rows, dtype=torch.bool))  # fmt: skip
@@ -146,7 +146,7 @@ def test_gradient_checkpointing_keeps_less(lm) -> None:
         with torch.autograd.graph.saved_tensors_hooks(lambda t, held=held: held.append(t.nbytes) or t, lambda t: t):
             one.generator.train()(
                 torch.ones(4, 9, dtype=torch.long), torch.full((4,), 9),
-                [(0, torch.zeros(4, one.statistics[SITES[0]].width))], torch.full((4,), 0.1),
+                [(0, torch.zeros(4, one.examples.statistics[SITES[0]].width))], torch.full((4,), 0.1),
             )  # fmt: skip
         kept[again] = sum(held)
     assert kept[True] < kept[False] / 3

@@ -18,7 +18,7 @@ from pathlib import Path
 from conftest import tiny_model, word_tokenizer
 
 from inversescope_nb import _files
-from inversescope_nb.generator import TrainingConfig, processes, train_generator, training
+from inversescope_nb.generator import TrainingConfig, examples, processes, train_generator, training
 from inversescope_nb.model_prompts import ModelPrompts
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
@@ -55,7 +55,7 @@ def main() -> None:
     arguments = json.loads(Path(sys.argv[1]).read_text())
     out, dies = Path(arguments["out"]), arguments.get("dies")
     rank = int(os.environ.get("RANK", "0"))
-    captured, read = [], training.last_activations
+    captured, read = [], examples.last_activations
     written, write = [], ModelPrompts._write
 
     def counted(lm, inputs, *others, **how):
@@ -70,7 +70,7 @@ def main() -> None:
         written.append(len(lengths))
         return write(prompts, lm, lengths, *others)
 
-    training.last_activations, ModelPrompts._write = counted, noted
+    examples.last_activations, ModelPrompts._write = counted, noted
     if arguments.get("fsdp"):
         training.make_accelerator = split_weights
     if arguments.get("zero"):

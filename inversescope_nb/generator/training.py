@@ -14,7 +14,6 @@ run continues as if it had not stopped. Runs through accelerate (:mod:`~inverses
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 import math
@@ -38,7 +37,8 @@ from ..prompts import PromptDistribution
 from . import sharding
 from .building import build_generator, resolve_sites
 from .config import TrainingConfig
-from .data import by_length, collate, last_activations
+from .data import by_length, collate
+from .examples import Examples
 from .gaps import GapProbe
 from .generator import Generator
 from .memory import GB, LEAST_BATCHES, foresee, n_batches, peak_memory, say
@@ -48,17 +48,12 @@ from .quality import usual_bandwidths
 from .stopping import look
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
     from ..models import LanguageModel
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 Evaluation = Callable[[Generator, int], Mapping[str, float]]
 _CHECKPOINT = "checkpoint.safetensors"
-GROUP = 64
-"""Inputs, at least, whose activations are read together, in two batches of like length; on a GPU 32 times as many."""
 USUAL_PICKS = 8
 """Held-out inputs behind the usual bandwidths."""
 # settings that may change between a run and its resumption
@@ -165,8 +160,7 @@ class _Run:
             if not sharding.has_shards(self.accelerator):
                 self._resume(resume)
         same_buffers(self.accelerator, self.generator)
-        # on the CPU, where activations arrive
-        self.statistics = {site: self.generator.statistics(site).cpu() for site in sites}
+        self.examples = Examples(lm, self.generator, config.bandwidths, share(self.accelerator))
         self.is_split = sharding.splits_weights(self.accelerator)
         self.is_shared_out = sharding.has_shards(self.accelerator)
         self.empty = sharding.hollow(self.generator) if self.is_split else None
@@ -366,48 +360,6 @@ class _Run:
             total, stopped = summed(self.accelerator, [total / world, asked is not None and asked.is_set()])
             self.is_stopped = stopped > 0
         return total
-
-    def examples(
-        self, inputs: list[list[int]], rng: torch.Generator, drop: float, names: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        """This process's share of inputs: each with one of the sites, a bandwidth, a noised activation and whether it
-        sees it. Random numbers are drawn for all of them, so that they do not depend on how many processes there are.
-        """
-        n, own, kernel = len(inputs), share(self.accelerator), self.generator.kernel
-        sites = [names[i] for i in torch.randint(len(names), (n,), generator=rng).tolist()]
-        low, high = self.config.bandwidths
-        eps = torch.exp(torch.empty(n).uniform_(math.log(low), math.log(high), generator=rng))
-        keep = (torch.rand(n, generator=rng) >= drop).tolist()
-        units = dict(zip(range(n)[own], self._units(inputs[own], sites[own]), strict=True))
-        widths, noised = [self.statistics[site].width for site in sites], {}
-        for width in sorted(set(widths)):
-            rows = [i for i in range(n) if widths[i] == width]
-            u = torch.stack([units.get(i, torch.ones(width)) for i in rows])
-            noised |= dict(zip(rows, kernel.noise(u, eps[rows, None], rng), strict=True))
-        index, bandwidths = self.generator.encoder.index, eps.tolist()
-        return [
-            {"ids": inputs[i], "site": index[sites[i]], "u": noised[i], "eps": bandwidths[i], "keep": keep[i]}
-            for i in range(n)[own]
-        ]
-
-    def _units(self, inputs: list[list[int]], sites: list[str]) -> list[Float[Tensor, " d"]]:
-        """The standardised activation of each input at its own site.
-
-        Inputs are run in groups by the depth of their sites: a forward pass ends at the deepest that it has to reach.
-        """
-        found: list[Any] = [None] * len(inputs)
-        order = sorted(range(len(inputs)), key=lambda i: self.lm.site(sites[i]).layer)
-        size = GROUP if self.lm.device.type == "cpu" else 32 * GROUP
-        n_groups = max(1, len(order) // size)
-        edges = [len(order) * k // n_groups for k in range(n_groups + 1)]
-        for group in (order[a:b] for a, b in itertools.pairwise(edges)):
-            names = list(dict.fromkeys(sites[i] for i in group))
-            z = last_activations(self.lm, [inputs[i] for i in group], names, batch_size=size // 2)
-            for name in names:
-                rows = [row for row, i in enumerate(group) if sites[i] == name]
-                for row, u in zip(rows, self.statistics[name].standardise(z[name][rows]), strict=True):
-                    found[group[row]] = u
-        return found
 
     def _split(self, examples: list[dict[str, Any]], inputs: list[list[int]], least: int) -> list[list[dict[str, Any]]]:
         """This process's examples in batches of like length: as many of them in all that share these inputs."""
