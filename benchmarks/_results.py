@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import platform
 import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,15 @@ RESULTS = Path(__file__).parent / "results"
 def name_argument(parser: argparse.ArgumentParser, usual: str) -> None:
     """Adds `--name`."""
     parser.add_argument("--name", default=f"latest_{usual}", help="of the files in benchmarks/results")
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    with suppress(OSError):  # not Linux
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def _named(value: Any) -> Any:
@@ -47,6 +58,8 @@ def write(
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         **{key: json.loads(table.to_json(orient="records", double_precision=6)) for key, table in tables.items()},

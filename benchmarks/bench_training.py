@@ -46,7 +46,7 @@ WAYS = {
 }
 
 
-def gpt2(n_layers: int, device: str = "cpu") -> tuple[isn.LanguageModel, isn.PromptDistribution]:
+def gpt2(n_layers: int, device: str = "cpu", *, width: int = 768) -> tuple[isn.LanguageModel, isn.PromptDistribution]:
     """A random GPT-2 of so many layers, and inputs of random words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -56,7 +56,8 @@ def gpt2(n_layers: int, device: str = "cpu") -> tuple[isn.LanguageModel, isn.Pro
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>", bos_token="<end>", unk_token="<unk>")
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(n_layer=n_layers, bos_token_id=0, eos_token_id=0)).eval().to(device)
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    model = GPT2LMHeadModel(GPT2Config(n_layer=n_layers, n_embd=width, n_head=width // 64, **ends)).eval().to(device)
     rng = torch.Generator().manual_seed(1)
     texts = []
     for _ in range(2048):

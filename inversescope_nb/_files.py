@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, ModelLoadError
+from .errors import InvalidArgument, InverseScopeError, ModelLoadError, StoreError
 
 if TYPE_CHECKING:
     import torch
@@ -19,19 +22,54 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
 
 
-def write_text(path: Path, text: str) -> None:
-    """The whole text, or the file as it was."""
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path`, which takes its place at the end of the block, or goes where that fails."""
     part = _beside(path)
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within the block, what keeps `path` from being written (a full disk) is a `StoreError` that says so."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as e:
+        if isinstance(e, InverseScopeError):
+            raise
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).partition(chr(10))[0]
+        raise StoreError(f"cannot write {path.name}: {reason}", hint=_room(path)) from e
+
+
+def _room(path: Path) -> str:
+    """What to do about it, with the space that is left there."""
+    there = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+    free = "" if there is None else f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free in {there.name or there}: "
+    return f"{free}make room, or write elsewhere; what was there before is as it was"
+
+
+def write_text(path: Path, text: str) -> None:
+    """The whole text, or the file as it was; raises `StoreError` where it cannot be written."""
+    with writing(path), _whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_result(path: str | Path, text: str) -> None:
     """A text where a user asked for it; raises `InvalidArgument` where nothing can be written."""
     if not isinstance(path, str | os.PathLike):
         raise InvalidArgument(f"path is a {type(path).__name__}", hint="give the name of a file")
+    place = Path(path).expanduser()
     try:
-        write_text(Path(path).expanduser(), text)
+        with _whole(place) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as e:
         raise InvalidArgument(f"cannot write {path}: {e.strerror}", hint="give a file in a folder that is there") from e
 
@@ -52,12 +90,11 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """One safetensors file."""
+    """One safetensors file, or the one that was there; raises `StoreError` where it cannot be written."""
     from safetensors.torch import save_file
 
-    part = _beside(path)
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
-    os.replace(part, path)
+    with writing(path), _whole(path) as part:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

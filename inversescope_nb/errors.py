@@ -70,7 +70,7 @@ class NotFinite(InverseScopeError, ArithmeticError):
 
 
 class StoreError(InverseScopeError, OSError):
-    """Activations that cannot be stored, or a store that is not whole or holds something else."""
+    """Activations, a checkpoint or a generator that cannot be stored (a full disk), or a store that is damaged."""
 
 
 class NotEnumerable(InverseScopeError):

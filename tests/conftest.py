@@ -7,6 +7,9 @@ identity. The tokenizer is word-level with BOS, over the words below.
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -157,3 +160,28 @@ def third_party() -> Path:
     if not place:
         pytest.skip("ISN_THIRD_PARTY_MODELS is not set")
     return Path(place)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of 64 KB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def limit_of_files():
+    """Files may not become longer than so many bytes (None: as long as before): to whoever writes, the disk is full."""
+    was, before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)
+    signal.signal(signal.SIGXFSZ, was)

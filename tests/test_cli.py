@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from inversescope_nb.__main__ import main
 from inversescope_nb._commands import _write_frame
 from inversescope_nb.demo import one_in
 
+EXAMPLES = Path(__file__).parent.parent / "examples" / "accelerate"
 SITE = "blocks.1.hook_resid_post"
 TEXTS = ["John gave the book to Mary", "Mary gave a book to John", "the cat is in the park", "a dog and a cat"]
 QUICK = "--steps 3 --batch-size 8 --held-out 8 --statistics-samples 32 --eval-every 3".split()
@@ -226,6 +228,14 @@ def _launch(launcher: list[str], folder, out: str) -> dict:
 def test_accelerate_launches_training(folder):
     options = "--cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
     assert _launch(["accelerate.commands.launch", *options], folder, "launched")["config"]["steps"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["two_processes", "fsdp"])  # under FSDP, a CPU gets whole copies
+def test_the_configurations_of_the_examples_launch_training(folder, name):
+    options = ["--config_file", str(EXAMPLES / f"{name}.yaml"), "--num_processes", "2", "--mixed_precision", "no"]
+    options += ["--main_process_port", "0"]
+    assert _launch(["accelerate.commands.launch", *options], folder, name)["processes"] == 2
 
 
 @pytest.mark.slow

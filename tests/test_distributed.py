@@ -22,7 +22,7 @@ TINY = {
     "steps": 8, "batch_size": 13, "width": 16, "n_blocks": 1, "statistics_samples": 63, "held_out": 9, "eval_every": 1,
     "save_every": 3, "warmup": 2, "optimizer": "adamw", "n_common": 0, "drop_condition": 0.3,
 }  # fmt: skip
-ZERO_2 = Path(__file__).parent.parent / "examples" / "accelerate" / "deepspeed_zero2.yaml"
+EXAMPLES = Path(__file__).parent.parent / "examples" / "accelerate"
 CPU = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -45,7 +45,8 @@ def trained(folder: Path, name: str, processes: int, **arguments) -> tuple[list[
     if processes > 1:
         command += ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"]
         command += ["--mixed_precision", "no", "--main_process_port", str(free_port())]
-        command += ["--config_file", str(ZERO_2)] if arguments.get("zero") else ["--multi_gpu"]
+        config = "deepspeed_zero2.yaml" if arguments.get("zero") else "two_processes.yaml"
+        command += ["--config_file", str(EXAMPLES / config)]
     if arguments.get("zero"):
         environment = {"ACCELERATE_USE_CPU": "false", "ACCELERATE_TORCH_DEVICE": "cpu", "DS_ACCELERATOR": "cpu"}
     run = start(folder, name, command, environment, **arguments)

@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections import Counter, defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,6 +209,26 @@ def test_passes_are_counted_and_bound_it(lm, twice):
 def test_time_bounds_it(lm, twice):
     found = metropolis(lm, twice, "John gave Mary to John", site=SITE, seconds=0.05, passes=10**7)
     assert 16 < found.bank_size < 10**5
+
+
+@pytest.mark.parametrize("each", [0.002, 0.02, 0.2])
+@pytest.mark.parametrize("kind", ["twice", "written"])
+def test_however_slow_the_model_it_ends_in_time(lm, request, monkeypatch, kind, each):
+    """By a clock that only the model's passes move, `each` seconds a row: the least work is sixteen draws of P(X), and
+    the picked input and what is shown."""
+    clock, prompts = SimpleNamespace(now=0.0), request.getfixturevalue(kind)
+    monkeypatch.setattr("inversescope_nb.baselines._walk.time.monotonic", lambda: clock.now)
+
+    def slow(module, args, kwargs):
+        clock.now += each * len(args[0] if args else kwargs["hidden_states"])
+
+    with lm.architecture.blocks[0].register_forward_pre_hook(slow, with_kwargs=True):
+        found = metropolis(lm, prompts, prompts.draw(1, lm, seed=7)[0], site=SITE, bandwidth=0.2, seconds=10, n=32)
+    steps = 1 if kind == "twice" else 3  # tokens of a draw, one after the other
+    least = (16 * (1 + steps) + 64) * each
+    assert clock.now < max(10 * 1.25, least)
+    assert clock.now > (5 if each < 0.1 else 0), "there was time for more"
+    assert found.verdict in ("LOW_ESS", "RELIABLE")
 
 
 def test_verdicts_are_those_of_an_inversion(lm, twice, free):

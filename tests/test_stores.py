@@ -5,9 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -179,46 +177,29 @@ def test_work_that_is_stopped_or_fails_leaves_nothing(lm, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_limit_on_the_size_of_files_is_an_error_at_once_that_names_the_size(lm, tmp_path):
+def test_a_limit_on_the_size_of_files_is_an_error_at_once_that_names_the_size(lm, tmp_path, limit_of_files):
     expected = lm.activations(PROMPTS, lm.sites())
     size = sum(values.numel() * 4 for values in expected.values())
     told = []
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
-        for how in ({"store": tmp_path / "kept"}, {"budget": 0}):
-            with pytest.raises(
-                StoreError, match=rf"too large; they take {size / 1e6:,.1f} MB\n.*are free there"
-            ) as said:
-                lm.activations(PROMPTS, lm.sites(), on_progress=lambda *done: told.append(done), **how)
-            assert isinstance(said.value, OSError)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, was)
+    limit_of_files(size // 2)
+    for how in ({"store": tmp_path / "kept"}, {"budget": 0}):
+        with pytest.raises(StoreError, match=rf"too large; they take {size / 1e6:,.1f} MB\n.*are free there") as said:
+            lm.activations(PROMPTS, lm.sites(), on_progress=lambda *done: told.append(done), **how)
+        assert isinstance(said.value, OSError)
+    limit_of_files(None)
     assert not told, "the model did not run"
     assert not list(tmp_path.iterdir())
     same(lm.activations(PROMPTS, lm.sites(), store=tmp_path / "kept"), expected)
 
 
-def test_a_full_disk_is_an_error_at_once_and_leaves_nothing(lm, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("no file system may be mounted here")
-    try:
-        prompts = [[1, 5, 6]] * 600
-        size = 600 * 4 * sum(lm.site(name).d for name in lm.sites()) / 1e6
-        with pytest.raises(StoreError, match=rf"No space left on device; they take {size:.1f} MB\n.*0\.1 MB are free"):
-            lm.activations(prompts, lm.sites(), store=disk / "kept", batch_size=600)
-        assert not list(disk.iterdir())
-        lm.activations(prompts[:60], "resid_post.1", store=disk / "kept")
-        assert len(open_store(disk / "kept", lm, prompts=prompts[:60])["resid_post.1"]) == 60
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+def test_a_full_disk_is_an_error_at_once_and_leaves_nothing(lm, full_disk):
+    prompts = [[1, 5, 6]] * 600
+    size = 600 * 4 * sum(lm.site(name).d for name in lm.sites()) / 1e6
+    with pytest.raises(StoreError, match=rf"No space left on device; they take {size:.1f} MB\n.*0\.1 MB are free"):
+        lm.activations(prompts, lm.sites(), store=full_disk / "kept", batch_size=600)
+    assert not list(full_disk.iterdir())
+    lm.activations(prompts[:60], "resid_post.1", store=full_disk / "kept")
+    assert len(open_store(full_disk / "kept", lm, prompts=prompts[:60])["resid_post.1"]) == 60
 
 
 def test_a_killed_process_leaves_nothing_that_is_taken_for_a_store(lm, tmp_path):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LATE = 8
 """Half of the moves of tokens are among so many last ones: they are what an activation holds most of."""
 _SPANS = (1, 1, 2, 3)
-_PIECE = 256  # inputs drawn from P(X) at a time
+_FIRST_PIECE, _PIECE = 16, 256  # inputs drawn from P(X) at a time: at first, and at most
 _ROWS = 256  # prefixes in one batch
 
 
@@ -70,6 +70,7 @@ class Moves:
         lm: the model whose next-token distribution proposes.
         prompts: P(X).
         bank: draws of it, from which the tokens that it has at each place are counted.
+        pool: further draws, whose beginnings are proposed.
         scored: whether P(X) can say how likely an input is; without that only `jump` is known to be fair.
         seed: of all that is drawn.
     """
@@ -80,6 +81,7 @@ class Moves:
         prompts: PromptDistribution,
         bank: Sequence[Sequence[int]],
         *,
+        pool: int,
         scored: bool,
         first: int,
         seed: int,
@@ -88,6 +90,7 @@ class Moves:
         self.rng = random.Random(seed)
         self._torch = torch.Generator(lm.device).manual_seed(self.rng.getrandbits(62))
         self._fresh: Iterator[list[int]] = iter(())
+        self._piece = _FIRST_PIECE
         self._unused: dict[int, dict[tuple[int, ...], list[list[int]]]] = {1: {}, 2: {}}
         """By their last one or two tokens: draws of P(X) that nothing has looked at yet, each for one use."""
         self.longest = max(map(len, bank))
@@ -109,7 +112,7 @@ class Moves:
             }  # fmt: skip
             if "random" in prompts.cut:  # else nothing but whole inputs are inputs
                 self.kinds["beginning"] = self.beginning
-                for i, x in enumerate(prompts.draw(len(bank), lm, seed=self.rng.randrange(2**31))):
+                for i, x in enumerate(prompts.draw(pool, lm, seed=self.rng.randrange(2**31))):
                     joint = 1 + i % 2
                     if len(x) >= first + joint:
                         self._unused[joint].setdefault(tuple(x[-joint:]), []).append(x)
@@ -220,7 +223,8 @@ class Moves:
         """A draw of P(X) that nothing has looked at yet."""
         for x in self._fresh:
             return x
-        self._fresh = iter(self.prompts.draw(_PIECE, self.lm, seed=self.rng.randrange(2**31)))
+        self._fresh = iter(self.prompts.draw(self._piece, self.lm, seed=self.rng.randrange(2**31)))
+        self._piece = min(_PIECE, 2 * self._piece)
         return next(self._fresh)
 
     def _place(self, x: Sequence[int], span: int) -> int:

@@ -42,7 +42,7 @@ CROWD = 256
 """Chains, at most, on the way to the bandwidth: what the bits are counted from, so as many as there is time for."""
 FEWEST = 16
 TRIES = 4
-"""Candidates of one context in one batch."""
+"""Candidates of one context in one batch; one, where there is little time."""
 _LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
 _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
@@ -53,6 +53,11 @@ _FIRST_TOKENS, _FEW_TOKENS = 1024, 256  # of them, that are read together: at fi
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED, _WAY = 0.125, 24  # of it is what a way of so many moves should take
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
+_LEAST = 8  # rounds of the fewest chains that there must be time for, else none walk
+_STEPS_OF_A_MOVE = 2  # tokens are proposed one after the other, then all are run; about
+_FORGET = 0.8  # of the slowest move's time counts on, after each that was faster
+_POOL = 0.125  # of the time that is left, at most, is spent on writing beginnings for one kind of move
+_FIRST_DRAWN, _DRAWN = 8, 256  # draws of P(X) that are run at a time: at first, and at most
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
 _LOOK = 16  # rounds between two looks at how well the chains mix
@@ -111,6 +116,8 @@ class Walk:
         if texts is None and pick.prompts.cuts_anywhere:
             self.texts = TextBank(pick.lm, pick.prompts, seed=seed)
         self._at_a_time, self._tokens, self.has_grown = _FIRST_TEXTS, _FIRST_TOKENS, False
+        self._pass = self._slow = 0.0
+        """Shares of the time: what running an input takes, by the texts that were read; what a slow move takes."""
         self.cut_z: dict[int, Float[Tensor, "n d"]] = {}
         """Of the parts of the bank of texts that were read, activations where each text is cut."""
         if self.texts is not None:
@@ -131,7 +138,27 @@ class Walk:
 
     def share(self) -> float:
         """Share of time or passes that is spent."""
-        return max((time.monotonic() - self.began) / self.seconds, self.spent / self.passes)
+        return max(self.time_share(), self.spent / self.passes)
+
+    def time_share(self) -> float:
+        """Share of the time that is spent."""
+        return (time.monotonic() - self.began) / self.seconds
+
+    def has_time(self) -> bool:
+        """Whether a slow move still fits."""
+        return self.share() < 1 and self.time_share() + self._slow < 1
+
+    @property
+    def can_walk(self) -> bool:
+        """Whether there is time for some rounds of the fewest chains, as far as reading and writing texts can tell."""
+        write = self._writing
+        each_round = FEWEST * max((TRIES + 1) * self._pass, write)
+        return self.share() + FEWEST * (write + self._pass) + _LEAST * each_round < 1
+
+    @property
+    def _writing(self) -> float:
+        """Share of the time that writing a text takes; 0 where they are at hand."""
+        return self.texts.seconds / max(1, len(self.texts)) / self.seconds if self.texts is not None else 0.0
 
     def count(self, passes: int, message: str) -> None:
         """Notes passes of the target; raises `Cancelled` on request."""
@@ -150,7 +177,7 @@ class Walk:
         while len(drawn) < self.size and (
             len(drawn) < FEWEST or self.share() < (0.25 if len(drawn) < self.first else 0.125)
         ):
-            part = min(64 if not drawn else 256, self.size - len(drawn))
+            part = min(max(_FIRST_DRAWN, len(drawn)), _DRAWN, self.size - len(drawn))
             seed = int(self.numbers.integers(2**31))
             bank = draw_bank(self.pick.lm, self.pick.prompts, part, seed=seed, cancel=self.cancel)
             z.append(bank.activations(self.pick.site.name, cancel=self.cancel))
@@ -186,7 +213,9 @@ class Walk:
         self.count(texts.n_read - n_read, "reading texts at every token")
         self.cut_z[part] = texts.parts[part].drawn(z).float()
         if texts.n_read > n_read:
-            each = max((time.monotonic() - began) / self.seconds / len(z), 1e-9)
+            took = (time.monotonic() - began) / self.seconds
+            self._pass = took / len(texts.parts[part]) / 2  # a beginning has half of a text's tokens, on average
+            each = max(took / len(z), 1e-9)
             self._tokens = int(max(_FEW_TOKENS, min(TOKENS, 1 / each / _BATCHES)))
         return z
 
@@ -210,13 +239,14 @@ class Walk:
         found = Beginnings(self.pick, self.units, self.texts)
         given = (0.0, 0.0)  # share of the budget and effective samples, before any text was run for this pick
         while True:
-            share, ess = self.share(), found.ess
+            share, ess = self.share() + min(n, len(found)) * self._pass, found.ess  # what is shown is run again
             if self.spent == 0 and len(found):
                 given = (share, ess)
             pace = (ess - given[1]) / max(share - given[0], 1e-9)
             will_do = ess < MANY and ess + pace * (1 - share) >= enough(n)
             wanted = max(n, MANY) if self.has_grown else MANY
-            more = share < 1 if will_do else share < _READING and ess < wanted
+            time_to_read = _READING if self.can_walk else 1.0
+            more = share < 1 if will_do else share < time_to_read and ess < wanted
             if len(found) and not more and not found.is_free:
                 return found
             if found.n_parts == len(self.texts.parts):
@@ -238,16 +268,24 @@ class Walk:
         if self.texts is not None:  # there are more of them now
             self.bank, z = self._cut(self.texts)
             self.d_bank = self.distances(z)
-            some, before = self.bank[:64], self.share()
+            some, before = self.bank[:FEWEST], self.time_share()
             self.pick.lm.activations(some, [self.pick.site], cancel=self.cancel)
             self.count(len(some), "running a bank")
-            each = max((self.share() - before) / len(some), 1 / self.passes)
+            took = (self.time_share() - before) / len(some)
         else:
-            each = self.share() / self.spent
-        pick = self.pick
-        self.moves = Moves(pick.lm, pick.prompts, self.bank, scored=self.scored, first=n_bos(pick.lm), seed=self.seed)
+            took = self.time_share() / self.spent
+        pick, pool = self.pick, len(self.bank)
+        if self._writing:
+            pool = min(pool, int(_POOL * (1 - self.share()) / self._writing))
+        self.moves = Moves(
+            pick.lm, pick.prompts, self.bank, pool=pool, scored=self.scored, first=n_bos(pick.lm), seed=self.seed
+        )
         self.tried, self.accepted = dict.fromkeys(self.moves.kinds, 0), dict.fromkeys(self.moves.kinds, 0)
-        moves = max(0.0, 1 - self.share()) / max(each, 1e-9) / (TRIES + 1)  # that there is time for
+        each = max(took, 1 / self.passes)
+        left = max(0.0, 1 - self.share()) / each  # passes that there is time for
+        self.tries = TRIES if left > _ROUNDS * FEWEST * (TRIES + 1) else 1
+        self._slow = FEWEST * (self.tries + 1) * _STEPS_OF_A_MOVE * took  # as long as none was made
+        moves = left / (self.tries + 1)
         self.n_chains = int(min(CHAINS, max(FEWEST, moves / _ROUNDS)) // 2)
         self.n_crowd = int(max(self.n_chains, min(CROWD, _CROWDED * moves / _WAY)))
         self.log_z = self.log_z_variance = 0.0
@@ -287,7 +325,7 @@ class Walk:
 
     def narrow(self) -> None:
         """Steps from the bank to the bandwidth, with moves in between."""
-        while self.bandwidth > self.pick.bandwidth and self.share() < _NARROWING:
+        while self.bandwidth > self.pick.bandwidth and self.share() < _NARROWING and self.has_time():
             for _ in range(_STEPS):
                 self.move("narrowing")
             self._next_bandwidth(_LEFT)
@@ -303,11 +341,13 @@ class Walk:
         self.d = np.concatenate([self.d[rows], np.zeros(self.n_chains)])
         self.log_p = np.concatenate([self.log_p[rows], np.full(self.n_chains, self.picked_log_p)])
         began = self.share()
-        while self.share() < began + _WARM * (1 - began):  # not looked at: these begin where they were put
+        # not looked at: these begin where they were put
+        while self.share() < began + _WARM * (1 - began) and self.has_time():
             self.move("walking")
         self.law = self._law()  # which may not depend on where the chains are from here on
-        while not self.records or self.share() < 1:
-            self.move("walking")
+        while (goes_on := self.has_time()) or not self.records:
+            if goes_on:
+                self.move("walking")
             self.records.append([list(x) for x in self.states])
             self.values.append(self._quantities())
             if len(self.records) % _LOOK == 0:
@@ -322,10 +362,10 @@ class Walk:
         return {kind: max(_FLOOR, value / total) for kind, value in rate.items()}
 
     def move(self, message: str) -> None:
-        """One context for each chain, with `TRIES` candidates in turn (draws of P(X): one)."""
-        law = self.law or self._law()
+        """One context for each chain, with :attr:`tries` candidates in turn (draws of P(X): one)."""
+        law, began = self.law or self._law(), self.time_share()
         kind = self.moves.rng.choices(list(law), list(law.values()))[0]
-        tries = 1 if kind == "jump" else TRIES
+        tries = 1 if kind == "jump" else self.tries
         before = self.moves.passes
         found = self.moves.kinds[kind](self.states, tries)
         flat = [(c, m) for c, row in enumerate(found.ids) for m, x in enumerate(row) if x]
@@ -345,6 +385,7 @@ class Walk:
         self.accepted[kind] += moved
         self.tried[kind] += len(self.states) * tries
         self.count(run + self.moves.passes - before, message)
+        self._slow = max(self.time_share() - began, _FORGET * self._slow)
 
     def _measured(self, inputs: list[list[int]], chains: list[int]) -> tuple[np.ndarray, np.ndarray, int]:
         """Distances and log P of candidates, and how many were run: none that P(X) cannot make, or that are there."""

@@ -11,7 +11,7 @@
 
 Where P(X) cuts texts anywhere, a pass of the target reads as many inputs as a text has tokens (:mod:`._beginnings`).
 So texts are drawn and read first, for half of the budget, or more where that will do; where they come to enough
-effective samples, they are the answer, and nothing walks.
+effective samples, or no time is left for chains, they are the answer, and nothing walks.
 
 So nothing is learned, and nothing is approximated but by stopping early: chains from P(X) and chains from the picked
 input must have met before the result is called reliable.
@@ -159,7 +159,7 @@ def metropolis(
     with reported(on_progress, progress, "walking") as report:
         walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel, texts)
         beginnings = walk.read_texts(n)
-        if beginnings is not None and beginnings.ess >= enough(n):
+        if beginnings is not None and (beginnings.ess >= enough(n) or (beginnings.ess and not walk.can_walk)):
             return _result_of_texts(walk, beginnings, n, cancel)
         walk.start()
         walk.narrow()

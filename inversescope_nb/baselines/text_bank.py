@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,8 @@ class TextBank:
         self.parts: list[Texts] = []
         self.n_read = 0
         """Texts that were run so far; once for each site, if they are kept."""
+        self.seconds = 0.0
+        """That writing them took."""
         self._numbers = random.Random(seed_number(seed))
         self._kept: dict[tuple[str, int], Float[Tensor, "tokens d"]] = {}
 
@@ -132,7 +135,9 @@ class TextBank:
             InvalidArgument, Cancelled
         """
         n = whole_number("n", n, least=1, hint="256 at a time are usual")
+        began = time.monotonic()
         texts = self.prompts.draw_texts(n, self.lm, seed=self._numbers.randrange(2**31), cancel=cancel)
+        self.seconds += time.monotonic() - began
         cuts = torch.Generator().manual_seed(self._numbers.getrandbits(62))
         bos, found, at = n_bos(self.lm), [], 0
         while at < len(texts):  # what is read in one batch, and kept or not

@@ -48,7 +48,7 @@ def save(generator: Generator, path: str | Path, *, dtype: torch.dtype | None = 
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InvalidArgument(f"cannot make the folder {path.parent}: {e.strerror}", hint="give another folder") from e
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+    with _files.writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         folder = Path(temporary) / "folder"
         folder.mkdir()
         if not generator.shares_target:

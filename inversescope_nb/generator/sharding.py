@@ -118,7 +118,8 @@ def whole(generator: Generator, empty: Generator) -> Generator:
 def save(accelerator: Accelerator, run_dir: Path, state: dict[str, Any]) -> Path:
     """Writes the parts of all processes, then a file that points to them; older parts go last."""
     folder = run_dir / f"step_{state['step']}"
-    accelerator.save_state(str(folder))
+    with _files.writing(folder):
+        accelerator.save_state(str(folder))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         _files.write_json(run_dir / _POINTER, state | {"folder": folder.name, "processes": accelerator.num_processes})
