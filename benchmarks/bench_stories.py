@@ -149,6 +149,11 @@ def summary(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     ])  # fmt: skip
 
 
+def longer(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same without the shortest inputs, of which many begin as stories of the training do."""
+    return pd.DataFrame([{"longer_than": n, **_of(frame[frame["position"] > n])} for n in (8, 16)])
+
+
 def _of(part: pd.DataFrame) -> dict[str, float]:
     ess, near = part["ess"].to_numpy(), part["neighbours_ess"].to_numpy()
     every = part["every_token_ess"].to_numpy()
@@ -203,6 +208,7 @@ def main() -> None:
         "all": summary(usual.assign(what="usual bandwidth"), ["what"]),
         "layers": summary(usual, ["layer", "bandwidth"]),
         "positions": summary(usual.sort_values("position"), ["positions"]),
+        "longer": longer(usual),
     }
     if args.fixed:
         tables["bandwidths"] = summary(frame[~frame["is_usual"]], ["bandwidth", "layer"])

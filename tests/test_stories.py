@@ -30,7 +30,7 @@ def test_it_was_trained_on_what_the_model_writes(stories):
 
 
 def test_of_its_samples_ten_times_as_many_count_as_of_neighbours(stories):
-    """On stories that it never saw, at as many passes of the model; 100 are in benchmarks/bench_stories.py."""
+    """On stories that it never saw, at as many passes of the model; 200 are in benchmarks/bench_stories.py."""
     lm, gen = stories
     inputs = gen.prompts.draw(8, lm, seed=31_415)
     frame = isn.fidelity(lm, gen, inputs, sites=SITES, n=256, progress=False)

@@ -47,7 +47,8 @@ _LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
 _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
 _READING = 0.5  # of the budget, at most, is spent on reading texts at every token, unless the rest of it will do
-_BATCHES = 40  # of texts that it should have room for, at least
+_BATCHES = 40  # of texts to be read that it should have room for, at least
+_WRITES = 8  # of texts to be written; each takes as many steps as they have tokens, however few they are
 _TEXTS, _FIRST_TEXTS = 256, 16  # that are drawn at a time: at most, and at first
 _FIRST_TOKENS, _FEW_TOKENS = 1024, 256  # of them, that are read together: at first, and always
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
@@ -204,7 +205,7 @@ class Walk:
         texts.grow(self._at_a_time, tokens=self._tokens, cancel=self.cancel)
         self.count(0, "writing texts")
         each = max((self.share() - before) / self._at_a_time, 1 / self.passes)
-        self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _BATCHES)))
+        self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _WRITES)))
 
     def _read(self, texts: TextBank, part: int) -> Float[Tensor, "tokens d"]:
         """One part's activations; how long they took says how much is read together from now on."""
@@ -240,6 +241,8 @@ class Walk:
         given = (0.0, 0.0)  # share of the budget and effective samples, before any text was run for this pick
         while True:
             share, ess = self.share() + min(n, len(found)) * self._pass, found.ess  # what is shown is run again
+            if found.n_parts == len(self.texts.parts):
+                share += self._at_a_time * (self._writing + 2 * self._pass)
             if self.spent == 0 and len(found):
                 given = (share, ess)
             pace = (ess - given[1]) / max(share - given[0], 1e-9)
