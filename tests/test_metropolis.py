@@ -20,6 +20,7 @@ from inversescope_nb.baselines._walk import Walk
 from inversescope_nb.baselines.searched import Pick
 from inversescope_nb.errors import BadPrompt, Cancelled, InvalidArgument, NotFinite, UnknownSite
 from inversescope_nb.exact import activation_table
+from inversescope_nb.kernels import Kernel
 from inversescope_nb.prompts import PromptDistribution
 from inversescope_nb.templates import Slot, Template
 
@@ -229,6 +230,16 @@ def test_however_slow_the_model_it_ends_in_time(lm, request, monkeypatch, kind, 
     assert clock.now < max(10 * 1.25, least)
     assert clock.now > (5 if each < 0.1 else 0), "there was time for more"
     assert found.verdict in ("LOW_ESS", "RELIABLE")
+
+
+@pytest.mark.parametrize("shape", ["gaussian", "ball"])
+def test_where_there_is_no_time_the_answer_says_so(lm, written, shape):
+    """Texts are read but once; where a ball holds none of them, chains begin, and do not move."""
+    kernel, picked = Kernel("scaled", shape), "France dog cat"
+    found = metropolis(lm, written, picked, site=SITE, bandwidth=1e-3, kernel=kernel, seconds=1e-6, n=32)
+    assert found.verdict == "LOW_ESS"
+    assert found.bank_size <= 64
+    assert (found.n_texts > 0) == (shape == "gaussian")
 
 
 def test_verdicts_are_those_of_an_inversion(lm, twice, free):

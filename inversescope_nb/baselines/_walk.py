@@ -8,20 +8,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from .._chains import chain_ess, nested_r_hat
 from .._progress import Progress
 from .._statistics import effective_sample_size
 from ..banks import draw_bank
 from ..cuts import n_bos
 from ..errors import Cancelled, NotEnumerable
-from ..verdicts import MANY, MET, enough
+from ..verdicts import MANY, enough
 from ._beginnings import Beginnings
+from ._mixing import Mixing
 from ._moves import Moves
 from .searched import Pick, moments
 from .text_bank import TOKENS, TextBank
@@ -64,32 +63,6 @@ _FLOOR = 0.05  # of the moves, at least, are of each kind
 _LOOK = 16  # rounds between two looks at how well the chains mix
 _PLACES = 8  # from either end, at which chains are asked whether they hold the pick's token
 _IMPOSSIBLE = -1e4  # stands for log P of what P(X) cannot make, where numbers are averaged
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """How well chains mix, by the worst of several quantities."""
-
-    ess: float
-    """Independent draws that their states are worth."""
-    typical: float
-    """The same by the median quantity."""
-    r_hat: float
-    """Nested R-hat of chains from P(X) and from the picked input."""
-
-    @classmethod
-    def of(cls, values: Float[np.ndarray, "c r quantity"], n_chains: int) -> Mixing:
-        """Of chains of which the first `n_chains` came from P(X), the others from the picked input."""
-        found = [chain_ess(x) for x in np.moveaxis(values, -1, 0)]
-        origins = np.arange(len(values)) // n_chains
-        ess = float(np.nanmin(found)) if np.isfinite(found).any() else 0.0
-        typical = float(np.nanmedian(found)) if ess else 0.0
-        return cls(ess, typical, max(nested_r_hat(x, origins) for x in np.moveaxis(values, -1, 0)))
-
-    @property
-    def have_met(self) -> bool:
-        """Whether it cannot be seen any more where chains came from."""
-        return self.r_hat <= MET
 
 
 class Walk:
@@ -279,7 +252,7 @@ class Walk:
             took = self.time_share() / self.spent
         pick, pool = self.pick, len(self.bank)
         if self._writing:
-            pool = min(pool, int(_POOL * (1 - self.share()) / self._writing))
+            pool = min(pool, max(0, int(_POOL * (1 - self.share()) / self._writing)))
         self.moves = Moves(
             pick.lm, pick.prompts, self.bank, pool=pool, scored=self.scored, first=n_bos(pick.lm), seed=self.seed
         )

@@ -34,7 +34,8 @@ from .._progress import Progress, reported
 from .._statistics import effective_sample_size
 from ..errors import InvalidArgument
 from ..verdicts import Verdict, enough, judge_walk
-from ._walk import FEWEST, Mixing, Walk
+from ._mixing import Mixing
+from ._walk import FEWEST, Walk
 from .searched import Pick, Searched
 from .text_bank import check_texts
 
