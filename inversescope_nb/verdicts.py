@@ -106,14 +106,12 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
             f"prompts of a bank hold {found.bank_mass:.3g} times the mass that the walk found",
         )
     more = "give it more seconds or widen the bandwidth"
-    if found.n_texts:
-        why = (
-            f"no generator was used: {found.ess:.0f} effective samples of {found.n_texts:,} texts that were read at "
-            "every token"
-        )
+    if found.n_draws:
+        what = "texts that were read at every token" if found.n_texts else "draws, with no time for chains"
+        why = f"no generator was used: {found.ess:.0f} effective samples of {found.n_draws:,} {what}"
         if found.ess < enough(found.asked):
             return Verdict.LOW_ESS, f"{why}: ask for more inputs, or {more}"
-        if found.khat > _statistics.KHAT_UNRELIABLE and found.ess_of_texts < MANY:
+        if found.khat > _statistics.KHAT_UNRELIABLE and found.ess_of_draws < MANY:
             tail = f"k-hat {_signed(found.khat)} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
             return Verdict.LOW_ESS, f"{why}, {tail}: {more}"
         return _informed(found, why)

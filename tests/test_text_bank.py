@@ -229,7 +229,7 @@ def test_texts_count_as_many_as_they_are_effective(lm, written, n):
     assert float(effective_sample_size(found.weight)) == pytest.approx(found.ess)
     pick = Pick.of(lm, written, found.prompt_ids, SITE, -1, SMALL["bandwidth"], None)
     whole = looked_at(bank, pick)
-    assert found.ess_of_texts == pytest.approx(whole.ess, rel=0.02)  # in units of half as many draws
+    assert found.ess_of_draws == pytest.approx(whole.ess, rel=0.02)  # in units of half as many draws
     assert found.ess == pytest.approx(min(n, whole.ess), rel=0.3)
 
 

@@ -9,16 +9,15 @@ Axis names: n (texts), tokens (beginnings of all of them, one after the other).
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._statistics import effective_sample_size, pareto_khat
 from ..errors import NotFinite
+from ._weighed import Weighed, thinned
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from ..kernels import SiteStatistics
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from .text_bank import TextBank
 
 
-class Beginnings:
+class Beginnings(Weighed):
     """The parts of a bank that one pick has looked at, and how near each of their beginnings lies.
 
     Args:
@@ -41,9 +40,6 @@ class Beginnings:
         """Parts of the bank that were looked at, from its first on."""
         self._d: list[Float[np.ndarray, " tokens"]] = []
         self._log_w: list[Float[np.ndarray, " n"]] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self._log_w))
 
     @property
     def is_free(self) -> bool:
@@ -70,31 +66,6 @@ class Beginnings:
         """log of the texts' weights."""
         return np.concatenate([*self._log_w, np.zeros(0)])
 
-    @property
-    def weights(self) -> Float[np.ndarray, " n"]:
-        """Of the texts, in units of the largest; all 0 where a ball holds none of them."""
-        log_w = self.log_w
-        top = log_w.max(initial=-math.inf)
-        return np.exp(log_w - top) if math.isfinite(top) else np.zeros(len(log_w))
-
-    @property
-    def ess(self) -> float:
-        """Effective number of the texts."""
-        weights = self.weights
-        return float(effective_sample_size(weights)) if weights.any() else 0.0
-
-    @property
-    def khat(self) -> float:
-        """Tail index of their weights."""
-        return float(pareto_khat(self.log_w))
-
-    @property
-    def log_z(self) -> tuple[float, float]:
-        """log of the mean kernel over P(X), nats, and its standard error."""
-        weights = self.weights
-        mean = float(weights.mean())
-        return float(self.log_w.max()) + math.log(mean), float(weights.std()) / mean / math.sqrt(len(weights))
-
     def sample(self, n: int, numbers: np.random.Generator) -> tuple[list[list[int]], Float[np.ndarray, " k"]]:
         """At most `n` of the texts, each cut once by the kernel, with weights that sum to 1.
 
@@ -110,31 +81,3 @@ class Beginnings:
             share = np.exp(log_k - log_k.max())
             inputs.append(part.input(i, int(numbers.choice(len(share), p=share / share.sum()))))
         return inputs, weights
-
-
-def thinned(
-    weights: Float[np.ndarray, " m"], n: int, numbers: np.random.Generator
-) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """At most `n` of many, each once, with new weights whose expectations are the old ones, and which sum to 1.
-
-    What weighs more than a threshold stays as it is; of all else some stay, with that weight each (Fearnhead and
-    Clifford 2003, J. R. Stat. Soc. B 65, section 3: no such thinning changes weights by less, in mean square).
-
-    >>> rows, weights = thinned(np.array([5.0, 1, 0, 1, 1, 1, 1]), 3, np.random.default_rng(0))
-    >>> len(rows), weights.tolist()
-    (3, [0.5, 0.25, 0.25])
-    """
-    weights = weights / weights.sum()
-    rows = np.flatnonzero(weights)
-    if len(rows) <= n:
-        return rows, weights[rows]
-    rows = rows[np.argsort(-weights[rows], kind="stable")]
-    kept = np.arange(n)  # how many stay as they are, if the others share what is left among n - kept places
-    left = np.cumsum(weights[rows][::-1])[::-1][:n]
-    is_small = weights[rows[:n]] < left / (n - kept)
-    first = int(np.argmax(is_small)) if is_small.any() else n - 1
-    small = rows[first:]
-    marks = (np.arange(n - first) + numbers.random()) / (n - first) * left[first]
-    some = np.minimum(np.searchsorted(np.cumsum(weights[small]), marks, side="right"), len(small) - 1)
-    new = np.concatenate([weights[rows[:first]], np.full(n - first, left[first] / (n - first))])
-    return np.concatenate([rows[:first], small[some]]), new / new.sum()

@@ -22,6 +22,7 @@ from ..verdicts import MANY, enough
 from ._beginnings import Beginnings
 from ._mixing import Mixing
 from ._moves import Moves
+from ._weighed import Draws
 from .searched import Pick, moments
 from .text_bank import TOKENS, TextBank
 
@@ -53,7 +54,7 @@ _FIRST_TOKENS, _FEW_TOKENS = 1024, 256  # of them, that are read together: at fi
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED, _WAY = 0.125, 24  # of it is what a way of so many moves should take
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
-_LEAST = 8  # rounds of the fewest chains that there must be time for, else none walk
+_LEAST, _LIGHT = 8, 3  # rounds of the fewest chains that there must be time for, and passes of each, else none walk
 _STEPS_OF_A_MOVE = 2  # tokens are proposed one after the other, then all are run; about
 _FORGET = 0.8  # of the slowest move's time counts on, after each that was faster
 _POOL = 0.125  # of the time that is left, at most, is spent on writing beginnings for one kind of move
@@ -91,7 +92,7 @@ class Walk:
             self.texts = TextBank(pick.lm, pick.prompts, seed=seed)
         self._at_a_time, self._tokens, self.has_grown = _FIRST_TEXTS, _FIRST_TOKENS, False
         self._pass = self._slow = 0.0
-        """Shares of the time: what running an input takes, by the texts that were read; what a slow move takes."""
+        """Shares of the time: what running an input takes, so far; what a slow move takes."""
         self.cut_z: dict[int, Float[Tensor, "n d"]] = {}
         """Of the parts of the bank of texts that were read, activations where each text is cut."""
         if self.texts is not None:
@@ -124,9 +125,9 @@ class Walk:
 
     @property
     def can_walk(self) -> bool:
-        """Whether there is time for some rounds of the fewest chains, as far as reading and writing texts can tell."""
+        """Whether there is time for some rounds of the fewest chains, as far as drawing and reading can tell."""
         write = self._writing
-        each_round = FEWEST * max((TRIES + 1) * self._pass, write)
+        each_round = FEWEST * max(_LIGHT * self._pass, write)
         return self.share() + FEWEST * (write + self._pass) + _LEAST * each_round < 1
 
     @property
@@ -148,16 +149,23 @@ class Walk:
         """Draws of P(X), with their activations."""
         z: list[Tensor] = []
         drawn: list[list[int]] = []
-        while len(drawn) < self.size and (
-            len(drawn) < FEWEST or self.share() < (0.25 if len(drawn) < self.first else 0.125)
-        ):
+        while len(drawn) < self.size and (len(drawn) < FEWEST or self._draws_more(len(drawn))):
             part = min(max(_FIRST_DRAWN, len(drawn)), _DRAWN, self.size - len(drawn))
+            if len(drawn) >= FEWEST and not self.can_walk:
+                part = max(1, min(part, int((1 - self.share()) / self._pass - len(drawn)) // 2))
             seed = int(self.numbers.integers(2**31))
             bank = draw_bank(self.pick.lm, self.pick.prompts, part, seed=seed, cancel=self.cancel)
             z.append(bank.activations(self.pick.site.name, cancel=self.cancel))
             drawn += bank.inputs
             self.count(part, "running a bank")
+            self._pass = self.time_share() / len(drawn)
         return drawn, torch.cat(z)
+
+    def _draws_more(self, n: int) -> bool:
+        """Whether `n` draws are not enough; where no chain will walk, they are the answer, and are run again."""
+        if self.can_walk:
+            return self.share() < (0.25 if n < self.first else 0.125)
+        return self.share() + (n + 2) * self._pass < 1
 
     def _read_first(self) -> None:
         """Reads the texts that distances are measured with, and draws them where there are none yet."""
@@ -228,6 +236,10 @@ class Walk:
             if found.n_parts == len(self.texts.parts):
                 self._grow(self.texts)
             found.look(self._read(self.texts, found.n_parts))
+
+    def drawn(self) -> Draws:
+        """The draws of P(X) themselves, weighed by the kernel."""
+        return Draws(self.bank, self.log_k(self.d_bank, self.pick.bandwidth))
 
     # -- the chains -----------------------------------------------------------------------------
 

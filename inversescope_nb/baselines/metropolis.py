@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..prompts import Prompt, PromptDistribution
     from ..sites import Site
-    from ._beginnings import Beginnings
+    from ._weighed import Weighed
     from .text_bank import TextBank
 
 
@@ -78,10 +78,12 @@ class Metropolis(Searched):
     """Effective number of the bank's inputs that hold it."""
     asked: int
     """Inputs that were asked for, at most."""
-    ess_of_texts: float = math.nan
-    """Effective number of all texts that were read, of which those that weigh most are shown."""
+    ess_of_draws: float = math.nan
+    """Effective number of all draws, of which those that weigh most are shown."""
+    n_draws: int = 0
+    """Draws of P(X), texts among them, where those are the answer and no chain walked; else 0."""
     n_texts: int = 0
-    """Texts that were read at every token, where those are the answer and no chain walked; else 0."""
+    """Of these, texts that were read at every token."""
 
     @cached_property
     def _judgement(self) -> tuple[Verdict, str]:
@@ -159,9 +161,9 @@ def metropolis(
         raise InvalidArgument(f"seconds={seconds} must be a number above 0", hint="10 is the usual choice")
     with reported(on_progress, progress, "walking") as report:
         walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel, texts)
-        beginnings = walk.read_texts(n)
-        if beginnings is not None and (beginnings.ess >= enough(n) or (beginnings.ess and not walk.can_walk)):
-            return _result_of_texts(walk, beginnings, n, cancel)
+        found = walk.drawn() if walk.texts is None else walk.read_texts(n)
+        if (walk.texts is not None and found.ess >= enough(n)) or (found.ess and not walk.can_walk):
+            return _result_of_draws(walk, found, n, cancel)
         walk.start()
         walk.narrow()
         walk.stay(n)
@@ -202,23 +204,24 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
     )
 
 
-def _result_of_texts(walk: Walk, texts: Beginnings, n: int, cancel: threading.Event | None) -> Metropolis:
-    """Beginnings of texts that were read at every token, drawn by their weights."""
-    samples, weight = texts.sample(n, walk.numbers)
+def _result_of_draws(walk: Walk, found: Weighed, n: int, cancel: threading.Event | None) -> Metropolis:
+    """Draws of P(X), or beginnings of texts that were read at every token, drawn by their weights."""
+    samples, weight = found.sample(n, walk.numbers)
     return _measured(
         walk,
         samples,
         weight,
-        *texts.log_z,
+        *found.log_z,
         cancel,
         ess=float(effective_sample_size(weight)),
-        ess_of_texts=texts.ess,
+        ess_of_draws=found.ess,
         asked=n,
-        khat=texts.khat,
+        khat=found.khat,
         reached=walk.pick.bandwidth,
         r_hat=math.nan,
         acceptance={},
-        n_texts=len(texts),
+        n_draws=len(found),
+        n_texts=0 if walk.texts is None else len(found),
         bank_mass=math.nan,
         bank_ess=0.0,
     )
