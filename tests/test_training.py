@@ -348,7 +348,7 @@ def test_a_checkpoint_keeps_the_sites_moments(lm, tmp_path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     state.generator.encoder.scales *= 2
     _files.save_checkpoint(path, state.generator, state.optimizer.optimizer, _files.checkpoint_state(path))
-    assert run(lm, run_dir=tmp_path).statistics[SITES[0]].scale == state.generator.statistics(SITES[0]).scale
+    assert run(lm, run_dir=tmp_path).examples.statistics[SITES[0]].scale == state.generator.statistics(SITES[0]).scale
 
 
 def test_a_stop_is_seen_while_inputs_are_written_and_sites_measured(lm) -> None:
