@@ -36,13 +36,14 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Within the block, what keeps `path` from being written (a full disk) is a `StoreError` that says so."""
+def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
+    """Within the block, what keeps `path` from being written (a full disk) is a `StoreError` that says so; `others`:
+    errors that mean it beside `OSError`."""
     from safetensors import SafetensorError
 
     try:
         yield
-    except (OSError, SafetensorError) as e:
+    except (OSError, SafetensorError, *others) as e:
         if isinstance(e, InverseScopeError):
             raise
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e).partition(chr(10))[0]

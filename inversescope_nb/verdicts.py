@@ -107,12 +107,14 @@ def judge_walk(found: Metropolis) -> tuple[Verdict, str]:
         )
     more = "give it more seconds or widen the bandwidth"
     if found.n_draws:
-        what = "texts that were read at every token" if found.n_texts else "draws, with no time for chains"
+        what = "texts that were read at every token" if found.n_texts else "draws, with nothing left for chains"
         why = f"no generator was used: {found.ess:.0f} effective samples of {found.n_draws:,} {what}"
         if found.ess < enough(found.asked):
             return Verdict.LOW_ESS, f"{why}: ask for more inputs, or {more}"
-        if found.khat > _statistics.KHAT_UNRELIABLE and found.ess_of_draws < MANY:
+        if not found.khat <= _statistics.KHAT_UNRELIABLE and found.ess_of_draws < MANY:
             tail = f"k-hat {_signed(found.khat)} (above {_statistics.KHAT_UNRELIABLE:g}: a heavy tail)"
+            if math.isnan(found.khat):
+                tail = "too few to tell how heavy their tail is"
             return Verdict.LOW_ESS, f"{why}, {tail}: {more}"
         return _informed(found, why)
     why = f"no generator was used: states of chains are worth {found.ess:.0f} draws, R-hat {found.r_hat:.2f}"

@@ -7,8 +7,6 @@ identity. The tokenizer is word-level with BOS, over the words below.
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import subprocess
 from pathlib import Path
 
@@ -177,6 +175,7 @@ def full_disk(tmp_path):
 @pytest.fixture
 def limit_of_files():
     """Files may not become longer than so many bytes (None: as long as before): to whoever writes, the disk is full."""
+    resource, signal = pytest.importorskip("resource"), pytest.importorskip("signal")  # not on Windows
     was, before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size: int | None) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from conftest import tiny_model
 from small import word_tokenizer
 
 from inversescope_nb import _files
 from inversescope_nb.errors import InvalidArgument, StoreError
-from inversescope_nb.generator import TrainingConfig, load_generator, train_generator
+from inversescope_nb.generator import TrainingConfig, load_generator, sharding, train_generator
 from inversescope_nb.models import load_model
 from inversescope_nb.prompts import PromptDistribution
 
@@ -50,6 +51,27 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_due_is_said_to_be(full_disk) -
     with pytest.raises(StoreError, match=r"cannot write checkpoint\.safetensors: .*No space left .*\n.*0\.\d MB"):
         trained(lm, run_dir=full_disk / "run")
     assert not list((full_disk / "run").iterdir())
+
+
+def test_parts_that_do_not_fit_leave_those_that_were_there(tmp_path, limit_of_files) -> None:
+    """As several processes keep them; here there is one."""
+    accelerator, network = Accelerator(cpu=True), torch.nn.Linear(300, 300)
+    network, optimizer = accelerator.prepare(network, torch.optim.AdamW(network.parameters()))
+    network(torch.ones(1, 300)).sum().backward()
+    optimizer.step()
+    state = {"identity": "a", "step": 2, "history": []}
+    sharding.save(accelerator, tmp_path, state)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for size in (100_000, 500_000):  # weights do not fit, or only moments
+        limit_of_files(size)
+        sharding.save(accelerator, tmp_path, state)  # it is there
+        with pytest.raises(StoreError, match="cannot write step_3: "):
+            sharding.save(accelerator, tmp_path, state | {"step": 3})
+        limit_of_files(None)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        assert sharding.saved_state(tmp_path)["folder"] == "step_2"
+    sharding.save(accelerator, tmp_path, state | {"step": 3})
+    assert [path.name for path in tmp_path.glob("step_*")] == ["step_3"]
 
 
 def test_a_generator_that_does_not_fit_leaves_the_one_that_was_there(tmp_path, limit_of_files) -> None:

@@ -235,6 +235,43 @@ def test_however_slow_the_model_it_ends_in_time(lm, request, monkeypatch, kind, 
         assert not found.acceptance
 
 
+@pytest.mark.parametrize("kind", ["twice", "written", "free"])
+def test_where_passes_end_it_the_clock_does_not_matter(lm, request, monkeypatch, kind):
+    """The same states whether the model takes no time or a third of the seconds and more."""
+    prompts, found = request.getfixturevalue(kind), []
+    for each in (0.0, 0.006):
+        clock = SimpleNamespace(now=0.0)
+        monkeypatch.setattr("inversescope_nb.baselines._walk.time.monotonic", lambda clock=clock: clock.now)
+
+        def slow(module, args, kwargs, each=each, clock=clock):
+            clock.now += each * len(args[0] if args else kwargs["hidden_states"])
+
+        picked = prompts.draw(1, lm, seed=7)[0]
+        with lm.architecture.blocks[0].register_forward_pre_hook(slow, with_kwargs=True):
+            found.append(metropolis(lm, prompts, picked, site=SITE, bandwidth=0.05, passes=1000, seconds=20, n=32))
+    assert 1 < clock.now < 20
+    assert found[0].bank_size == found[1].bank_size
+    assert found[0].samples == found[1].samples
+    assert found[0].bits == pytest.approx(found[1].bits, rel=1e-9)  # other texts are read together
+
+
+def test_few_draws_are_never_called_reliable_nor_their_bits_known(lm, twice, monkeypatch):
+    """Of sixteen, nobody can say how heavy the tail is; of the nearest one alone, any bits would come out."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("inversescope_nb.baselines._walk.time.monotonic", lambda: clock.now)
+
+    def slow(module, args, kwargs):
+        clock.now += 0.3 * len(args[0] if args else kwargs["hidden_states"])
+
+    with lm.architecture.blocks[0].register_forward_pre_hook(slow, with_kwargs=True):
+        for bandwidth in (0.01, 5.0):
+            clock.now = 0.0
+            found = metropolis(lm, twice, "John gave Mary to John", site=SITE, bandwidth=bandwidth, seconds=10, n=16)
+            assert found.n_draws < 25
+            assert found.verdict in ("LOW_ESS", "NO_INFORMATION")
+            assert math.isnan(found.bits) == (found.ess_of_draws < 10) == (bandwidth == 0.01)
+
+
 def test_draws_are_the_answer_where_no_chain_has_time_to_walk(lm, twice, monkeypatch):
     """They are neighbours: each draw weighed by the kernel, and what they say of the bits is what neighbours say."""
     clock = SimpleNamespace(now=0.0)
@@ -243,12 +280,17 @@ def test_draws_are_the_answer_where_no_chain_has_time_to_walk(lm, twice, monkeyp
     def slow(module, args, kwargs):
         clock.now += 0.05 * len(args[0] if args else kwargs["hidden_states"])
 
-    where = {"site": SITE, "bandwidth": 0.6, "n": 500}
+    where = {"site": SITE, "bandwidth": 0.6, "n": 500}  # of which a few are shown: then more can be run
+    with lm.architecture.blocks[0].register_forward_pre_hook(slow, with_kwargs=True):
+        few = metropolis(lm, twice, "John gave Mary to John", seconds=10, **where | {"n": 8})
+        assert 150 <= few.n_draws <= 200
+        assert 9 < clock.now < 11
+    clock.now = 0.0
     with lm.architecture.blocks[0].register_forward_pre_hook(slow, with_kwargs=True):
         found = metropolis(lm, twice, "John gave Mary to John", seconds=10, **where)
     assert 60 <= found.n_draws <= 100, "each is run, and run again where it is shown"
     assert found.n_texts == 0
-    assert "draws, with no time for chains" in found.verdict_reason
+    assert "draws, with nothing left for chains" in found.verdict_reason
     expected = np.exp(np.asarray(Kernel().log(np.asarray(found.d), 0.6)))
     np.testing.assert_allclose(found.weight, expected / expected.sum(), rtol=1e-4)
 

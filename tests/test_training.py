@@ -136,20 +136,26 @@ def test_one_long_input_does_not_make_others_as_long(lm, micro_batch) -> None:
         assert sizes[0] == 16 * 1000
 
 
-@pytest.mark.parametrize("micro_batch", [None, 3])
-def test_memory_is_told_for_the_largest_batch_there_can_be(lm, monkeypatch, micro_batch) -> None:
+@pytest.mark.parametrize("micro_batch", [None, 1, 3])
+@pytest.mark.parametrize(
+    ("n", "longest", "processes"), [(60, 19, 1), (61, 59, 1), (13, 19, 2), (5, 30, 2), (64, 40, 3)]
+)
+def test_memory_is_told_for_the_largest_batch_there_can_be(lm, monkeypatch, micro_batch, n, longest, processes) -> None:
     from inversescope_nb.generator import memory
 
     monkeypatch.setattr(memory, "LOGITS_PER_BATCH", 4 * 100 * lm.vocab_size)  # 100 tokens in a batch
-    told = estimate_memory(lm, SITES, TrainingConfig(batch_size=60, micro_batch=micro_batch), 19)
+    asked = TrainingConfig(batch_size=n, micro_batch=micro_batch)
+    told = estimate_memory(lm, SITES, asked, longest, processes=processes)
+    tokens = told.logits / (lm.vocab_size * 8)
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        lengths = rng.integers(1, 20, 60).tolist()
-        n = n_batches(lengths, lm.vocab_size, micro_batch, least=3)
-        found = by_length([{"ids": [0] * k} for k in lengths], n, rows_alone=micro_batch is not None)
-        most = max(len(batch) * (len(batch[0]["ids"]) + 1) for batch in found)
-        assert most <= (micro_batch or 5) * 20
-        assert most * lm.vocab_size * 4 <= told.logits * 20 / 19
+    some = [rng.integers(1, longest + 1, n).tolist() for _ in range(20)]
+    for lengths in (*some, [longest] * n, [longest] + [longest // 2] * (n - 1), [longest] + [3] * (n - 1)):
+        count = n_batches(lengths, lm.vocab_size, micro_batch, least=3, world=processes)
+        for rank in range(processes):
+            examples = [{"ids": [0] * k} for k in lengths[rank::processes]]
+            found = by_length(examples, count, rows_alone=micro_batch is not None)
+            assert len(found) == count
+            assert max(len(batch) * len(batch[0]["ids"]) for batch in found) <= tokens
 
 
 @pytest.mark.parametrize(("n", "batches"), [(1, 3), (2, 3), (10, 3), (12, 4)])

@@ -110,7 +110,7 @@ class Moves:
             self.kinds |= {
                 "tokens": self.tokens, "value": self.value, "seen": self.seen, "seen value": self.seen_value,
             }  # fmt: skip
-            if "random" in prompts.cut:  # else nothing but whole inputs are inputs
+            if pool and "random" in prompts.cut:  # else nothing but whole inputs are inputs
                 self.kinds["beginning"] = self.beginning
                 for i, x in enumerate(prompts.draw(pool, lm, seed=self.rng.randrange(2**31))):
                     joint = 1 + i % 2

@@ -57,7 +57,7 @@ _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which n
 _LEAST, _LIGHT = 8, 3  # rounds of the fewest chains that there must be time for, and passes of each, else none walk
 _STEPS_OF_A_MOVE = 2  # tokens are proposed one after the other, then all are run; about
 _FORGET = 0.8  # of the slowest move's time counts on, after each that was faster
-_POOL = 0.125  # of the time that is left, at most, is spent on writing beginnings for one kind of move
+_POOL = 0.25  # of the time that is left, at most, is spent on writing beginnings for one kind of move
 _FIRST_DRAWN, _DRAWN = 8, 256  # draws of P(X) that are run at a time: at first, and at most
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
@@ -80,9 +80,10 @@ class Walk:
         report: Progress | None,
         cancel: threading.Event | None,
         texts: TextBank | None = None,
+        n: int = 256,
     ) -> None:
         self.pick, self.seconds, self.passes, self.report, self.cancel = pick, seconds, passes, report, cancel
-        self.began, self.spent = time.monotonic(), 0
+        self.began, self.spent, self.n = time.monotonic(), 0, n
         self.numbers = np.random.default_rng(seed)
         self.first = min(FIRST, max(FEWEST, passes // 4))
         """Draws of P(X), at least, that distances are measured with, if there is time for them."""
@@ -113,26 +114,30 @@ class Walk:
 
     def share(self) -> float:
         """Share of time or passes that is spent."""
-        return max(self.time_share(), self.spent / self.passes)
+        return self.ahead(0.0)
 
     def time_share(self) -> float:
         """Share of the time that is spent."""
         return (time.monotonic() - self.began) / self.seconds
 
+    def ahead(self, time_share: float) -> float:
+        """The share that will be spent after what takes so much of the time, and no passes."""
+        return max(self.time_share() + time_share, self.spent / self.passes)
+
     def has_time(self) -> bool:
         """Whether a slow move still fits."""
-        return self.share() < 1 and self.time_share() + self._slow < 1
+        return self.ahead(self._slow) < 1
 
     @property
     def can_walk(self) -> bool:
         """Whether there is time for some rounds of the fewest chains, as far as drawing and reading can tell."""
         write = self._writing
         each_round = FEWEST * max(_LIGHT * self._pass, write)
-        return self.share() + FEWEST * (write + self._pass) + _LEAST * each_round < 1
+        return self.ahead(FEWEST * (write + self._pass) + _LEAST * each_round) < 1
 
     @property
     def _writing(self) -> float:
-        """Share of the time that writing a text takes; 0 where they are at hand."""
+        """Share of the time that writing a text takes; 0 where that is not known."""
         return self.texts.seconds / max(1, len(self.texts)) / self.seconds if self.texts is not None else 0.0
 
     def count(self, passes: int, message: str) -> None:
@@ -151,8 +156,9 @@ class Walk:
         drawn: list[list[int]] = []
         while len(drawn) < self.size and (len(drawn) < FEWEST or self._draws_more(len(drawn))):
             part = min(max(_FIRST_DRAWN, len(drawn)), _DRAWN, self.size - len(drawn))
-            if len(drawn) >= FEWEST and not self.can_walk:
-                part = max(1, min(part, int((1 - self.share()) / self._pass - len(drawn)) // 2))
+            if len(drawn) >= FEWEST and not self.can_walk:  # they are the answer, and those shown are run again
+                left = int((1 - self.share()) / self._pass)
+                part = max(1, min(part, left - self.n if len(drawn) >= self.n else (left - len(drawn)) // 2))
             seed = int(self.numbers.integers(2**31))
             bank = draw_bank(self.pick.lm, self.pick.prompts, part, seed=seed, cancel=self.cancel)
             z.append(bank.activations(self.pick.site.name, cancel=self.cancel))
@@ -162,10 +168,10 @@ class Walk:
         return drawn, torch.cat(z)
 
     def _draws_more(self, n: int) -> bool:
-        """Whether `n` draws are not enough; where no chain will walk, they are the answer, and are run again."""
+        """Whether `n` draws are not enough."""
         if self.can_walk:
             return self.share() < (0.25 if n < self.first else 0.125)
-        return self.share() + (n + 2) * self._pass < 1
+        return self.ahead((1 + min(n + 1, self.n)) * self._pass) < 1
 
     def _read_first(self) -> None:
         """Reads the texts that distances are measured with, and draws them where there are none yet."""
@@ -210,25 +216,26 @@ class Walk:
                 inputs += texts.parts[i].inputs()
         return inputs[: self.size], torch.cat(z)[: self.size]
 
-    def read_texts(self, n: int) -> Beginnings | None:
+    def read_texts(self) -> Beginnings | None:
         """Texts at every token; None where P(X) cuts its texts otherwise.
 
-        Those that there are, if they are worth many draws. Else more, until they are worth `n` or half of the budget is
-        spent, and beyond that where the rest of it will do.
+        Those that there are, if they are worth many draws. Else more, until they are worth :attr:`n` or half of the
+        budget is spent, and beyond that where the rest of it will do.
         """
         if self.texts is None:
             return None
         found = Beginnings(self.pick, self.units, self.texts)
         given = (0.0, 0.0)  # share of the budget and effective samples, before any text was run for this pick
         while True:
-            share, ess = self.share() + min(n, len(found)) * self._pass, found.ess  # what is shown is run again
+            to_come = min(self.n, len(found)) * self._pass  # what is shown is run again
             if found.n_parts == len(self.texts.parts):
-                share += self._at_a_time * (self._writing + 2 * self._pass)
+                to_come += self._at_a_time * (self._writing + 2 * self._pass)
+            share, ess = self.ahead(to_come), found.ess
             if self.spent == 0 and len(found):
                 given = (share, ess)
             pace = (ess - given[1]) / max(share - given[0], 1e-9)
-            will_do = ess < MANY and ess + pace * (1 - share) >= enough(n)
-            wanted = max(n, MANY) if self.has_grown else MANY
+            will_do = ess < MANY and ess + pace * (1 - share) >= enough(self.n)
+            wanted = max(self.n, MANY) if self.has_grown else MANY
             time_to_read = _READING if self.can_walk else 1.0
             more = share < 1 if will_do else share < time_to_read and ess < wanted
             if len(found) and not more and not found.is_free:
@@ -319,9 +326,9 @@ class Walk:
             self._next_bandwidth(_LEFT)
         self.reached = self.bandwidth
 
-    def stay(self, n: int) -> None:
-        """All chains at the bandwidth itself, from here and from the picked input, until they are worth `n` draws or
-        the budget is spent."""
+    def stay(self) -> None:
+        """All chains at the bandwidth itself, from here and from the picked input, until they are worth :attr:`n` draws
+        or the budget is spent."""
         self.bandwidth = self.pick.bandwidth
         rows = (np.arange(self.n_chains) + self.numbers.random()) / self.n_chains * len(self.states)
         rows = rows.astype(int)  # of the crowd, in which relatives stand side by side
@@ -340,7 +347,7 @@ class Walk:
             self.values.append(self._quantities())
             if len(self.records) % _LOOK == 0:
                 mixed = Mixing.of(np.stack(self.values, 1), self.n_chains)
-                if mixed.have_met and mixed.ess >= n:
+                if mixed.have_met and mixed.ess >= self.n:
                     return
 
     def _law(self) -> dict[str, float]:

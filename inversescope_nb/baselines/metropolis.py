@@ -33,7 +33,7 @@ from .._arguments import sample_count, seed_number, whole_number
 from .._progress import Progress, reported
 from .._statistics import effective_sample_size
 from ..errors import InvalidArgument
-from ..verdicts import Verdict, enough, judge_walk
+from ..verdicts import LEAST_ESS, Verdict, enough, judge_walk
 from ._mixing import Mixing
 from ._walk import FEWEST, Walk
 from .searched import Pick, Searched
@@ -138,7 +138,7 @@ def metropolis(
         texts: where P(X) cuts texts anywhere, a bank of them, which further picks answer from at once, and which this
             one may add to; None: texts of this pick alone.
         seed: of everything drawn (not of the texts of a bank that is given); the same seed gives the same result where
-            `passes` ends it, not `seconds`.
+            `passes` ends it well before `seconds`.
 
     Other arguments as of :func:`inversescope_nb.baselines.neighbours`. Where P(X) cannot say how likely an input is,
     chains only jump between draws of it: no better than neighbours.
@@ -160,13 +160,13 @@ def metropolis(
     if not 0 < seconds < math.inf:
         raise InvalidArgument(f"seconds={seconds} must be a number above 0", hint="10 is the usual choice")
     with reported(on_progress, progress, "walking") as report:
-        walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel, texts)
-        found = walk.drawn() if walk.texts is None else walk.read_texts(n)
+        walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel, texts, n)
+        found = walk.drawn() if walk.texts is None else walk.read_texts()
         if (walk.texts is not None and found.ess >= enough(n)) or (found.ess and not walk.can_walk):
             return _result_of_draws(walk, found, n, cancel)
         walk.start()
         walk.narrow()
-        walk.stay(n)
+        walk.stay()
     return _result(walk, n, cancel)
 
 
@@ -207,11 +207,13 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
 def _result_of_draws(walk: Walk, found: Weighed, n: int, cancel: threading.Event | None) -> Metropolis:
     """Draws of P(X), or beginnings of texts that were read at every token, drawn by their weights."""
     samples, weight = found.sample(n, walk.numbers)
+    log_z, stderr = found.log_z if found.ess >= LEAST_ESS else (math.nan, math.nan)  # of the nearest alone: anything
     return _measured(
         walk,
         samples,
         weight,
-        *found.log_z,
+        log_z,
+        stderr,
         cancel,
         ess=float(effective_sample_size(weight)),
         ess_of_draws=found.ess,

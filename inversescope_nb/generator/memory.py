@@ -129,8 +129,9 @@ def estimate_memory(
     optimizer = make_optimizer(generator, config)
     moments = sum(p.nbytes * (1 if g["hidden"] else 2) for g in optimizer.param_groups for p in g["params"])
     share = math.ceil(config.batch_size / processes)
-    most = max(1, _tokens_at_most(generator.vocab_size) // (longest + 1))
-    rows = min(share, config.micro_batch or min(most, math.ceil(share / LEAST_BATCHES)))
+    most = math.ceil(_tokens_at_most(generator.vocab_size) / (longest + 1))  # shorter ones may fill it to the last
+    rows = config.micro_batch or min(max(1, most), math.ceil(share / LEAST_BATCHES))
+    rows = min(share, max(rows, math.ceil(share / max(1, config.batch_size // processes))))  # as many batches for all
     own = 0 if generator.shares_target else _size(generator.backbone)
     item = next(p for p in generator.backbone.parameters()).element_size()
     widest = max(max(p.shape) for block in there.architecture.blocks for p in block.parameters() if p.ndim > 1)

@@ -118,8 +118,14 @@ def whole(generator: Generator, empty: Generator) -> Generator:
 def save(accelerator: Accelerator, run_dir: Path, state: dict[str, Any]) -> Path:
     """Writes the parts of all processes, then a file that points to them; older parts go last."""
     folder = run_dir / f"step_{state['step']}"
-    with _files.writing(folder):
-        accelerator.save_state(str(folder))
+    if (there := saved_state(run_dir)) and all(there[k] == state[k] for k in ("identity", "step")):
+        return run_dir / _POINTER  # nothing was done since; what is pointed to is not written over
+    try:
+        with _files.writing(folder, RuntimeError):  # torch.save's
+            accelerator.save_state(str(folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         _files.write_json(run_dir / _POINTER, state | {"folder": folder.name, "processes": accelerator.num_processes})

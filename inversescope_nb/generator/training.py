@@ -96,6 +96,7 @@ def train_generator(
     Raises:
         CheckpointMismatch: `run_dir` holds a run with another configuration, target or P(X).
         Cancelled: `cancel` was set; its `.checkpoint` says where the work so far is.
+        StoreError: a checkpoint cannot be written: the disk is full.
         KeyboardInterrupt: it was interrupted; in `run_dir` is all but the step at work.
 
     Example:
