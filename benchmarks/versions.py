@@ -3,9 +3,10 @@
     python benchmarks/versions.py --folder FOLDER
     python benchmarks/versions.py --folder FOLDER --only oldest
 
-Each set of requirements gets an environment of its own in FOLDER (2.5 GB each), by pip, with TransformerLens and
-sae-lens of its time in it; then the tests run there, and the browser's where there is a browser. Half an hour a set.
-Results go to benchmarks/results/versions.json when all of them have ended, or not at all; rows of other sets stay.
+Each set of requirements gets an environment of its own in FOLDER, by pip: the first two 2.5 GB, with TransformerLens
+and sae-lens of their time in them, the last 8 GB, with the oldest torch; then the tests run there, and in the first two
+the browser's, where there is a browser. Half an hour a set. Results go to benchmarks/results/versions.json when all of
+them have ended, or not at all; rows of other sets stay.
 """
 
 from __future__ import annotations
@@ -26,14 +27,19 @@ RESULT = ROOT / "benchmarks" / "results" / "versions.json"
 TORCH = "2.13.0"
 """The version that has a build for CPUs alone where this was run; any other brings some GB of CUDA."""
 LIFTED = {
-    "torch": TORCH,
     "huggingface-hub": "0.34.0",  # transformers 4.56
-    "datasets": "3.1.0",  # sae-lens 6.14
-    "tqdm": "4.66.3",  # datasets 3.1
+    "tqdm": "4.66.3",  # datasets 3.0
 }
 """Oldest versions that go with the others, of what cannot be as old as its floor, and who asks for them."""
+LIFTED_BY_LENSES = LIFTED | {
+    "torch": TORCH,  # TransformerLens 2.16 asks for 2.6
+    "datasets": "3.1.0",  # sae-lens 6.14
+}
+"""The same beside TransformerLens and sae-lens."""
 LENSES_THEN = ("transformer-lens==2.16.1", "sae-lens==6.14.0")
 """Of the weeks before transformers 4.56."""
+KEPT_OLD = ("pyarrow<22", "mistune<3.1")
+"""For numpy 1.26 and nbconvert 7.16."""
 VIEWERS = ("notebook", "marimo", "nbconvert")
 """Of the requirements for tests, those that show the widget. Other tools of the tests are new in every set."""
 TOGETHER = """if True:
@@ -50,6 +56,8 @@ PARTS = {
     "tests": ["-n", "2", "--dist", "loadfile", "-m", "not slow and not browser"],
     "browser": ["-m", "browser and not slow"],
 }
+NO_BROWSER = ("oldest torch",)
+"""Sets with the same viewers as another."""
 
 
 def floors() -> dict[str, str]:
@@ -64,11 +72,12 @@ def floors() -> dict[str, str]:
 
 def sets() -> dict[str, list[str]]:
     """Name of each set -> what pip is asked for. Where no version is said, the newest that goes with the rest."""
-    oldest = [f"{name}=={version}" for name, version in (floors() | LIFTED).items()]
-    newest = [f"torch=={TORCH}", *(name for name in floors() if name != "torch")]
+    then, alone = ([f"{k}=={v}" for k, v in (floors() | lifted).items()] for lifted in (LIFTED_BY_LENSES, LIFTED))
+    now = [name for name in floors() if name != "torch"]
     return {
-        "oldest": [*oldest, *LENSES_THEN, "pyarrow<22", "mistune<3.1"],  # for numpy 1.26, nbconvert 7.16
-        "newest": [*newest, "transformer-lens", "sae-lens"],
+        "oldest": [*then, *LENSES_THEN, *KEPT_OLD],
+        "newest": [f"torch=={TORCH}", *now, "transformer-lens", "sae-lens"],
+        "oldest torch": [*alone, *KEPT_OLD],
     }
 
 
@@ -118,7 +127,10 @@ def table(rows: list[dict]) -> str:
     shown = ["python", "torch", "transformers", "anywidget", "transformer-lens", "sae-lens"]
     lines = [["", *shown, *PARTS], ["---"] * (1 + len(shown) + len(PARTS))]
     for row in rows:
-        ends = [" / ".join(str(row[part][end]) for end in ("passed", "failed", "skipped")) for part in PARTS]
+        ends = [
+            " / ".join(str(row[part][end]) for end in ("passed", "failed", "skipped")) if part in row else ""
+            for part in PARTS
+        ]
         lines.append([row["set"], *(row["versions"].get(name, "") for name in shown), *ends])
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
@@ -135,7 +147,8 @@ def main() -> None:
         folder = args.folder.resolve() / name.replace(" ", "_")
         python = environment(folder, requirements)
         about = {"set": name, "date": datetime.date.today().isoformat(), "versions": versions(python, requirements)}
-        rows[name] = about | {part: outcome(python, part, folder / f"{part}.xml") for part in PARTS}
+        parts = [part for part in PARTS if part != "browser" or name not in NO_BROWSER]
+        rows[name] = about | {part: outcome(python, part, folder / f"{part}.xml") for part in parts}
         print(json.dumps(rows[name], indent=1), flush=True)
     before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else []
     rows = {row["set"]: row for row in before} | rows

@@ -22,12 +22,16 @@ def rows() -> list[dict]:
 
 def test_every_set_was_tried_and_the_readme_has_the_table(rows):
     assert [row["set"] for row in rows] == list(versions.sets())
-    assert all({"transformer-lens", "sae-lens"} <= set(row["versions"]) for row in rows)
+    assert all({"transformer-lens", "sae-lens"} <= set(row["versions"]) for row in rows[:2])
     assert versions.table(rows) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name_of_set", "lifted"), [("oldest", versions.LIFTED_BY_LENSES), ("oldest torch", versions.LIFTED)]
+)
 @pytest.mark.parametrize("name", versions.floors())
-def test_the_oldest_that_was_tried_is_the_oldest_that_is_admitted(rows, name):
-    tried = Version(rows[0]["versions"][name]).base_version
-    assert Version(tried) == Version((versions.floors() | versions.LIFTED)[name])
+def test_the_oldest_that_was_tried_is_the_oldest_that_is_admitted(rows, name, name_of_set, lifted):
+    row = next(row for row in rows if row["set"] == name_of_set)
+    tried = Version(row["versions"][name]).base_version
+    assert Version(tried) == Version((versions.floors() | lifted)[name])
     assert Version(versions.floors()[name]) <= Version(tried)
