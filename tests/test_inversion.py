@@ -621,7 +621,7 @@ def test_samples_that_count_little_are_drawn_to_the_end(lm, table, monkeypatch) 
     how = {"site": SITE, "bandwidth": 0.3, "n": 90, "seed": 4}
     whole, found = (invert(lm, crooked, "Mary gave the dog", **how, **more) for more in ({}, {"ess": 60}))
     assert found.samples == whole.samples
-    np.testing.assert_allclose(found.weight, whole.weight, rtol=1e-6)
+    np.testing.assert_allclose(found.weight, whole.weight, rtol=1e-5)  # d is of float32 and of other batches
     assert found.ess < 60
     assert found.stopped == (f"all 90 samples were drawn: {found.ess:.0f} effective ones, 60 would have been enough")
     failed = TableGenerator(known, P.cut_at("end"), lambda posterior: np.full(len(posterior.p), 1.0))
