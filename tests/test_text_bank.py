@@ -213,6 +213,20 @@ def test_what_is_kept_changes_no_answer(lm, written):
     np.testing.assert_allclose(found[0].log_w, found[1].log_w)
 
 
+@pytest.mark.parametrize("budget", [1 << 20, 0])
+def test_what_is_shown_is_run_again_only_where_it_was_not_kept(lm, written, budget):
+    bank, runs = TextBank(lm, written, budget=budget), []
+    bank.grow(300)
+    with lm.architecture.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1)):
+        found = metropolis(lm, written, written.draw(1, lm, seed=9)[0], texts=bank, **SMALL)
+        first = len(runs)
+        again = metropolis(lm, written, found.prompt_ids, texts=bank, **SMALL)
+    assert (len(runs) - first == 2) == (budget > 0), "the picked input, and how likely it is"
+    assert again.samples == found.samples
+    z, own = (lm.activations(x, [SITE])[SITE] for x in (again.samples, [again.prompt_ids]))
+    np.testing.assert_allclose(again.relative_norm, (z - own).norm(dim=1) / own.norm(), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("n", [16, 64, 4096])
 def test_texts_count_as_many_as_they_are_effective(lm, written, n):
     """Each text once: what downstream makes of the weights is what the texts are worth."""
@@ -328,7 +342,7 @@ def test_bad_arguments(lm, texts, written):
 def test_a_slow_model_reads_little_at_a_time(lm, monkeypatch):
     """Texts cost nothing to write here; what is read together follows how long reading takes."""
     walk = SimpleNamespace(seconds=2.0, now=0.0)
-    monkeypatch.setattr("inversescope_nb.baselines._walk.time.monotonic", lambda: walk.now)
+    monkeypatch.setattr("inversescope_nb.baselines._budget.time.monotonic", lambda: walk.now)
     sizes = []
 
     def slow(module, args, kwargs):

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from ..errors import NotFinite
-from ._weighed import Weighed, thinned
+from ._weighed import Shown, Weighed, thinned
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -66,18 +67,29 @@ class Beginnings(Weighed):
         """log of the texts' weights."""
         return np.concatenate([*self._log_w, np.zeros(0)])
 
-    def sample(self, n: int, numbers: np.random.Generator) -> tuple[list[list[int]], Float[np.ndarray, " k"]]:
-        """At most `n` of the texts, each cut once by the kernel, with weights that sum to 1.
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that was looked at is still there."""
+        return all(self.bank.has(self.pick.site, part) for part in range(self.n_parts))
+
+    def sample(self, n: int, numbers: np.random.Generator) -> Shown:
+        """At most `n` of the texts, each cut once by the kernel.
 
         So these inputs are as independent as their weights say: two beginnings of one text would not be.
         """
         chosen, weights = thinned(self.weights, n, numbers)
-        ends, inputs = np.cumsum([len(log_w) for log_w in self._log_w]), []
+        ends = np.cumsum([len(log_w) for log_w in self._log_w])
+        inputs, rows = [], []
         for text in chosen:
             at = int(np.searchsorted(ends, text, side="right"))
             part, i = self.bank.parts[at], int(text - (ends[at] - len(self._log_w[at])))
             start = int(part.starts[i])
             log_k = self._log_k(self._d[at][start : start + int(part.beginnings[i])])
             share = np.exp(log_k - log_k.max())
-            inputs.append(part.input(i, int(numbers.choice(len(share), p=share / share.sum()))))
-        return inputs, weights
+            cut = int(numbers.choice(len(share), p=share / share.sum()))
+            inputs.append(part.input(i, cut))
+            rows.append((at, start + cut))
+        z = None
+        if rows and self.is_kept:
+            z = torch.stack([self.bank.activations(self.pick.site, at)[row].float() for at, row in rows])
+        return Shown(inputs, weights, z)

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 LATE = 8
 """Half of the moves of tokens are among so many last ones: they are what an activation holds most of."""
-_SPANS = (1, 1, 2, 3)
+SPANS = (1, 1, 2, 3)
+"""Tokens that are changed together, as often as they stand here."""
 _FIRST_PIECE, _PIECE = 16, 256  # inputs drawn from P(X) at a time: at first, and at most
 _ROWS = 256  # prefixes in one batch
 
@@ -94,6 +95,8 @@ class Moves:
         self._unused: dict[int, dict[tuple[int, ...], list[list[int]]]] = {1: {}, 2: {}}
         """By their last one or two tokens: draws of P(X) that nothing has looked at yet, each for one use."""
         self.longest = max(map(len, bank))
+        self.longest_span = max(SPANS)
+        """Tokens that :meth:`tokens` writes one after the other, at most: fewer where time is short."""
         self.passes = 0
         """Prefixes that were run to know what the model would write behind them."""
         self._seen: dict[tuple[int, int], Counter[int]] = {}
@@ -121,7 +124,7 @@ class Moves:
 
     def tokens(self, states: Sequence[list[int]], tries: int) -> Candidates:
         """One to three tokens that follow each other, as the model itself would write them there."""
-        span = self.rng.choice(_SPANS)
+        span = self.rng.choice([span for span in SPANS if span <= self.longest_span])
         found = Candidates.empty(len(states), tries)
         able = [c for c, x in enumerate(states) if len(x) - self.first >= span]
         places = {c: self._place(states[c], span) for c in able}
@@ -132,7 +135,7 @@ class Moves:
         current = [states[c][: places[c]] for c in able]
         log_q, own = np.zeros(len(written)), np.zeros(len(able))
         for step in range(span):
-            log_p = self._next(current if step == 0 else current + written)
+            log_p = self.next_token(current if step == 0 else current + written)
             now, rows = log_p[: len(able)], log_p[len(able) :]
             if step == 0:
                 rows = now.repeat_interleave(tries, 0)
@@ -156,7 +159,7 @@ class Moves:
         found = Candidates.empty(len(states), tries)
         if not able:
             return found
-        log_p = self._next([states[c][: where[c][0]] for c in able])
+        log_p = self.next_token([states[c][: where[c][0]] for c in able])
         drawn = draw_tokens(log_p.repeat_interleave(tries, 0).exp(), self._torch).view(len(able), tries)
         log_p, drawn = log_p.double().cpu(), drawn.cpu()
         for i, c in enumerate(able):
@@ -167,7 +170,7 @@ class Moves:
 
     def seen(self, states: Sequence[list[int]], tries: int) -> Candidates:
         """One to three tokens anywhere get others, of those that inputs of P(X) of this length have there."""
-        found, span = Candidates.empty(len(states), tries), self.rng.choice(_SPANS)
+        found, span = Candidates.empty(len(states), tries), self.rng.choice(SPANS)
         for c, x in enumerate(states):
             free = self._free.get(len(x), ())
             places = self.rng.sample(free, min(span, len(free)))
@@ -265,7 +268,7 @@ class Moves:
             out.append(None if token in others else new)
         return out
 
-    def _next(self, prefixes: Sequence[list[int]]) -> Float[Tensor, "n vocab"]:
+    def next_token(self, prefixes: Sequence[list[int]]) -> Float[Tensor, "n vocab"]:
         """log probabilities of the token behind each prefix, on the model's device."""
         parts = []
         for at in range(0, len(prefixes), _ROWS):

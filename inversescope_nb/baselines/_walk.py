@@ -6,59 +6,35 @@ What :mod:`.metropolis` does, step by step. Axis names: c (chains), m (candidate
 from __future__ import annotations
 
 import math
-import threading
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from .._progress import Progress
 from .._statistics import effective_sample_size
-from ..banks import draw_bank
 from ..cuts import n_bos
-from ..errors import Cancelled, NotEnumerable
-from ..verdicts import MANY, enough
-from ._beginnings import Beginnings
 from ._mixing import Mixing
-from ._moves import Moves
-from ._weighed import Draws
-from .searched import Pick, moments
-from .text_bank import TOKENS, TextBank
+from ._moves import SPANS, Moves
+from ._supply import FEWEST, Supply
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
-    from ..kernels import Kernel, SiteStatistics
-
-BANK = 8192
-"""Draws of P(X), at most, that the chains start from: as many as an eighth of the budget has room for."""
-FIRST = 1000
-"""As many, where a quarter has room for them."""
 CHAINS = 32
 """Half of them from P(X), half from the picked input."""
 CROWD = 256
 """Chains, at most, on the way to the bandwidth: what the bits are counted from, so as many as there is time for."""
-FEWEST = 16
 TRIES = 4
 """Candidates of one context in one batch; one, where there is little time."""
 _LEFT = 0.6  # of the chains that a narrower kernel leaves, in effective numbers
 _ROUNDS = 40  # of moves that a run should have time for, at least
 _STEPS = 2  # moves between two narrower kernels
-_READING = 0.5  # of the budget, at most, is spent on reading texts at every token, unless the rest of it will do
-_BATCHES = 40  # of texts to be read that it should have room for, at least
-_WRITES = 8  # of texts to be written; each takes as many steps as they have tokens, however few they are
-_TEXTS, _FIRST_TEXTS = 256, 16  # that are drawn at a time: at most, and at first
-_FIRST_TOKENS, _FEW_TOKENS = 1024, 256  # of them, that are read together: at first, and always
 _NARROWING = 0.5  # of the budget, at most, is spent on the way to the bandwidth
 _CROWDED, _WAY = 0.125, 24  # of it is what a way of so many moves should take
 _WARM = 0.25  # of the time at the bandwidth, at the beginning of it, in which no states are kept
-_LEAST, _LIGHT = 8, 3  # rounds of the fewest chains that there must be time for, and passes of each, else none walk
-_STEPS_OF_A_MOVE = 2  # tokens are proposed one after the other, then all are run; about
-_FORGET = 0.8  # of the slowest move's time counts on, after each that was faster
+_FEW = 4  # inputs, at least, that can say how long one takes
+_FORGET = 0.8  # of the slowest of each kind of work counts on, after each that was faster
 _POOL = 0.25  # of the time that is left, at most, is spent on writing beginnings for one kind of move
-_FIRST_DRAWN, _DRAWN = 8, 256  # draws of P(X) that are run at a time: at first, and at most
 _GUESS = 10  # candidates, a tenth of them accepted, that each kind of move begins with
 _FLOOR = 0.05  # of the moves, at least, are of each kind
 _LOOK = 16  # rounds between two looks at how well the chains mix
@@ -66,193 +42,49 @@ _PLACES = 8  # from either end, at which chains are asked whether they hold the 
 _IMPOSSIBLE = -1e4  # stands for log P of what P(X) cannot make, where numbers are averaged
 
 
-class Walk:
-    """Two sets of chains, and what was spent on them."""
+@dataclass
+class Work:
+    """What the parts of a move take, in shares of the time: the slowest so far, fading."""
 
-    def __init__(
-        self,
-        pick: Pick,
-        seconds: float,
-        passes: int,
-        statistics: SiteStatistics | None,
-        kernel: Kernel | None,
-        seed: int,
-        report: Progress | None,
-        cancel: threading.Event | None,
-        texts: TextBank | None = None,
-        n: int = 256,
-    ) -> None:
-        self.pick, self.seconds, self.passes, self.report, self.cancel = pick, seconds, passes, report, cancel
-        self.began, self.spent, self.n = time.monotonic(), 0, n
-        self.numbers = np.random.default_rng(seed)
-        self.first = min(FIRST, max(FEWEST, passes // 4))
-        """Draws of P(X), at least, that distances are measured with, if there is time for them."""
-        self.size = max(self.first, min(BANK, passes // 8))
-        self.texts = texts
-        if texts is None and pick.prompts.cuts_anywhere:
-            self.texts = TextBank(pick.lm, pick.prompts, seed=seed)
-        self._at_a_time, self._tokens, self.has_grown = _FIRST_TEXTS, _FIRST_TOKENS, False
-        self._pass = self._slow = 0.0
-        """Shares of the time: what running an input takes, so far; what a slow move takes."""
-        self.cut_z: dict[int, Float[Tensor, "n d"]] = {}
-        """Of the parts of the bank of texts that were read, activations where each text is cut."""
-        if self.texts is not None:
-            self._read_first()
-        self.bank, z = self._drawn() if self.texts is None else self._cut(self.texts)
-        self.units = moments(z, statistics, kernel)
-        self.d_bank = self.distances(z)
-        own = pick.prompts.log_probs([pick.ids], pick.lm)
-        self.scored = own is not None
-        self.picked_log_p = own[0] if self.scored else 0.0
-        self.seed = seed
+    run: float
+    """A candidate that is run up to the site."""
+    asked: float
+    """A prefix behind which the model is asked for the next token; 0 where no move asks."""
+    drawn: float = 0.0
+    """All candidates that were drawn without the model."""
+
+    def of(self, chains: int, tries: int, span: int) -> float:
+        """A move of so many tokens that follow each other."""
+        prefixes = 1 + (span - 1) * (1 + tries)
+        return chains * (prefixes * self.asked + tries * self.run) + self.drawn
+
+    def learn(self, asked: int, candidates: float, run: int, running: float) -> None:
+        """Takes a move in: how many prefixes and candidates were run, and what each took; of few it says little."""
+        if asked >= _FEW:
+            self.asked = max(candidates / asked, _FORGET * self.asked)
+        self.drawn = max(0.0 if asked else candidates, _FORGET * self.drawn)
+        if run >= _FEW:
+            self.run = max(running / run, _FORGET * self.run)
+
+
+class Walk:
+    """Two sets of chains, from what there is of P(X)."""
+
+    def __init__(self, supply: Supply) -> None:
+        self.supply, self.pick, self.budget, self.units = supply, supply.pick, supply.budget, supply.units
+        self.numbers, self.scored = supply.numbers, supply.scored
         self.records: list[list[list[int]]] = []
         self.values: list[np.ndarray] = []
         self.reached = math.inf
         self.law: dict[str, float] = {}
 
-    # -- budget ---------------------------------------------------------------------------------
-
-    def share(self) -> float:
-        """Share of time or passes that is spent."""
-        return self.ahead(0.0)
-
-    def time_share(self) -> float:
-        """Share of the time that is spent."""
-        return (time.monotonic() - self.began) / self.seconds
-
-    def ahead(self, time_share: float) -> float:
-        """The share that will be spent after what takes so much of the time, and no passes."""
-        return max(self.time_share() + time_share, self.spent / self.passes)
-
     def has_time(self) -> bool:
-        """Whether a slow move still fits."""
-        return self.ahead(self._slow) < 1
+        """Whether another move fits."""
+        return self.budget.ahead(self._takes(1)) < 1
 
-    @property
-    def can_walk(self) -> bool:
-        """Whether there is time for some rounds of the fewest chains, as far as drawing and reading can tell."""
-        write = self._writing
-        each_round = FEWEST * max(_LIGHT * self._pass, write)
-        return self.ahead(FEWEST * (write + self._pass) + _LEAST * each_round) < 1
-
-    @property
-    def _writing(self) -> float:
-        """Share of the time that writing a text takes; 0 where that is not known."""
-        return self.texts.seconds / max(1, len(self.texts)) / self.seconds if self.texts is not None else 0.0
-
-    def count(self, passes: int, message: str) -> None:
-        """Notes passes of the target; raises `Cancelled` on request."""
-        self.spent += passes
-        if self.cancel is not None and self.cancel.is_set():
-            raise Cancelled("the search was stopped")
-        if self.report is not None:
-            self.report(min(99, int(100 * self.share())), 100, message)
-
-    # -- inputs of P(X) -------------------------------------------------------------------------
-
-    def _drawn(self) -> tuple[list[list[int]], Float[Tensor, "n d"]]:
-        """Draws of P(X), with their activations."""
-        z: list[Tensor] = []
-        drawn: list[list[int]] = []
-        while len(drawn) < self.size and (len(drawn) < FEWEST or self._draws_more(len(drawn))):
-            part = min(max(_FIRST_DRAWN, len(drawn)), _DRAWN, self.size - len(drawn))
-            if len(drawn) >= FEWEST and not self.can_walk:  # they are the answer, and those shown are run again
-                left = int((1 - self.share()) / self._pass)
-                part = max(1, min(part, left - self.n if len(drawn) >= self.n else (left - len(drawn)) // 2))
-            seed = int(self.numbers.integers(2**31))
-            bank = draw_bank(self.pick.lm, self.pick.prompts, part, seed=seed, cancel=self.cancel)
-            z.append(bank.activations(self.pick.site.name, cancel=self.cancel))
-            drawn += bank.inputs
-            self.count(part, "running a bank")
-            self._pass = self.time_share() / len(drawn)
-        return drawn, torch.cat(z)
-
-    def _draws_more(self, n: int) -> bool:
-        """Whether `n` draws are not enough."""
-        if self.can_walk:
-            return self.share() < (0.25 if n < self.first else 0.125)
-        return self.ahead((1 + min(n + 1, self.n)) * self._pass) < 1
-
-    def _read_first(self) -> None:
-        """Reads the texts that distances are measured with, and draws them where there are none yet."""
-        n_texts = part = 0
-        try:
-            while n_texts < FEWEST or (n_texts < self.first and self.share() < 0.25):
-                if part == len(self.texts.parts):
-                    self._grow(self.texts)
-                self._read(self.texts, part)
-                n_texts += len(self.texts.parts[part])
-                part += 1
-        except NotEnumerable:  # it has cut inputs only
-            self.texts = None
-
-    def _grow(self, texts: TextBank) -> None:
-        """Draws more texts, so many that there will be several such steps."""
-        before, self.has_grown = self.share(), True
-        texts.grow(self._at_a_time, tokens=self._tokens, cancel=self.cancel)
-        self.count(0, "writing texts")
-        each = max((self.share() - before) / self._at_a_time, 1 / self.passes)
-        self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _WRITES)))
-
-    def _read(self, texts: TextBank, part: int) -> Float[Tensor, "tokens d"]:
-        """One part's activations; how long they took says how much is read together from now on."""
-        began, n_read = time.monotonic(), texts.n_read
-        z = texts.activations(self.pick.site, part, cancel=self.cancel)
-        self.count(texts.n_read - n_read, "reading texts at every token")
-        self.cut_z[part] = texts.parts[part].drawn(z).float()
-        if texts.n_read > n_read:
-            took = (time.monotonic() - began) / self.seconds
-            self._pass = took / len(texts.parts[part]) / 2  # a beginning has half of a text's tokens, on average
-            each = max(took / len(z), 1e-9)
-            self._tokens = int(max(_FEW_TOKENS, min(TOKENS, 1 / each / _BATCHES)))
-        return z
-
-    def _cut(self, texts: TextBank) -> tuple[list[list[int]], Float[Tensor, "n d"]]:
-        """As many draws of P(X), each the beginning of a text that was read."""
-        z, inputs = [], []
-        for i in sorted(self.cut_z):
-            if len(inputs) < self.size:
-                z.append(self.cut_z[i])
-                inputs += texts.parts[i].inputs()
-        return inputs[: self.size], torch.cat(z)[: self.size]
-
-    def read_texts(self) -> Beginnings | None:
-        """Texts at every token; None where P(X) cuts its texts otherwise.
-
-        Those that there are, if they are worth many draws. Else more, until they are worth :attr:`n` or half of the
-        budget is spent, and beyond that where the rest of it will do.
-        """
-        if self.texts is None:
-            return None
-        found = Beginnings(self.pick, self.units, self.texts)
-        given = (0.0, 0.0)  # share of the budget and effective samples, before any text was run for this pick
-        while True:
-            to_come = min(self.n, len(found)) * self._pass  # what is shown is run again
-            if found.n_parts == len(self.texts.parts):
-                to_come += self._at_a_time * (self._writing + 2 * self._pass)
-            share, ess = self.ahead(to_come), found.ess
-            if self.spent == 0 and len(found):
-                given = (share, ess)
-            pace = (ess - given[1]) / max(share - given[0], 1e-9)
-            will_do = ess < MANY and ess + pace * (1 - share) >= enough(self.n)
-            wanted = max(self.n, MANY) if self.has_grown else MANY
-            time_to_read = _READING if self.can_walk else 1.0
-            more = share < 1 if will_do else share < time_to_read and ess < wanted
-            if len(found) and not more and not found.is_free:
-                return found
-            if found.n_parts == len(self.texts.parts):
-                self._grow(self.texts)
-            found.look(self._read(self.texts, found.n_parts))
-
-    def drawn(self) -> Draws:
-        """The draws of P(X) themselves, weighed by the kernel."""
-        return Draws(self.bank, self.log_k(self.d_bank, self.pick.bandwidth))
-
-    # -- the chains -----------------------------------------------------------------------------
-
-    def distances(self, z: Float[Tensor, "n d"]) -> Float[np.ndarray, " n"]:
-        """Distances to the picked activation."""
-        return self.units.distance(z, self.pick.z_hat).double().numpy()
+    def _takes(self, span: int) -> float:
+        """Share of the time that a move of so many tokens takes, about."""
+        return self.work.of(len(self.states), self.tries, span)
 
     def log_k(self, d: np.ndarray, bandwidth: float) -> np.ndarray:
         """log of the kernel; flat for an infinite bandwidth."""
@@ -260,37 +92,47 @@ class Walk:
 
     def start(self) -> None:
         """The first chains: as many as there is time to move often, drawn from the bank."""
-        if self.texts is not None:  # there are more of them now
-            self.bank, z = self._cut(self.texts)
-            self.d_bank = self.distances(z)
-            some, before = self.bank[:FEWEST], self.time_share()
-            self.pick.lm.activations(some, [self.pick.site], cancel=self.cancel)
-            self.count(len(some), "running a bank")
-            took = (self.time_share() - before) / len(some)
-        else:
-            took = self.time_share() / self.spent
-        pick, pool = self.pick, len(self.bank)
-        if self._writing:
-            pool = min(pool, max(0, int(_POOL * (1 - self.share()) / self._writing)))
+        supply, pick, budget = self.supply, self.pick, self.budget
+        supply.draws_again()
+        self.d_bank = supply.distances(supply.z)
+        pool = len(supply.inputs)
+        if supply.writing:
+            pool = min(pool, max(0, int(_POOL * (1 - budget.share()) / supply.writing)))
         self.moves = Moves(
-            pick.lm, pick.prompts, self.bank, pool=pool, scored=self.scored, first=n_bos(pick.lm), seed=self.seed
+            pick.lm, pick.prompts, supply.inputs, pool=pool, scored=self.scored, first=n_bos(pick.lm), seed=supply.seed
         )
         self.tried, self.accepted = dict.fromkeys(self.moves.kinds, 0), dict.fromkeys(self.moves.kinds, 0)
-        each = max(took, 1 / self.passes)
-        left = max(0.0, 1 - self.share()) / each  # passes that there is time for
+        self.work = self._timed()
+        each = max(self.work.run, 1 / budget.passes)
+        left = max(0.0, 1 - budget.share()) / each  # passes that there is time for
         self.tries = TRIES if left > _ROUNDS * FEWEST * (TRIES + 1) else 1
-        self._slow = FEWEST * (self.tries + 1) * _STEPS_OF_A_MOVE * took  # as long as none was made
         moves = left / (self.tries + 1)
         self.n_chains = int(min(CHAINS, max(FEWEST, moves / _ROUNDS)) // 2)
         self.n_crowd = int(max(self.n_chains, min(CROWD, _CROWDED * moves / _WAY)))
         self.log_z = self.log_z_variance = 0.0
-        self.states = [list(x) for x in self.bank]
+        self.states = [list(x) for x in supply.inputs]
         self.d = self.d_bank.copy()
-        self.log_p = np.zeros(len(self.bank))
+        self.log_p = np.zeros(len(self.states))
         self.bandwidth = math.inf
-        self._next_bandwidth(min(_LEFT, self.n_crowd / _LEFT / len(self.bank)))
+        self._next_bandwidth(min(_LEFT, self.n_crowd / _LEFT / len(self.states)))
         if self.scored:
-            self.log_p = np.array(self.pick.prompts.log_probs(self.states, self.pick.lm))
+            self.log_p = np.array(pick.prompts.log_probs(self.states, pick.lm))
+
+    def _timed(self) -> Work:
+        """What inputs take that are run up to the site, and a few that are run whole."""
+        supply, pick, budget = self.supply, self.pick, self.budget
+        began, run, asked = budget.time_share(), supply.pass_share, 0.0
+        if supply.texts is not None:  # of these it is not known what one of their beginnings takes
+            some = supply.inputs[:FEWEST]
+            pick.lm.activations(some, [pick.site], cancel=budget.cancel)
+            budget.count(len(some), "running a bank")
+            run = (budget.time_share() - began) / len(some)
+        if "tokens" in self.moves.kinds:
+            began = budget.time_share()
+            self.moves.next_token(supply.inputs[:_FEW])
+            budget.count(self.moves.passes, "running a bank")
+            asked = (budget.time_share() - began) / self.moves.passes
+        return Work(run, asked)
 
     def _next_bandwidth(self, left: float) -> None:
         """Narrows the kernel until a share `left` of the chains is left, in effective numbers; draws them anew."""
@@ -320,24 +162,24 @@ class Walk:
 
     def narrow(self) -> None:
         """Steps from the bank to the bandwidth, with moves in between."""
-        while self.bandwidth > self.pick.bandwidth and self.share() < _NARROWING and self.has_time():
+        while self.bandwidth > self.pick.bandwidth and self.budget.share() < _NARROWING and self.has_time():
             for _ in range(_STEPS):
                 self.move("narrowing")
             self._next_bandwidth(_LEFT)
         self.reached = self.bandwidth
 
     def stay(self) -> None:
-        """All chains at the bandwidth itself, from here and from the picked input, until they are worth :attr:`n` draws
+        """All chains at the bandwidth itself, from here and from the picked input, until they are worth `n` draws
         or the budget is spent."""
         self.bandwidth = self.pick.bandwidth
         rows = (np.arange(self.n_chains) + self.numbers.random()) / self.n_chains * len(self.states)
         rows = rows.astype(int)  # of the crowd, in which relatives stand side by side
         self.states = [self.states[i] for i in rows] + [list(self.pick.ids) for _ in rows]
         self.d = np.concatenate([self.d[rows], np.zeros(self.n_chains)])
-        self.log_p = np.concatenate([self.log_p[rows], np.full(self.n_chains, self.picked_log_p)])
-        began = self.share()
+        self.log_p = np.concatenate([self.log_p[rows], np.full(self.n_chains, self.supply.picked_log_p)])
+        began = self.budget.share()
         # not looked at: these begin where they were put
-        while self.share() < began + _WARM * (1 - began) and self.has_time():
+        while self.budget.share() < began + _WARM * (1 - began) and self.has_time():
             self.move("walking")
         self.law = self._law()  # which may not depend on where the chains are from here on
         while (goes_on := self.has_time()) or not self.records:
@@ -347,7 +189,7 @@ class Walk:
             self.values.append(self._quantities())
             if len(self.records) % _LOOK == 0:
                 mixed = Mixing.of(np.stack(self.values, 1), self.n_chains)
-                if mixed.have_met and mixed.ess >= self.n:
+                if mixed.have_met and mixed.ess >= self.supply.n:
                     return
 
     def _law(self) -> dict[str, float]:
@@ -358,14 +200,18 @@ class Walk:
 
     def move(self, message: str) -> None:
         """One context for each chain, with :attr:`tries` candidates in turn (draws of P(X): one)."""
-        law, began = self.law or self._law(), self.time_share()
+        law, clock = self.law or self._law(), self.budget.time_share
         kind = self.moves.rng.choices(list(law), list(law.values()))[0]
         tries = 1 if kind == "jump" else self.tries
-        before = self.moves.passes
+        self.moves.longest_span = max(s for s in SPANS if s == 1 or self.budget.ahead(self._takes(s)) < 1)
+        before, began = self.moves.passes, clock()
         found = self.moves.kinds[kind](self.states, tries)
+        asked, candidates = self.moves.passes - before, clock() - began
         flat = [(c, m) for c, row in enumerate(found.ids) for m, x in enumerate(row) if x]
         inputs = [found.ids[c][m] for c, m in flat]
+        began = clock()
         d, log_p, run = self._measured(inputs, [c for c, _ in flat])
+        self.work.learn(asked, candidates, run, clock() - began)
         log_k, own_k = self.log_k(d, self.bandwidth), self.log_k(self.d, self.bandwidth)
         marks = np.log(self.numbers.random(len(flat)))
         own_q, moved = found.own.copy(), 0
@@ -379,8 +225,7 @@ class Walk:
                 own_k[c], own_q[c] = log_k[i], found.log_q[c, m]
         self.accepted[kind] += moved
         self.tried[kind] += len(self.states) * tries
-        self.count(run + self.moves.passes - before, message)
-        self._slow = max(self.time_share() - began, _FORGET * self._slow)
+        self.budget.count(run + asked, message)
 
     def _measured(self, inputs: list[list[int]], chains: list[int]) -> tuple[np.ndarray, np.ndarray, int]:
         """Distances and log P of candidates, and how many were run: none that P(X) cannot make, or that are there."""
@@ -391,8 +236,8 @@ class Walk:
         d[new] = np.inf
         able = [i for i in new if np.isfinite(log_p[i]) and len(inputs[i]) <= self.pick.lm.n_ctx]
         if able:
-            z = self.pick.lm.activations([inputs[i] for i in able], [self.pick.site], cancel=self.cancel)
-            d[able] = self.distances(z[self.pick.site.name])
+            z = self.pick.lm.activations([inputs[i] for i in able], [self.pick.site], cancel=self.budget.cancel)
+            d[able] = self.supply.distances(z[self.pick.site.name])
         return d, log_p, len(able)
 
     def _quantities(self) -> Float[np.ndarray, "c quantity"]:

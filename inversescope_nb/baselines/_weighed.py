@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from .._statistics import effective_sample_size, pareto_khat
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Some of many draws, which stand for all."""
+
+    inputs: list[list[int]]
+    """Token ids."""
+    weights: Float[np.ndarray, " k"]
+    """They sum to 1."""
+    z: Float[Tensor, "k d"] | None
+    """Their activations, as they were read; None where these were not kept."""
 
 
 class Weighed:
@@ -50,15 +65,15 @@ class Weighed:
 
 
 class Draws(Weighed):
-    """Inputs, each a draw."""
+    """Inputs, each a draw, and their activations."""
 
-    def __init__(self, inputs: Sequence[list[int]], log_w: Float[np.ndarray, " n"]) -> None:
-        self.inputs, self.log_w = inputs, log_w
+    def __init__(self, inputs: Sequence[list[int]], log_w: Float[np.ndarray, " n"], z: Float[Tensor, "n d"]) -> None:
+        self.inputs, self.log_w, self.z = inputs, log_w, z
 
-    def sample(self, n: int, numbers: np.random.Generator) -> tuple[list[list[int]], Float[np.ndarray, " k"]]:
-        """At most `n` of them, with weights that sum to 1."""
+    def sample(self, n: int, numbers: np.random.Generator) -> Shown:
+        """At most `n` of them."""
         chosen, weights = thinned(self.weights, n, numbers)
-        return [self.inputs[i] for i in chosen], weights
+        return Shown([self.inputs[i] for i in chosen], weights, self.z[torch.from_numpy(chosen)])
 
 
 def thinned(

@@ -15,7 +15,7 @@ effective samples, or no time is left for chains, they are the answer, and nothi
 
 So nothing is learned, and nothing is approximated but by stopping early: chains from P(X) and chains from the picked
 input must have met before the result is called reliable.
-Steps 1 to 3 are in :mod:`._walk`.
+What is drawn and read before is in :mod:`._supply`, steps 1 to 3 are in :mod:`._walk`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ from .._progress import Progress, reported
 from .._statistics import effective_sample_size
 from ..errors import InvalidArgument
 from ..verdicts import LEAST_ESS, Verdict, enough, judge_walk
+from ._budget import Budget
 from ._mixing import Mixing
-from ._walk import FEWEST, Walk
+from ._supply import FEWEST, Supply
+from ._walk import Walk
+from ._weighed import Shown
 from .searched import Pick, Searched
 from .text_bank import check_texts
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from ..kernels import Kernel, SiteStatistics
     from ..models import LanguageModel
     from ..prompts import Prompt, PromptDistribution
     from ..sites import Site
-    from ._weighed import Weighed
+    from ._beginnings import Beginnings
+    from ._weighed import Draws
     from .text_bank import TextBank
 
 
@@ -160,19 +162,21 @@ def metropolis(
     if not 0 < seconds < math.inf:
         raise InvalidArgument(f"seconds={seconds} must be a number above 0", hint="10 is the usual choice")
     with reported(on_progress, progress, "walking") as report:
-        walk = Walk(pick, seconds, passes, statistics, kernel, seed, report, cancel, texts, n)
-        found = walk.drawn() if walk.texts is None else walk.read_texts()
-        if (walk.texts is not None and found.ess >= enough(n)) or (found.ess and not walk.can_walk):
-            return _result_of_draws(walk, found, n, cancel)
+        budget = Budget(seconds, passes, report, cancel)
+        supply = Supply(pick, budget, statistics=statistics, kernel=kernel, texts=texts, n=n, seed=seed)
+        found = supply.answer()
+        if (supply.texts is not None and found.ess >= enough(n)) or (found.ess and not supply.can_walk):
+            return _result_of_draws(supply, found)
+        walk = Walk(supply)
         walk.start()
         walk.narrow()
         walk.stay()
-    return _result(walk, n, cancel)
+    return _result(walk)
 
 
-def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
+def _result(walk: Walk) -> Metropolis:
     """States of the chains, thinned to `n`; of those from the picked input alone where the others have not met them."""
-    pick, values = walk.pick, np.stack(walk.values, 1)
+    pick, n, values = walk.pick, walk.supply.n, np.stack(walk.values, 1)
     mixed = Mixing.of(values, walk.n_chains)
     arrived = walk.reached <= pick.bandwidth  # else nobody knows how much of P(X) lies there
     if arrived and mixed.have_met:
@@ -187,14 +191,11 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
     log_z = walk.log_z if arrived else math.nan
     share = np.exp(walk.log_k(walk.d_bank, pick.bandwidth))
     return _measured(
-        walk,
-        samples,
-        np.full(len(samples), 1 / len(samples)),
+        walk.supply,
+        Shown(samples, np.full(len(samples), 1 / len(samples)), None),
         log_z,
         math.sqrt(walk.log_z_variance),
-        cancel,
         ess=min(own.ess, float(n)),
-        asked=n,
         khat=math.nan,
         reached=walk.reached,
         r_hat=mixed.r_hat,
@@ -204,53 +205,44 @@ def _result(walk: Walk, n: int, cancel: threading.Event | None) -> Metropolis:
     )
 
 
-def _result_of_draws(walk: Walk, found: Weighed, n: int, cancel: threading.Event | None) -> Metropolis:
+def _result_of_draws(supply: Supply, found: Draws | Beginnings) -> Metropolis:
     """Draws of P(X), or beginnings of texts that were read at every token, drawn by their weights."""
-    samples, weight = found.sample(n, walk.numbers)
+    shown = found.sample(supply.n, supply.numbers)
     log_z, stderr = found.log_z if found.ess >= LEAST_ESS else (math.nan, math.nan)  # of the nearest alone: anything
     return _measured(
-        walk,
-        samples,
-        weight,
+        supply,
+        shown,
         log_z,
         stderr,
-        cancel,
-        ess=float(effective_sample_size(weight)),
+        ess=float(effective_sample_size(shown.weights)),
         ess_of_draws=found.ess,
-        asked=n,
         khat=found.khat,
-        reached=walk.pick.bandwidth,
+        reached=supply.pick.bandwidth,
         r_hat=math.nan,
         acceptance={},
         n_draws=len(found),
-        n_texts=0 if walk.texts is None else len(found),
+        n_texts=0 if supply.texts is None else len(found),
         bank_mass=math.nan,
         bank_ess=0.0,
     )
 
 
-def _measured(
-    walk: Walk,
-    samples: list[list[int]],
-    weight: Float[np.ndarray, " n"],
-    log_z: float,
-    log_z_stderr: float,
-    cancel: threading.Event | None,
-    **more: Any,
-) -> Metropolis:
-    """Samples as a result."""
-    pick = walk.pick
-    z = pick.lm.activations(samples, [pick.site], cancel=cancel)[pick.site.name]
+def _measured(supply: Supply, shown: Shown, log_z: float, log_z_stderr: float, **more: Any) -> Metropolis:
+    """Inputs as a result; run again where what was read of them was not kept."""
+    pick, samples, z = supply.pick, shown.inputs, shown.z
+    if z is None:
+        z = pick.lm.activations(samples, [pick.site], cancel=supply.budget.cancel)[pick.site.name]
     return Metropolis.measured(
         pick,
         samples,
         z,
-        walk.units,
+        supply.units,
         kept=range(len(samples)),
-        bank_size=walk.spent,
-        weight=weight,
+        bank_size=supply.budget.spent,
+        weight=shown.weights,
         bits=-log_z / math.log(2),
         bits_stderr=log_z_stderr / math.log(2),
-        supported=math.isfinite(walk.picked_log_p),
+        supported=math.isfinite(supply.picked_log_p),
+        asked=supply.n,
         **more,
     )
