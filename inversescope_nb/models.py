@@ -96,9 +96,15 @@ class LanguageModel:
         """Floating-point type of the weights."""
         return next(p.dtype for p in self.model.parameters() if p.dtype.is_floating_point)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hash of configuration and weights, computed on first use."""
+        """Hash of configuration and weights, as these are now; where some are offloaded, as they were at first use."""
+        if any(p.is_meta for p in self.model.parameters()):  # each would be fetched again
+            return self._first_fingerprint
+        return fingerprints.model_fingerprint(self.model)
+
+    @cached_property
+    def _first_fingerprint(self) -> str:
         return fingerprints.model_fingerprint(self.model)
 
     @cached_property

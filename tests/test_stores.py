@@ -88,6 +88,18 @@ def test_a_bad_budget_is_refused(lm, budget):
         lm.activations(PROMPTS, "resid_post.1", budget=budget)
 
 
+def test_a_store_of_weights_that_were_changed_since_is_refused(tmp_path):
+    lm, kept = load_model((tiny_model("llama"), word_tokenizer())), tmp_path / "kept"
+    lm.activations(PROMPTS, "resid_post.1", store=kept)
+    with torch.no_grad():  # a step of fine-tuning
+        for weight in lm.model.parameters():
+            weight += 1e-3
+    with pytest.raises(StoreError, match="of another model"):
+        open_store(kept, lm)
+    with pytest.raises(StoreError, match="of another model"):
+        lm.activations(PROMPTS, "resid_post.1", store=kept)
+
+
 def test_writing_to_what_was_opened_does_not_reach_the_file(lm, tmp_path):
     expected = lm.activations(PROMPTS, "resid_post.1")
     lm.activations(PROMPTS, "resid_post.1", store=tmp_path / "kept")["resid_post.1"].zero_()

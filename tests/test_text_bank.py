@@ -175,6 +175,21 @@ def test_a_stopped_growth_adds_nothing(lm, written):
     assert len(bank) == 5
 
 
+def test_a_bank_of_weights_that_were_changed_since_is_refused():
+    lm = isn.load_model(tiny_model("llama"), tokenizer=word_tokenizer())
+    P = PromptDistribution.from_model(lm, max_tokens=3)
+    bank = TextBank(lm, P)
+    metropolis(lm, P, "John gave", texts=bank, **SMALL)
+    assert not bank.is_stale
+    with torch.no_grad():  # a step of fine-tuning
+        for weight in lm.model.parameters():
+            weight += 1e-3
+    assert bank.is_stale
+    with pytest.raises(InvalidArgument, match=r"weights of .* were changed since"):
+        metropolis(lm, P, "John gave", texts=bank, **SMALL)
+    metropolis(lm, P, "John gave", texts=TextBank(lm, P), **SMALL)
+
+
 # -- searches -------------------------------------------------------------------------------------
 
 

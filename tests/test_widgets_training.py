@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import torch
 from conftest import tiny_model, word_tokenizer
 from test_widgets import OTHER, PROMPT, SITE, TEXTS, _no_real_cache, ask, prompts, request, settle  # noqa: F401
 
@@ -16,6 +17,7 @@ from inversescope_nb.errors import InvalidArgument
 from inversescope_nb.prompts import PromptDistribution
 from inversescope_nb.text_prompts import TextPrompts
 from inversescope_nb.widgets import InverseScopeWidget
+from inversescope_nb.widgets.backend import Backend
 from inversescope_nb.widgets.jobs import Job
 from inversescope_nb.widgets.training import Trainings, default_place
 
@@ -228,3 +230,15 @@ def test_a_second_search_answers_from_the_texts_of_the_first(make, lm, monkeypat
     assert first is not second
     assert first.bank_size == first.n_texts > 0, first.verdict_reason
     assert (second.bank_size, second.n_texts) == (0, first.n_texts)
+
+
+def test_a_search_after_a_step_of_fine_tuning_reads_anew():
+    lm = isn.load_model((tiny_model("llama"), word_tokenizer()))
+    backend = Backend(lm, prompts=PromptDistribution.from_model(lm, max_tokens=4))
+    job, found = Job("search", lambda job: None), []
+    for _ in range(2):
+        found.append(backend.search("John gave", site=SITE, position=-1, bandwidth=1.0, n=32, job=job))
+        with torch.no_grad():
+            for weight in lm.model.parameters():
+                weight += 1e-3
+    assert all(one.bank_size > 0 for one in found)

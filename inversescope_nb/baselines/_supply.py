@@ -186,22 +186,25 @@ class Supply:
     def _growing(self) -> float:
         """Share of the time that the next growth takes, about: not less than the last one, if that wrote more."""
         n, share = self._written
-        return share * max(1.0, self._at_a_time / n) + self._at_a_time * 2 * self.pass_share
+        write = share * max(1.0, self._at_a_time / n) or self._at_a_time * self.writing
+        return write + self._at_a_time * 2 * self.pass_share
 
     def _to_come(self, found: Beginnings) -> float:
         """Share of the time that the next look takes, about, and what is to be run again after it."""
         again = 0.0 if found.is_kept else min(self.n, len(found)) * self.pass_share
-        return again + (self._growing if found.n_parts == len(found.bank.parts) else 0.0)
+        if found.n_parts == len(found.bank.parts):
+            return again + self._growing
+        return again + (0.0 if found.is_free else len(found.bank.parts[found.n_parts]) * 2 * self.pass_share)
 
     def _grow(self, texts: TextBank) -> None:
-        """Draws more texts, so many that there will be several such steps."""
+        """Draws more texts, so many that there will be several such steps; no fewer than before, which took as long."""
         budget, n = self.budget, self._at_a_time
         before, self._has_grown = budget.share(), True
         texts.grow(n, tokens=self._tokens, cancel=budget.cancel)
         budget.count(0, "writing texts")
         self._written = (n, budget.share() - before)
         each = max(self._written[1] / n, 1 / budget.passes)
-        self._at_a_time = int(max(1, min(_TEXTS, 1 / each / _WRITES)))
+        self._at_a_time = int(max(n, min(_TEXTS, 1 / each / _WRITES)))
 
     def _read(self, texts: TextBank, part: int) -> Float[Tensor, "tokens d"]:
         """One part's activations; how long they took says how much is read together from now on."""

@@ -112,6 +112,7 @@ class TextBank:
         """Texts that were run so far; once for each site, if they are kept."""
         self.seconds = 0.0
         """That writing them took."""
+        self._fingerprint = lm.fingerprint
         self._numbers = random.Random(seed_number(seed))
         self._kept: dict[tuple[str, int], Float[Tensor, "tokens d"]] = {}
 
@@ -125,6 +126,11 @@ class TextBank:
     def n_inputs(self) -> int:
         """Beginnings of all texts."""
         return sum(int(part.beginnings.sum()) for part in self.parts)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the model's weights were changed since: then nothing that was written or read holds any more."""
+        return self.lm.fingerprint != self._fingerprint
 
     def grow(self, n: int, *, tokens: int = TOKENS, cancel: threading.Event | None = None) -> None:
         """Draws `n` more texts; `Cancelled` is raised on request, and nothing added.
@@ -186,11 +192,16 @@ class TextBank:
 
 
 def check_texts(texts: TextBank | None, lm: LanguageModel, prompts: PromptDistribution) -> TextBank | None:
-    """Raises `InvalidArgument` where a bank is of another model or another P(X)."""
+    """Raises `InvalidArgument` where a bank is of another model, of other weights or another P(X)."""
     if texts is not None and not isinstance(texts, TextBank):
         raise InvalidArgument(f"a {type(texts).__name__} is no TextBank", hint="TextBank(lm, prompts)")
     if texts is not None and (texts.lm is not lm or texts.prompts is not prompts):
         raise InvalidArgument(
             f"{texts!r} of {texts.lm.name} is of another model or P(X)", hint=f"TextBank(lm, prompts) of {lm.name}"
+        )
+    if texts is not None and texts.is_stale:
+        raise InvalidArgument(
+            f"the weights of {lm.name} were changed since {texts!r} was made",
+            hint="TextBank(lm, prompts) makes another",
         )
     return texts

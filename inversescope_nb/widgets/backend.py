@@ -199,7 +199,8 @@ class Backend:
         from ..baselines import TextBank, metropolis
 
         prompts = self.inputs.prompts_for(prompt)
-        if prompts.cuts_anywhere and (self._texts is None or self._texts.prompts is not prompts):
+        kept = self._texts
+        if prompts.cuts_anywhere and (kept is None or kept.prompts is not prompts or kept.is_stale):
             self._texts = TextBank(self.lm, prompts)
         with held(self.lm.lock, job.cancel):
             return metropolis(
