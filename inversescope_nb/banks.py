@@ -33,7 +33,8 @@ _LATEST = 4
 
 
 class Bank:
-    """Inputs of a P(X) and, site by site, what they look like there; activations are kept once they were read.
+    """Inputs of a P(X) and, site by site, what they look like there; activations are kept once they were read, as long
+    as the model's weights are the same.
 
     Args:
         lm: the target.
@@ -43,6 +44,7 @@ class Bank:
     def __init__(self, lm: LanguageModel, inputs: Sequence[Sequence[int]]) -> None:
         self.lm, self.inputs = lm, [list(ids) for ids in inputs]
         self._activations: dict[str, Float[Tensor, "n d"]] = {}
+        self._fingerprint = ""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -63,6 +65,8 @@ class Bank:
         self, sites: Sequence[str], *, on_progress: Progress | None = None, cancel: threading.Event | None = None
     ) -> None:
         """Reads activations at several sites in one pass, those that are not known yet."""
+        if self._fingerprint != (own := self.lm.fingerprint):
+            self._activations, self._fingerprint = {}, own
         missing = [site for site in sites if site not in self._activations]
         if missing and not self.inputs:
             self._activations |= {site: torch.zeros(0, self.lm.site(site).d) for site in missing}

@@ -160,7 +160,7 @@ class ModelPrompts(PromptDistribution):
         return logits.index_fill(-1, self._banned.to(logits.device), -math.inf).log_softmax(-1)
 
     def _check(self, lm: LanguageModel) -> None:
-        if lm is not self.lm and lm.fingerprint != self.lm.fingerprint:
+        if lm.model is not self.lm.model and lm.fingerprint != self.lm.fingerprint:
             raise InvalidArgument(
                 f"these prompts are samples of {self.lm.name}, not of {lm.name}", hint="from_model(lm) again"
             )

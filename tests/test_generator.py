@@ -43,7 +43,7 @@ from inversescope_nb.generator.building import build_generator, resolve_sites
 from inversescope_nb.generator.data import collate
 from inversescope_nb.generator.hub import card_text
 from inversescope_nb.kernels import SiteStatistics
-from inversescope_nb.models import load_model
+from inversescope_nb.models import LanguageModel, load_model
 from inversescope_nb.prompts import PromptDistribution
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.attn.hook_z.2", "blocks.1.hook_resid_post"]
@@ -654,7 +654,7 @@ def test_the_self_test_is_run_for_each_dtype(lm, monkeypatch) -> None:
     runs = []
     monkeypatch.setattr(probe, "check", lambda gen, lm: runs.append(lm.dtype))
     half = load_model((copy.deepcopy(lm.model).bfloat16(), lm.tokenizer))
-    half.fingerprint = lm.fingerprint
+    monkeypatch.setattr(LanguageModel, "fingerprint", lm.fingerprint)
     for model in (lm, lm, half, half):
         gen.check_target(model)
     assert runs == [torch.float32, torch.bfloat16]

@@ -8,6 +8,8 @@ import threading
 
 import numpy as np
 import pytest
+import torch
+from conftest import tiny_model, word_tokenizer
 
 import inversescope_nb as isn
 from inversescope_nb.banks import draw_bank
@@ -38,6 +40,20 @@ def test_distances_and_weights_are_those_of_the_bank(lm, prompts):
     assert found.bits == pytest.approx(-math.log2(kernel.mean()), abs=1e-3)
     assert found.ess == pytest.approx(kernel.sum() ** 2 / np.square(kernel).sum(), rel=1e-3)
     assert found.ball_edge == pytest.approx(np.sort(d)[np.searchsorted(np.cumsum(found.weight), 0.95)], abs=1e-4)
+
+
+def test_a_bank_is_read_anew_after_a_step_of_fine_tuning(prompts):
+    lm = isn.load_model((tiny_model("llama"), word_tokenizer()))
+    bank = draw_bank(lm, prompts, 64)
+    before = bank.activations(SITE)
+    assert bank.activations(SITE) is before
+    with torch.no_grad():
+        for weight in lm.model.parameters():
+            weight += 0.01
+    found = neighbours(lm, prompts, TEXTS[0], site=SITE, bank=bank)
+    assert found.d.min() == pytest.approx(0, abs=1e-3), "the picked one is among them"
+    np.testing.assert_allclose(bank.activations(SITE), lm.activations(bank.inputs, [SITE])[SITE], rtol=1e-5)
+    assert float((bank.activations(SITE) - before).abs().max()) > 1e-3
 
 
 def test_all_that_carries_the_estimate_is_kept_and_little_else(lm, prompts):

@@ -28,8 +28,6 @@ from .._forward import forward_inputs, logits_behind
 from ..hooks import evaluation_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jaxtyping import Float
     from torch import Tensor
 
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
 
 LATE = 8
 """Half of the moves of tokens are among so many last ones: they are what an activation holds most of."""
+ASKING = ("tokens", "value")
+"""Kinds of moves that ask the model what it would write."""
 SPANS = (1, 1, 2, 3)
 """Tokens that are changed together, as often as they stand here."""
 _FIRST_PIECE, _PIECE = 16, 256  # inputs drawn from P(X) at a time: at first, and at most
@@ -90,7 +90,7 @@ class Moves:
         self.lm, self.prompts, self.first = lm, prompts, first
         self.rng = random.Random(seed)
         self._torch = torch.Generator(lm.device).manual_seed(self.rng.getrandbits(62))
-        self._fresh: Iterator[list[int]] = iter(())
+        self._fresh: list[list[int]] = []
         self._piece = _FIRST_PIECE
         self._unused: dict[int, dict[tuple[int, ...], list[list[int]]]] = {1: {}, 2: {}}
         """By their last one or two tokens: draws of P(X) that nothing has looked at yet, each for one use."""
@@ -220,15 +220,22 @@ class Moves:
             found.ids[c] = [self._draw() for _ in range(tries)]
         return found
 
+    def to_write(self, n: int) -> int:
+        """Draws of P(X) that are to be made before there are `n` for a :meth:`jump`."""
+        piece, found = self._piece, 0
+        while len(self._fresh) + found < n:
+            found += piece
+            piece = min(_PIECE, 2 * piece)
+        return found
+
     # -- parts ----------------------------------------------------------------------------------
 
     def _draw(self) -> list[int]:
         """A draw of P(X) that nothing has looked at yet."""
-        for x in self._fresh:
-            return x
-        self._fresh = iter(self.prompts.draw(self._piece, self.lm, seed=self.rng.randrange(2**31)))
-        self._piece = min(_PIECE, 2 * self._piece)
-        return next(self._fresh)
+        if not self._fresh:
+            self._fresh = self.prompts.draw(self._piece, self.lm, seed=self.rng.randrange(2**31))[::-1]
+            self._piece = min(_PIECE, 2 * self._piece)
+        return self._fresh.pop()
 
     def _place(self, x: Sequence[int], span: int) -> int:
         """Where `span` tokens begin: anywhere behind BOS, or among the last."""

@@ -33,8 +33,8 @@ BANK = 8192
 FIRST = 1000
 """As many, where a quarter has room for them."""
 FEWEST = 16
-"""Draws, at least, and chains."""
-_LEAST_TEXTS = 8  # that are written and read, however long that takes
+"""Draws of P(X) that are run, however long that takes, and chains."""
+_LEAST_TEXTS = 8  # that are written and read, however long that takes; each one is a draw
 _READING = 0.5  # of the budget, at most, is spent on reading texts at every token, unless the rest of it will do
 _BATCHES = 40  # of texts to be read that it should have room for, at least
 _WRITES = 8  # of texts to be written; each takes as many steps as they have tokens, however few they are
@@ -93,12 +93,12 @@ class Supply:
     @property
     def can_walk(self) -> bool:
         """Whether there is time for some rounds of the fewest chains, as far as drawing and reading can tell."""
-        write = self.writing
+        write = self.text_share
         each_round = FEWEST * max(_LIGHT * self.pass_share, write)
         return self.budget.ahead(FEWEST * (write + self.pass_share) + _LEAST * each_round) < 1
 
     @property
-    def writing(self) -> float:
+    def text_share(self) -> float:
         """Share of the time that writing a text takes; 0 where that is not known."""
         return self.texts.seconds / max(1, len(self.texts)) / self.budget.seconds if self.texts is not None else 0.0
 
@@ -132,8 +132,8 @@ class Supply:
                 self._grow(self.texts)
             found.look(self._read(self.texts, found.n_parts))
 
-    def draws_again(self) -> None:
-        """Takes in the texts that were read since, each a draw where it is cut."""
+    def take_in_texts(self) -> None:
+        """Adds the texts that were read since to the draws, each where it is cut."""
         if self.texts is not None:
             self.inputs, self.z = self._cut(self.texts)
 
@@ -146,8 +146,8 @@ class Supply:
         pick, budget = self.pick, self.budget
         while len(drawn) < self.size and (len(drawn) < FEWEST or self._draws_more(len(drawn))):
             part = min(max(_FIRST_DRAWN, len(drawn)), _DRAWN, self.size - len(drawn))
-            if len(drawn) >= FEWEST and not self.can_walk:  # they are the answer
-                part = max(1, min(part, int((1 - budget.share()) / self.pass_share)))
+            if len(drawn) >= FEWEST and not self.can_walk:  # they are the answer; half of what fits, as passes vary
+                part = max(1, min(part, int((1 - budget.share()) / self.pass_share / 2)))
             seed = int(self.numbers.integers(2**31))
             bank = draw_bank(pick.lm, pick.prompts, part, seed=seed, cancel=budget.cancel)
             z.append(bank.activations(pick.site.name, cancel=budget.cancel))
@@ -186,7 +186,7 @@ class Supply:
     def _growing(self) -> float:
         """Share of the time that the next growth takes, about: not less than the last one, if that wrote more."""
         n, share = self._written
-        write = share * max(1.0, self._at_a_time / n) or self._at_a_time * self.writing
+        write = share * max(1.0, self._at_a_time / n) or self._at_a_time * self.text_share
         return write + self._at_a_time * 2 * self.pass_share
 
     def _to_come(self, found: Beginnings) -> float:
@@ -199,10 +199,10 @@ class Supply:
     def _grow(self, texts: TextBank) -> None:
         """Draws more texts, so many that there will be several such steps; no fewer than before, which took as long."""
         budget, n = self.budget, self._at_a_time
-        before, self._has_grown = budget.share(), True
+        before, self._has_grown = budget.time_share(), True
         texts.grow(n, tokens=self._tokens, cancel=budget.cancel)
         budget.count(0, "writing texts")
-        self._written = (n, budget.share() - before)
+        self._written = (n, budget.time_share() - before)
         each = max(self._written[1] / n, 1 / budget.passes)
         self._at_a_time = int(max(n, min(_TEXTS, 1 / each / _WRITES)))
 

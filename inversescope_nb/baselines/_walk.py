@@ -6,7 +6,6 @@ What :mod:`.metropolis` does, step by step. Axis names: c (chains), m (candidate
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from .._statistics import effective_sample_size
 from ..cuts import n_bos
 from ._mixing import Mixing
-from ._moves import SPANS, Moves
+from ._moves import ASKING, SPANS, Moves
 from ._supply import FEWEST, Supply
 
 if TYPE_CHECKING:
@@ -42,27 +41,30 @@ _PLACES = 8  # from either end, at which chains are asked whether they hold the 
 _IMPOSSIBLE = -1e4  # stands for log P of what P(X) cannot make, where numbers are averaged
 
 
-@dataclass
 class Work:
-    """What the parts of a move take, in shares of the time: the slowest so far, fading."""
+    """What the parts of a move take for one chain, in shares of the time: the slowest so far, fading.
 
-    run: float
-    """A candidate that is run up to the site."""
-    asked: float
-    """A prefix behind which the model is asked for the next token; 0 where no move asks."""
-    drawn: float = 0.0
-    """All candidates that were drawn without the model."""
+    Args:
+        run: a candidate that is scored by P(X) and run up to the site.
+        asked: a prefix behind which the model is asked for the next token.
+    """
 
-    def of(self, chains: int, tries: int, span: int) -> float:
-        """A move of so many tokens that follow each other."""
-        prefixes = 1 + (span - 1) * (1 + tries)
-        return chains * (prefixes * self.asked + tries * self.run) + self.drawn
+    def __init__(self, run: float, asked: float) -> None:
+        self.run, self.asked = run, asked
+        self.drawn: dict[str, float] = {}
+        """Kind of move that does not ask -> drawing its candidates."""
 
-    def learn(self, asked: int, candidates: float, run: int, running: float) -> None:
-        """Takes a move in: how many prefixes and candidates were run, and what each took; of few it says little."""
-        if asked >= _FEW:
-            self.asked = max(candidates / asked, _FORGET * self.asked)
-        self.drawn = max(0.0 if asked else candidates, _FORGET * self.drawn)
+    def of(self, kind: str, tries: int, span: int = 1) -> float:
+        """A move of one chain, of so many tokens that follow each other."""
+        prefixes = 1 + (span - 1) * (1 + tries) if kind in ASKING else 0
+        return prefixes * self.asked + tries * self.run + self.drawn.get(kind, 0.0)
+
+    def learn(self, kind: str, chains: int, asked: int, drawing: float, run: int, running: float) -> None:
+        """Takes a move in: how many prefixes and candidates were run, and how long that took; of few it says little."""
+        if kind not in ASKING:
+            self.drawn[kind] = max(drawing / chains, _FORGET * self.drawn.get(kind, 0.0))
+        elif asked >= _FEW:
+            self.asked = max(drawing / asked, _FORGET * self.asked)
         if run >= _FEW:
             self.run = max(running / run, _FORGET * self.run)
 
@@ -78,13 +80,16 @@ class Walk:
         self.reached = math.inf
         self.law: dict[str, float] = {}
 
-    def has_time(self) -> bool:
-        """Whether another move fits."""
-        return self.budget.ahead(self._takes(1)) < 1
+    def _fits(self, kind: str, span: int = 1) -> bool:
+        """Whether there is time for a move of all chains."""
+        n, text_share = len(self.states), self.supply.text_share
+        takes = n * self.work.of(kind, self._tries(kind), span)
+        if kind == "jump" and text_share:
+            takes = n * self.work.run + self.moves.to_write(n) * text_share
+        return self.budget.ahead(takes) < 1
 
-    def _takes(self, span: int) -> float:
-        """Share of the time that a move of so many tokens takes, about."""
-        return self.work.of(len(self.states), self.tries, span)
+    def _tries(self, kind: str) -> int:
+        return 1 if kind == "jump" else self.tries
 
     def log_k(self, d: np.ndarray, bandwidth: float) -> np.ndarray:
         """log of the kernel; flat for an infinite bandwidth."""
@@ -93,20 +98,21 @@ class Walk:
     def start(self) -> None:
         """The first chains: as many as there is time to move often, drawn from the bank."""
         supply, pick, budget = self.supply, self.pick, self.budget
-        supply.draws_again()
+        supply.take_in_texts()
         self.d_bank = supply.distances(supply.z)
         pool = len(supply.inputs)
-        if supply.writing:
-            pool = min(pool, max(0, int(_POOL * (1 - budget.share()) / supply.writing)))
+        if supply.text_share:
+            pool = min(pool, max(0, int(_POOL * (1 - budget.share()) / supply.text_share)))
         self.moves = Moves(
             pick.lm, pick.prompts, supply.inputs, pool=pool, scored=self.scored, first=n_bos(pick.lm), seed=supply.seed
         )
         self.tried, self.accepted = dict.fromkeys(self.moves.kinds, 0), dict.fromkeys(self.moves.kinds, 0)
         self.work = self._timed()
-        each = max(self.work.run, 1 / budget.passes)
-        left = max(0.0, 1 - budget.share()) / each  # passes that there is time for
-        self.tries = TRIES if left > _ROUNDS * FEWEST * (TRIES + 1) else 1
-        moves = left / (self.tries + 1)
+        left, asks = max(0.0, 1 - budget.share()), "tokens" if self.scored else "jump"
+        # moves of one chain that there is time for, with so many candidates
+        several, moves = (left / max(self.work.of(asks, m), (m + 1) / budget.passes) for m in (TRIES, 1))
+        self.tries = TRIES if several > _ROUNDS * FEWEST else 1
+        moves = several if self.tries > 1 else moves
         self.n_chains = int(min(CHAINS, max(FEWEST, moves / _ROUNDS)) // 2)
         self.n_crowd = int(max(self.n_chains, min(CROWD, _CROWDED * moves / _WAY)))
         self.log_z = self.log_z_variance = 0.0
@@ -119,19 +125,21 @@ class Walk:
             self.log_p = np.array(pick.prompts.log_probs(self.states, pick.lm))
 
     def _timed(self) -> Work:
-        """What inputs take that are run up to the site, and a few that are run whole."""
-        supply, pick, budget = self.supply, self.pick, self.budget
-        began, run, asked = budget.time_share(), supply.pass_share, 0.0
+        """What inputs take that are scored and run up to the site, and a few that are run whole."""
+        supply, pick, budget, clock = self.supply, self.pick, self.budget, self.budget.time_share
+        some, asked, began = supply.inputs[:FEWEST], 0.0, clock()
+        if self.scored:
+            pick.prompts.log_probs(some, pick.lm)
         if supply.texts is not None:  # of these it is not known what one of their beginnings takes
-            some = supply.inputs[:FEWEST]
             pick.lm.activations(some, [pick.site], cancel=budget.cancel)
             budget.count(len(some), "running a bank")
-            run = (budget.time_share() - began) / len(some)
-        if "tokens" in self.moves.kinds:
-            began = budget.time_share()
-            self.moves.next_token(supply.inputs[:_FEW])
+        run = (clock() - began) / len(some) + (supply.pass_share if supply.texts is None else 0.0)
+        if self.scored:
+            self.moves.next_token(some[:1])  # the first takes longer
+            began = clock()
+            self.moves.next_token(some[:_FEW])
+            asked = (clock() - began) / len(some[:_FEW])
             budget.count(self.moves.passes, "running a bank")
-            asked = (budget.time_share() - began) / self.moves.passes
         return Work(run, asked)
 
     def _next_bandwidth(self, left: float) -> None:
@@ -162,9 +170,9 @@ class Walk:
 
     def narrow(self) -> None:
         """Steps from the bank to the bandwidth, with moves in between."""
-        while self.bandwidth > self.pick.bandwidth and self.budget.share() < _NARROWING and self.has_time():
-            for _ in range(_STEPS):
-                self.move("narrowing")
+        while self.bandwidth > self.pick.bandwidth and self.budget.share() < _NARROWING:
+            if not all(self.move("narrowing") for _ in range(_STEPS)):
+                break
             self._next_bandwidth(_LEFT)
         self.reached = self.bandwidth
 
@@ -179,12 +187,10 @@ class Walk:
         self.log_p = np.concatenate([self.log_p[rows], np.full(self.n_chains, self.supply.picked_log_p)])
         began = self.budget.share()
         # not looked at: these begin where they were put
-        while self.budget.share() < began + _WARM * (1 - began) and self.has_time():
-            self.move("walking")
-        self.law = self._law()  # which may not depend on where the chains are from here on
-        while (goes_on := self.has_time()) or not self.records:
-            if goes_on:
-                self.move("walking")
+        while self.budget.share() < began + _WARM * (1 - began) and self.move("walking"):
+            pass
+        self.law = self._law()  # how often each kind succeeds says where the chains are: not from here on
+        while self.move("walking") or not self.records:
             self.records.append([list(x) for x in self.states])
             self.values.append(self._quantities())
             if len(self.records) % _LOOK == 0:
@@ -198,20 +204,26 @@ class Walk:
         total = sum(rate.values())
         return {kind: max(_FLOOR, value / total) for kind, value in rate.items()}
 
-    def move(self, message: str) -> None:
-        """One context for each chain, with :attr:`tries` candidates in turn (draws of P(X): one)."""
+    def move(self, message: str) -> bool:
+        """One context for each chain, with :attr:`tries` candidates in turn (draws of P(X): one).
+
+        Of a kind that there is time for, whatever the states are; nothing, and False, where there is none.
+        """
         law, clock = self.law or self._law(), self.budget.time_share
+        law = {kind: often for kind, often in law.items() if self._fits(kind)}
+        if not law:
+            return False
         kind = self.moves.rng.choices(list(law), list(law.values()))[0]
-        tries = 1 if kind == "jump" else self.tries
-        self.moves.longest_span = max(s for s in SPANS if s == 1 or self.budget.ahead(self._takes(s)) < 1)
+        tries = self._tries(kind)
+        self.moves.longest_span = max(span for span in SPANS if span == 1 or self._fits(kind, span))
         before, began = self.moves.passes, clock()
         found = self.moves.kinds[kind](self.states, tries)
-        asked, candidates = self.moves.passes - before, clock() - began
+        asked, drawing = self.moves.passes - before, clock() - began
         flat = [(c, m) for c, row in enumerate(found.ids) for m, x in enumerate(row) if x]
         inputs = [found.ids[c][m] for c, m in flat]
         began = clock()
         d, log_p, run = self._measured(inputs, [c for c, _ in flat])
-        self.work.learn(asked, candidates, run, clock() - began)
+        self.work.learn(kind, len(self.states), asked, drawing, run, clock() - began)
         log_k, own_k = self.log_k(d, self.bandwidth), self.log_k(self.d, self.bandwidth)
         marks = np.log(self.numbers.random(len(flat)))
         own_q, moved = found.own.copy(), 0
@@ -226,6 +238,7 @@ class Walk:
         self.accepted[kind] += moved
         self.tried[kind] += len(self.states) * tries
         self.budget.count(run + asked, message)
+        return True
 
     def _measured(self, inputs: list[list[int]], chains: list[int]) -> tuple[np.ndarray, np.ndarray, int]:
         """Distances and log P of candidates, and how many were run: none that P(X) cannot make, or that are there."""

@@ -95,8 +95,8 @@ class Searched(Nearby):
     ball_edge: float
     """The weighted 95 % quantile of d, for display."""
     bank_size: int
-    """Inputs that were run: what the search cost, in passes of the target; shown states of chains are run once more,
-    uncounted."""
+    """Inputs that were run: what the search cost, in passes of the target. Shown states of chains are run once more,
+    uncounted, and so are beginnings of texts whose activations were not kept."""
 
     @property
     def verdict(self) -> str:

@@ -129,7 +129,8 @@ class TextBank:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the model's weights were changed since: then nothing that was written or read holds any more."""
+        """Whether the model's weights were changed since, as far as its fingerprint tells: then nothing that was
+        written or read holds any more."""
         return self.lm.fingerprint != self._fingerprint
 
     def grow(self, n: int, *, tokens: int = TOKENS, cancel: threading.Event | None = None) -> None:

@@ -136,10 +136,11 @@ class Shelf:
         from .._files import read_json
         from ..generator.folder import PACKAGED_GENERATOR
 
+        own = self.lm.fingerprint
         folders = [Path(p) for p in os.environ.get("ISN_GENERATORS", "").split(os.pathsep) if p]
         for path in (PACKAGED_GENERATOR, *(p for folder in folders for p in (folder, *sorted(folder.glob("*/"))))):
             try:
-                if read_json(path / "generator.json").get("fingerprint") != self.lm.fingerprint:
+                if read_json(path / "generator.json").get("fingerprint") != own:
                     continue  # most do not fit, and their weights need not be read
                 if path == PACKAGED_GENERATOR and any(self.is_packaged(g) for g in self._generators):
                     continue
