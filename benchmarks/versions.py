@@ -4,8 +4,8 @@
     python benchmarks/versions.py --folder FOLDER --only oldest
 
 Each set of requirements gets an environment of its own in FOLDER, by pip: the first two 2.5 GB, with TransformerLens
-and sae-lens of their time in them, the last 8 GB, with the oldest torch; then the tests run there, and in the first two
-the browser's, where there is a browser. Half an hour a set. Results go to benchmarks/results/versions.json when all of
+and sae-lens of their time in them, the others 8 GB, with the oldest torch and with the newest (and TransformerLens);
+then the tests run there, and in the first two the browser's, where there is a browser. Half an hour a set. Results go to benchmarks/results/versions.json when all of
 them have ended, or not at all; rows of other sets stay.
 """
 
@@ -56,7 +56,7 @@ PARTS = {
     "tests": ["-n", "2", "--dist", "loadfile", "-m", "not slow and not browser"],
     "browser": ["-m", "browser and not slow"],
 }
-NO_BROWSER = ("oldest torch",)
+NO_BROWSER = ("oldest torch", "newest torch")
 """Sets with the same viewers as another."""
 
 
@@ -78,6 +78,7 @@ def sets() -> dict[str, list[str]]:
         "oldest": [*then, *LENSES_THEN, *KEPT_OLD],
         "newest": [f"torch=={TORCH}", *now, "transformer-lens", "sae-lens"],
         "oldest torch": [*alone, *KEPT_OLD],
+        "newest torch": ["torch", *now, "transformer-lens"],  # sae-lens keeps TransformerLens below 4
     }
 
 
