@@ -5,8 +5,8 @@
 
 Each set of requirements gets an environment of its own in FOLDER, by pip: the first two 2.5 GB, with TransformerLens
 and sae-lens of their time in them, the others 8 GB, with the oldest torch and with the newest (and TransformerLens);
-then the tests run there, and in the first two the browser's, where there is a browser. Half an hour a set. Results go to
-benchmarks/results/versions.json when all of them have ended, or not at all; rows of other sets stay.
+then the tests run there, and in the first two the browser's, where there is a browser. Half an hour a set. Results go
+to benchmarks/results/versions.json when all of them have ended, or not at all; rows of other sets stay.
 """
 
 from __future__ import annotations
